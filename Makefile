@@ -1,0 +1,80 @@
+# Every target sets up what it needs; the stamps in .venv make the second time free.
+#
+#   PYTHON=…   the interpreter to build .venv with (3.11 or newer)
+#   ARGS=…     passed on: make serve ARGS="--port 8080 --data /srv/partwise --workers 4"
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv pip
+ARGS ?=
+
+# A second environment or a downloaded interpreter would surprise: all happens in .venv.
+export UV_PYTHON := $(CURDIR)/$(BIN)/python
+export UV_PYTHON_DOWNLOADS := never
+export VIRTUAL_ENV :=
+export PYTHON
+
+# Without host names, so that the locks serve behind any mirror.
+COMPILE := $(UV) compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup serve check test bench crash-test format lock lint clean distclean
+
+help: ## this list
+	@printf 'partwise: large files in parallel chunks, one verified artifact\n\n'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf '\nFor example: make serve ARGS="--port 24817 --data ./partwise-data --workers 2"\n'
+
+setup: $(VENV)/.dev ## make .venv with all that development needs
+
+serve: $(VENV)/.runtime ## run the server (ARGS="--port … --data … --workers …")
+	@exec $(BIN)/partwise serve $(ARGS)
+
+check: lint ## formatting, types, layers and fast tests: under a minute
+	$(BIN)/pytest tests/unit tests/contract $(ARGS)
+
+test: lint ## what check does, and the whole test suite: under 10 minutes
+	$(BIN)/pytest $(ARGS)
+
+bench: $(VENV)/.dev ## measure side by side and write docs/performance.md
+	$(BIN)/python -m bench $(ARGS)
+
+crash-test: $(VENV)/.dev ## kill the server at random points for as long as ARGS says
+	$(BIN)/python -m tests.crash $(ARGS)
+
+format: $(VENV)/.dev ## put the code into its standard shape
+	$(BIN)/ruff check --fix --exit-zero --quiet
+	$(BIN)/ruff format
+
+lock: $(VENV)/.base ## remake the lock files (ARGS=--upgrade for newer versions)
+	$(COMPILE) $(ARGS) pyproject.toml -o requirements.lock
+	$(COMPILE) $(ARGS) --constraints requirements.lock --all-extras --group dev pyproject.toml -o requirements-dev.lock
+
+clean: ## remove what builds and tests left behind
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .schemathesis build dist
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean ## also remove .venv
+	rm -rf $(VENV)
+
+# The parts of check that run no test.
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# One environment, three stamps: serve stops at the second, so that a first start is quick.
+$(VENV)/.base: scripts/make-venv
+	@scripts/make-venv $(VENV)
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.base requirements.lock requirements-dev.lock pyproject.toml
+	@$(UV) install --quiet --require-hashes -r requirements.lock
+	@$(UV) install --quiet --no-deps --build-constraints requirements-dev.lock --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
+	@$(UV) install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@
