@@ -1,0 +1,1 @@
+"""The partwise command: thin commands over the client and the server."""

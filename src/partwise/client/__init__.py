@@ -1,0 +1,1 @@
+"""The upload client: plans chunks, transfers them in parallel and resumes what was cut."""

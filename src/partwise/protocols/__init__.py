@@ -1,0 +1,1 @@
+"""HTTP dialects: each parses a request, calls the engine and renders the answer; nothing else."""

@@ -1,0 +1,1 @@
+"""The ASGI application and all that surrounds it: settings, authentication, limits, start-up."""
