@@ -63,7 +63,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 # One environment, three stamps: serve stops at the second, so that a first start is quick.
 $(VENV)/.base: scripts/make-venv
