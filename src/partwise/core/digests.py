@@ -1,0 +1,47 @@
+"""SHA-256 digests as clients write them: 64 hexadecimal digits, or the structured fields of RFC 9530."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+import http_sf
+
+from partwise.core.errors import BadDigest
+
+#: The SHA-256 of no bytes at all: what every empty file is known by.
+EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+_HEX = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
+
+
+def parse_sha256(value: object) -> str:
+    """A SHA-256 in lower-case hexadecimal. Raises BadDigest unless ``value`` is a string of 64 hex digits."""
+    if isinstance(value, str) and _HEX.fullmatch(value):
+        return value.lower()
+    raise BadDigest("A SHA-256 is written as 64 hexadecimal digits.")
+
+
+def parse_digest_field(value: str) -> str | None:
+    """The SHA-256 in a ``Content-Digest`` or ``Repr-Digest`` field, in hex (RFC 9530, section 2).
+
+    None when the field holds only other algorithms, which a recipient may ignore. Raises BadDigest when the field
+    is no dictionary of byte sequences, or its SHA-256 does not have 32 bytes.
+    """
+    try:
+        members = http_sf.parse(value.encode("ascii"), tltype="dictionary")
+    except (ValueError, UnicodeEncodeError) as error:
+        raise BadDigest("A digest field must read 'sha-256=:BASE64:' (RFC 9530).") from error
+    assert isinstance(members, dict)
+    if "sha-256" not in members:
+        return None
+    item = members["sha-256"]
+    digest = item[0] if isinstance(item, tuple) else item
+    if not isinstance(digest, bytes) or len(digest) != 32:
+        raise BadDigest("The sha-256 of a digest field must be a byte sequence of 32 bytes (RFC 9530).")
+    return digest.hex()
+
+
+def format_digest_field(sha256: str) -> str:
+    """The value of ``Content-Digest`` or ``Repr-Digest`` for a SHA-256 in hex (RFC 9530, section 2)."""
+    return f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:"

@@ -1,0 +1,230 @@
+"""Every error that partwise raises on purpose.
+
+::
+
+    PartwiseError
+    ├── BadRequest                what the client sent is wrong; the same again will fail again
+    │   ├── BadSize               a size that is no whole number of bytes
+    │   ├── BadContentRange       Content-Range missing, malformed, beyond the size, or with another total
+    │   ├── BadDigest             a digest that is no SHA-256, or two that disagree
+    │   ├── BadBody               a body that cannot be read: malformed form, missing or unknown field
+    │   ├── BodySizeMismatch      fewer or more bytes than the range has
+    │   ├── ChunkDigestMismatch   the bytes that came are not those of the digest sent with them
+    │   └── ArtifactDigestMismatch  the whole file is not the one that the commit expects
+    ├── BodyInterrupted           the connection broke, or went silent, before the body was whole
+    ├── NotFound                  no such upload, artifact or task, or it is someone else's
+    ├── Conflict                  what is there does not allow it now
+    │   ├── ChunkOverlap          the range overlaps recorded chunks in part
+    │   ├── IncompleteUpload      commit with missing ranges
+    │   ├── UnverifiedUpload      commit without a digest of an upload with unverified chunks
+    │   ├── WrongState            the upload is committing, completed or being deleted
+    │   ├── RangeBusy             another writer holds the range and did not give way in time
+    │   └── Superseded            a newer request for the same range took over from this one
+    ├── LimitExceeded             a limit that the operator set
+    │   ├── UploadTooLarge        size above the largest allowed
+    │   ├── QuotaExceeded         the user's quota has no room for it
+    │   ├── TooManyUploads        the user has too many open uploads
+    │   └── TooManyChunks         the upload has too many chunks
+    ├── OutOfSpace                the storage has no room
+    └── StorageFailed             the storage failed to read or write
+
+One place maps them to HTTP (``protocols/pulp/problems.py``), and a test checks that each is mapped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from partwise.core.ranges import ByteRange
+
+
+class PartwiseError(Exception):
+    """The root of the tree. ``str(error)`` is one sentence for the client that says what to do."""
+
+
+class BadRequest(PartwiseError):
+    """What the client sent is wrong. ``field`` names the member, form field or header at fault, where there is one."""
+
+    field: str | None = None
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        if field is not None:
+            self.field = field
+
+
+class BadSize(BadRequest):
+    """A size that is no whole number of bytes between 0 and the largest."""
+
+    field = "size"
+
+
+class BadContentRange(BadRequest):
+    """A Content-Range that is missing, malformed, beyond the upload's size, or with another total."""
+
+    field = "Content-Range"
+
+
+class BadDigest(BadRequest):
+    """A digest that is no SHA-256, or two digests of one body that disagree."""
+
+    field = "sha256"
+
+
+class BadBody(BadRequest):
+    """A body that cannot be read as what its Content-Type says, or lacks a field."""
+
+
+class BodySizeMismatch(BadRequest):
+    """The body has fewer or more bytes than its Content-Range says."""
+
+    def __init__(self, expected: int, received: int | None = None) -> None:
+        got = "more" if received is None else str(received)
+        super().__init__(f"The Content-Range covers {expected} bytes, but {got} came.")
+        self.expected, self.received = expected, received
+
+
+class ChunkDigestMismatch(BadRequest):
+    """The bytes of the chunk are not those of the digest sent with them. Nothing was recorded: send them again."""
+
+    field = "sha256"
+
+    def __init__(self, expected: str, actual: str) -> None:
+        super().__init__(f"The chunk's SHA-256 is {actual}, not {expected}; send the chunk again.")
+        self.expected, self.actual = expected, actual
+
+
+class ArtifactDigestMismatch(BadRequest):
+    """The whole file is not the one that the commit expects. The upload stays open and intact."""
+
+    field = "sha256"
+
+    def __init__(self, expected: str, actual: str) -> None:
+        super().__init__(
+            f"The file's SHA-256 is {actual}, not {expected}. The upload is open as before: compare the digests of "
+            "its chunks (GET the upload with ?digests=true), send the bad ones again, and commit again."
+        )
+        self.expected, self.actual = expected, actual
+
+
+class BodyInterrupted(PartwiseError):
+    """The connection broke, or stayed silent too long, before the body was whole."""
+
+
+class NotFound(PartwiseError):
+    """There is no such thing, or it belongs to someone else; the two are not told apart."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"There is no such {what}.")
+        self.what = what
+
+
+class Conflict(PartwiseError):
+    """What is there does not allow it now. ``retry_after`` gives seconds when a later try may pass."""
+
+    retry_after: int | None = None
+
+
+class ChunkOverlap(Conflict):
+    """The range overlaps recorded chunks in part; ``chunks`` are (the first of) those, ``count`` is how many."""
+
+    def __init__(self, chunks: Sequence[ByteRange], count: int) -> None:
+        listed = ", ".join(str(chunk) for chunk in chunks[:5])
+        super().__init__(
+            f"The range overlaps {count} recorded chunk(s) in part (bytes {listed}"
+            f"{', …' if count > 5 else ''}). Send a range that is missing, or exactly the range of a chunk."
+        )
+        self.chunks, self.count = list(chunks), count
+
+
+class IncompleteUpload(Conflict):
+    """The upload has missing ranges; ``missing`` are (the first of) those, ``count`` is how many."""
+
+    def __init__(self, missing: Sequence[ByteRange], count: int) -> None:
+        listed = ", ".join(str(gap) for gap in missing[:5])
+        super().__init__(f"Not all bytes are here; missing: bytes {listed}{', …' if count > 5 else ''}.")
+        self.missing, self.count = list(missing), count
+
+
+class UnverifiedUpload(Conflict):
+    """A commit without a SHA-256 needs every chunk to have come with a digest."""
+
+    def __init__(self) -> None:
+        super().__init__("Not every chunk came with a digest: commit with the file's sha256.")
+
+
+class WrongState(Conflict):
+    """The upload's state has no such step."""
+
+    def __init__(self, state: str, event: str) -> None:
+        super().__init__(f"The upload is {state}, which does not allow: {event}.")
+        self.state, self.event = state, event
+        if state == "committing":
+            self.retry_after = 1
+
+
+class RangeBusy(Conflict):
+    """Another writer holds the range and did not give way in time."""
+
+    retry_after = 1
+
+    def __init__(self, chunk: ByteRange) -> None:
+        super().__init__(f"Another request is writing bytes {chunk}; try again.")
+        self.chunk = chunk
+
+
+class Superseded(Conflict):
+    """A newer request for the same bytes took over; this one was dropped."""
+
+    def __init__(self) -> None:
+        super().__init__("A newer request for the same bytes took over from this one.")
+
+
+class LimitExceeded(PartwiseError):
+    """A limit that the operator set; ``limit`` is its value."""
+
+    def __init__(self, message: str, limit: int) -> None:
+        super().__init__(message)
+        self.limit = limit
+
+
+class UploadTooLarge(LimitExceeded):
+    """The declared size is above the largest allowed."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"{size} bytes are above this server's limit of {limit} for an upload.", limit)
+
+
+class QuotaExceeded(LimitExceeded):
+    """The user's quota (open uploads plus artifacts) has no room for the size."""
+
+    def __init__(self, size: int, used: int, limit: int) -> None:
+        super().__init__(f"{size} bytes do not fit: {used} of your quota of {limit} bytes are used.", limit)
+        self.used = used
+
+
+class TooManyUploads(LimitExceeded):
+    """The user has as many open uploads as allowed."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"You have {limit} open uploads, the most allowed: commit or delete one.", limit)
+
+
+class TooManyChunks(LimitExceeded):
+    """The upload has as many chunks as allowed."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The upload has {limit} chunks, the most allowed: send larger ones.", limit)
+
+
+class OutOfSpace(PartwiseError):
+    """The storage has no room for the bytes, or would fall below its floor of free space."""
+
+    def __init__(self, message: str = "The server has no room for these bytes; try again later.") -> None:
+        super().__init__(message)
+
+
+class StorageFailed(PartwiseError):
+    """The storage failed to read or write; the operator's log says more."""

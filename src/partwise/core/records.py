@@ -1,0 +1,139 @@
+"""The records that the catalog keeps. Plain immutable values: who may see or change them is the engine's business."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from partwise.core.ranges import ByteRange
+from partwise.core.state import UploadState
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks. An admin sees and may change what belongs to anyone."""
+
+    name: str
+    admin: bool = False
+
+    def owns(self, owner: str) -> bool:
+        """Whether what belongs to ``owner`` is this principal's to see."""
+        return self.admin or self.name == owner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A session for one file of a declared size. Times are aware datetimes in UTC."""
+
+    id: str
+    owner: str
+    #: Bytes; None while the client has not said it yet (tus's creation-defer-length).
+    size: int | None
+    created: datetime
+    #: The last time that a client did something with it: what expiry counts from.
+    updated: datetime
+    state: UploadState = UploadState.OPEN
+    #: Rises when a chunk is un-recorded: a digest made under an older epoch is void.
+    epoch: int = 0
+    #: The number of the last recorded chunk, counted over the upload's life.
+    seq: int = 0
+    #: Chunks up to this ``seq`` survive a power loss.
+    durable_seq: int = 0
+    #: The sum of the sizes of the recorded chunks, and how many they are.
+    received: int = 0
+    chunk_count: int = 0
+    #: How far the digest follower has come under ``epoch``, and the SHA-256 once that is the whole file.
+    hashed: int = 0
+    digest: str | None = None
+    #: The SHA-256 that the client declared when it created the upload, if it did.
+    declared_sha256: str | None = None
+    #: The SHA-256 that the running commit expects; None: whatever the verified chunks amount to.
+    expected_sha256: str | None = None
+    filename: str | None = None
+    media_type: str | None = None
+    completed: datetime | None = None
+    #: Of a completed upload: its owner's link to the artifact, and the artifact's SHA-256. The link may be deleted later.
+    artifact_id: str | None = None
+    sha256: str | None = None
+    #: What a protocol must give back as it came (tus: Upload-Metadata, Upload-Concat). The engine does not read it.
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """A byte range that has been received whole and recorded."""
+
+    offset: int
+    size: int
+    #: The SHA-256 of its bytes, where it was computed as they came.
+    sha256: str | None = None
+    #: Whether the client sent a digest that matched.
+    verified: bool = False
+    #: Where its bytes are, for a storage that keeps each chunk as an object of its own.
+    ref: str | None = None
+    #: Its number in the order of recording; 0 until the catalog gives it one.
+    seq: int = 0
+
+    @property
+    def range(self) -> ByteRange:
+        """The bytes that it covers."""
+        return ByteRange(self.offset, self.size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """An owner's link to an immutable file known by its SHA-256."""
+
+    id: str
+    owner: str
+    sha256: str
+    size: int
+    created: datetime
+    filename: str | None = None
+    media_type: str | None = None
+
+
+class TaskState(StrEnum):
+    """The states that Pulp's clients poll for."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """The record of one commit."""
+
+    id: str
+    owner: str
+    upload_id: str
+    created: datetime
+    state: TaskState = TaskState.RUNNING
+    finished: datetime | None = None
+    artifact_id: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a listing, and how many items there are in all."""
+
+    items: list[T]
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What an owner holds: bytes of open uploads and of artifacts, and the number of open uploads."""
+
+    reserved: int
+    stored: int
+    open_uploads: int

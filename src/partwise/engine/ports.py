@@ -1,0 +1,344 @@
+"""What the engine needs from storage, catalog and request bodies. Read this first: the rest follows from it.
+
+How a chunk becomes part of a file, on a storage that writes in place (local files)
+-----------------------------------------------------------------------------------
+1. ``Storage.claim`` the range: a kernel lock, so that one writer at a time has it, across processes. The newest wins.
+2. *After* the claim, ``Catalog.find_chunks``: state and rows as they were before it are worth nothing.
+3. The same range is recorded already: compare the body with the stored bytes as it comes. All equal: done, nothing
+   written. At the first difference ``Catalog.unrecord_chunk`` (the upload must be open; the epoch rises), then write.
+4. ``ChunkWriter.write`` in large blocks on a worker thread. Short body, wrong digest: nothing is recorded.
+5. ``Catalog.record_chunk``: one transaction {lock the upload's row; it is open; nothing overlaps; insert, next seq}.
+6. ``ChunkWriter.close``. Whoever is still inside ``write`` then closes the descriptor itself when it comes out:
+   closed under a running write, its number could belong to another upload's file by the time the write starts.
+
+On a storage that keeps each chunk as an immutable object there is nothing to protect: step 3 compares digests, and
+step 5 replaces the row of the same range; the newest row wins, and the epoch rises.
+
+How an upload becomes an artifact
+---------------------------------
+1. ``Catalog.begin_commit``: open and covered → committing.
+2. Wait for the digest of the whole file under the current epoch. Not the expected one: ``Catalog.reject_commit``.
+3. Under ``Storage.digest_lock``: ``Storage.publish`` (bytes to disk, then link, then the folder to disk), and
+   ``Catalog.complete_commit``. Deleting an artifact takes the same lock.
+4. ``Storage.discard`` the staging name. Each step may be repeated after a crash, by any process that holds the
+   upload's COMMIT lock.
+
+=============================================  ============================  =====================================
+crash after                                    left behind                   recovery
+=============================================  ============================  =====================================
+the file is made, before its row               a file without a row          delete it
+un-record, or part of the writes               a missing range               none: that is the truth
+all bytes are written, before the row          a missing range               none: it was never acknowledged
+``committing``, or bytes to disk               nothing is lost               go on; hash again
+link, before or after the folder's fsync       a file without a record, or   link again (the same inode), fsync,
+                                               no link after a power loss    record
+record, before the staging name goes           one staging name too many     unlink it
+the answer is lost                             nothing                       a repeat answers the same
+=============================================  ============================  =====================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Protocol
+
+from partwise.core.ranges import ByteRange
+from partwise.core.records import Artifact, Chunk, Page, Task, Upload, Usage
+
+#: The largest block that moves at once, in bytes: measured best (256 KiB and 4 MiB are slower).
+BLOCK = 1 << 20
+
+#: Takes a block of bytes, in order, on a worker thread. The block is valid only during the call.
+Sink = Callable[[memoryview], None]
+
+
+class Body(Protocol):
+    """The bytes of one request."""
+
+    #: Whether ``sha256`` may be known later: the receiver then hashes what it writes.
+    hashed: bool
+
+    @property
+    def sha256(self) -> str | None:
+        """The digest that the client sent for these bytes, in hex. Final only after ``drain``: in a form it comes last."""
+
+    async def drain(self, sink: Sink) -> None:
+        """Give all bytes to ``sink``: in order, in blocks of at most BLOCK bytes, one call at a time, on worker threads.
+
+        Ends when the body is over. An error of ``sink`` ends it early and comes out. When the task is cancelled, it
+        ends only after the running call to ``sink`` has. Raises BodyInterrupted when the connection broke or fell
+        below the minimum rate, BadBody when the body is malformed.
+        """
+
+
+class Purpose(Enum):
+    """What a process may hold an upload's lock for, at most one process at a time."""
+
+    FOLLOW = "follow"  # hash along behind the frontier
+    COMMIT = "commit"  # carry a commit through
+    FLUSH = "flush"  # bring recorded chunks to disk
+
+
+class Lock(Protocol):
+    """A lock that is held until ``release``, or until the process dies."""
+
+    def release(self) -> None:
+        """Give it back. May be called again without effect."""
+
+
+class ChunkWriter(Protocol):
+    """One writer's hold on a byte range of an upload. ``read`` and ``write`` block: call them on worker threads."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """The stored bytes ``[offset, offset + size)`` of the file (in-place storage only)."""
+
+    def write(self, offset: int, block: memoryview) -> None:
+        """Put ``block`` at ``offset`` of the file, whole.
+
+        Raises OutOfSpace, StorageFailed, and Superseded once the writer is closed.
+        """
+
+    async def finish(self) -> str | None:
+        """Call after the last byte and before the row. The reference for the row, where the storage has one."""
+
+    async def superseded(self) -> None:
+        """Returns when a newer writer asks for an overlapping range. The holder then stops writing and closes."""
+
+    def close(self) -> None:
+        """Give the range back; what was written and not recorded is worth nothing. Does not block, may be repeated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Bytes of the storage: in all, free on the device, and free for new uploads (reservations and floor taken off)."""
+
+    total: int
+    free: int
+    available: int
+
+
+class Storage(Protocol):
+    """Where bytes live. Every method may be called at once by several processes."""
+
+    #: Chunks are written at their final place in one file (True), or are immutable objects each (False).
+    in_place: bool
+
+    async def start(self) -> None:
+        """Prepare (folders, bucket) and check that the storage can keep its promises; StorageFailed says why not."""
+
+    async def stop(self) -> None:
+        """Give back descriptors, threads and connections."""
+
+    async def reserve(self, upload_id: str, size: int) -> Lock:
+        """Make the staging file of a new upload with all its bytes reserved; OutOfSpace before any is taken if not.
+
+        The lock keeps ``list_staged`` of all processes from seeing the file as abandoned until its row is recorded.
+        """
+
+    async def resize(self, upload_id: str, size: int) -> None:
+        """Make the staging file ``size`` bytes long: reserve more (OutOfSpace), or cut off the end."""
+
+    async def claim(self, upload_id: str, chunk: ByteRange) -> ChunkWriter:
+        """Take hold of a range. Asks a holder to leave and waits for it, a bounded time; then RangeBusy.
+
+        NotFound when the staging file is gone.
+        """
+
+    def read_staged(self, upload_id: str, chunk: Chunk, span: ByteRange, sink: Sink) -> None:
+        """Give the stored bytes of ``span``, which lies within ``chunk``, to ``sink`` in blocks. Blocks: use a thread.
+
+        On an in-place storage ``chunk`` may be one that is still being written. Raises StorageFailed, NotFound.
+        """
+
+    async def flush(self, upload_id: str) -> None:
+        """Bring all that was written so far to stable storage. StorageFailed: nothing since the last one may be trusted."""
+
+    def try_lock(self, upload_id: str, purpose: Purpose) -> Lock | None:
+        """Take the upload's lock for ``purpose``; None when someone has it. Does not block."""
+
+    def digest_lock(self, sha256: str) -> AbstractAsyncContextManager[None]:
+        """Serialise publishing and deleting of one artifact, across processes."""
+
+    async def publish(self, upload_id: str, sha256: str, *, recorded: bool) -> None:
+        """Make the staging file the artifact's: bytes to disk, mode 0400, link, folder to disk. Idempotent, no copy.
+
+        Call under the digest's lock. An artifact file that exists is kept: at once when ``recorded`` (the catalog has
+        the artifact), after verifying it otherwise; a file that fails is replaced.
+        """
+
+    async def discard(self, upload_id: str) -> None:
+        """Remove the staging file. Idempotent. Writers that still hold ranges write into a file without a name."""
+
+    async def delete_artifact(self, sha256: str) -> None:
+        """Remove the artifact's bytes. Idempotent. Call under the digest's lock. Open readers keep what they have."""
+
+    async def read_artifact(self, sha256: str, span: ByteRange) -> AsyncIterator[bytes]:
+        """The bytes of ``span`` of an artifact, in blocks. NotFound when its bytes are gone."""
+
+    async def verify_artifact(self, sha256: str) -> bool:
+        """Whether the artifact's bytes have its digest. False also when they are gone."""
+
+    def list_staged(self) -> Iterator[str]:
+        """The ids of uploads with a staging file that no creation in progress holds. Blocks: use a thread."""
+
+    def list_artifacts(self) -> Iterator[str]:
+        """The SHA-256 of every artifact file. Blocks: use a thread."""
+
+    async def space(self) -> Space:
+        """How much room there is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerLimits:
+    """What one owner may hold; None: no limit. ``quota`` in bytes, open uploads and artifacts together."""
+
+    quota: int | None = None
+    open_uploads: int | None = None
+
+
+class Catalog(Protocol):
+    """Where records live. Every method is one transaction, whole or not at all, durable when it returns.
+
+    Methods that change an upload lock its row first, check its state by ``core.state`` (WrongState), and raise
+    NotFound when there is none. ``now`` is the caller's clock, in UTC.
+    """
+
+    async def start(self) -> None:
+        """Open connections. The schema is there already: migrations run once, before any server process."""
+
+    async def stop(self) -> None:
+        """Finish what waits to be written, and close connections."""
+
+    # uploads
+
+    async def create_upload(self, upload: Upload, limits: OwnerLimits) -> None:
+        """Record a new upload. QuotaExceeded, TooManyUploads: counted in the same transaction, so creates cannot race."""
+
+    async def set_size(self, upload_id: str, size: int, limits: OwnerLimits, now: datetime) -> Upload:
+        """Fix the size of an open upload (deferred until then, or larger than the file turned out to be).
+
+        QuotaExceeded; Conflict when a chunk lies beyond ``size``.
+        """
+
+    async def get_upload(self, upload_id: str) -> Upload:
+        """The upload, or NotFound."""
+
+    async def list_uploads(
+        self, owner: str | None, *, offset: int = 0, limit: int = 100, states: Sequence[str] = (), search: str = ""
+    ) -> Page[Upload]:
+        """Uploads of ``owner`` (None: anyone's), newest first, that are in one of ``states`` (empty: any) and whose
+        file name contains ``search`` (case is ignored)."""
+
+    async def set_notes(self, upload_id: str, notes: dict[str, str], now: datetime) -> None:
+        """Replace the upload's notes."""
+
+    async def begin_delete(self, upload_id: str) -> Upload:
+        """Any state that allows it → deleting. Idempotent."""
+
+    async def finish_delete(self, upload_id: str) -> None:
+        """Forget an upload in state deleting, and its chunks. Idempotent."""
+
+    async def idle_uploads(self, *, open_before: datetime, completed_before: datetime, limit: int) -> list[Upload]:
+        """Uploads to expire: open and last updated before the one time, completed before the other, or deleting."""
+
+    # chunks
+
+    async def find_chunks(self, upload_id: str, span: ByteRange, limit: int = 100) -> tuple[Upload, list[Chunk], int]:
+        """In one snapshot: the upload, (the first ``limit``) recorded chunks that overlap ``span`` by offset, their count."""
+
+    async def list_chunks(self, upload_id: str, *, start: int = 0, limit: int | None = None) -> list[Chunk]:
+        """Recorded chunks with an offset of at least ``start``, by offset. NotFound when there is no such upload."""
+
+    async def record_chunk(
+        self, upload_id: str, chunk: Chunk, *, now: datetime, max_chunks: int, replace: bool = False
+    ) -> Chunk:
+        """Record a chunk of an open upload; returns it with its ``seq``.
+
+        ChunkOverlap when recorded chunks overlap it, TooManyChunks. With ``replace`` a chunk of exactly the same
+        range gives way in the same transaction, and the epoch rises.
+        """
+
+    async def unrecord_chunk(self, upload_id: str, offset: int) -> bool:
+        """Delete the row of the chunk at ``offset`` of an open upload, and raise the epoch. False: there is none."""
+
+    async def mark_durable(self, upload_id: str, seq: int) -> None:
+        """Chunks up to ``seq`` are on stable storage. Never lowers it; no error when the upload is gone."""
+
+    async def unrecord_undurable(self, upload_id: str) -> int:
+        """Un-record every chunk of an open or committing upload above its ``durable_seq``; a committing one becomes open
+        again if any was (its task fails). Returns how many."""
+
+    async def pending_flush(self, limit: int) -> list[Upload]:
+        """Uploads, open or committing, with chunks above their ``durable_seq``."""
+
+    async def new_boot(self, boot_id: str, *, distrust: bool = False) -> int:
+        """If the catalog knows another boot than ``boot_id`` (or ``distrust``): un-record what is not durable of every
+        upload, and remember this boot, in one transaction. Returns how many chunks were un-recorded."""
+
+    # commit
+
+    async def publish_digest(self, upload_id: str, epoch: int, hashed: int, digest: str | None) -> bool:
+        """The follower's progress. Changes nothing and returns False when the epoch is another, or the upload is gone.
+
+        ``digest`` is given when ``hashed`` is the whole size.
+        """
+
+    async def begin_commit(self, upload_id: str, expected_sha256: str | None, task: Task, now: datetime) -> Task:
+        """Open and covered → committing, with ``task`` recorded. Returns the task to wait for.
+
+        Committing already, with the same expectation: the running task. IncompleteUpload (the first 100 gaps);
+        UnverifiedUpload when nothing is expected and a chunk is unverified; WrongState.
+        """
+
+    async def reject_commit(self, upload_id: str, task_error: str, now: datetime) -> None:
+        """Committing → open; its running task has failed, with ``task_error``."""
+
+    async def complete_commit(self, upload_id: str, sha256: str, artifact_id: str, now: datetime) -> Artifact:
+        """Committing → completed: artifact, owner's link (``artifact_id`` when it is new), task, upload, all at once.
+
+        Completed already with this digest: the same answer again.
+        """
+
+    async def list_committing(self) -> list[str]:
+        """The ids of uploads that are committing."""
+
+    async def complete_instantly(self, upload: Upload, sha256: str, task: Task, now: datetime) -> Artifact | None:
+        """Record ``upload`` as completed from an artifact that its owner already has a link to; None: has none."""
+
+    # artifacts and tasks
+
+    async def has_artifact(self, sha256: str) -> bool:
+        """Whether anyone's artifact of this digest is recorded."""
+
+    async def get_artifact(self, artifact_id: str) -> Artifact:
+        """The link, or NotFound."""
+
+    async def list_artifacts(
+        self, owner: str | None, *, sha256: str | None = None, offset: int = 0, limit: int = 100, search: str = ""
+    ) -> Page[Artifact]:
+        """Links of ``owner`` (None: anyone's), newest first, of one digest if given, by file name as in list_uploads."""
+
+    async def unlink_artifact(self, artifact_id: str) -> bool:
+        """Delete an owner's link; True when it was the last one and the artifact's record went with it. NotFound."""
+
+    async def all_artifacts(self, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
+        """Digest and size of each recorded artifact, by digest, above ``after``."""
+
+    async def get_task(self, task_id: str) -> Task:
+        """The task, or NotFound."""
+
+    async def list_tasks(self, owner: str | None, *, offset: int = 0, limit: int = 100) -> Page[Task]:
+        """Tasks of ``owner`` (None: anyone's), newest first."""
+
+    async def find_task(self, upload_id: str) -> Task | None:
+        """The newest task of an upload."""
+
+    async def usage(self, owner: str) -> Usage:
+        """What ``owner`` holds."""
+
+    async def count_states(self) -> dict[str, int]:
+        """The number of uploads in each state."""
