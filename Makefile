@@ -12,6 +12,8 @@ ARGS ?=
 export UV_PYTHON := $(CURDIR)/$(BIN)/python
 export UV_PYTHON_DOWNLOADS := never
 export VIRTUAL_ENV :=
+# Trust whom the machine trusts, as pip does: a company's mirror may have a certificate of its own.
+export UV_SYSTEM_CERTS ?= true
 export PYTHON
 
 # Without host names, so that the locks serve behind any mirror.
