@@ -87,12 +87,12 @@ class BodySizeMismatch(BadRequest):
 
 
 class ChunkDigestMismatch(BadRequest):
-    """The bytes of the chunk are not those of the digest sent with them. Nothing was recorded: send them again."""
+    """The bytes are not those of the digest sent with them. Nothing was recorded: send them again."""
 
     field = "sha256"
 
     def __init__(self, expected: str, actual: str) -> None:
-        super().__init__(f"The chunk's SHA-256 is {actual}, not {expected}; send the chunk again.")
+        super().__init__(f"The SHA-256 of these bytes is {actual}, not {expected}; send them again.")
         self.expected, self.actual = expected, actual
 
 

@@ -57,7 +57,7 @@ class Upload:
     filename: str | None = None
     media_type: str | None = None
     completed: datetime | None = None
-    #: Of a completed upload: its owner's link to the artifact, and the artifact's SHA-256. The link may be deleted later.
+    #: Of a completed upload: its owner's link to the artifact (may be deleted later), and the artifact's SHA-256.
     artifact_id: str | None = None
     sha256: str | None = None
     #: What a protocol must give back as it came (tus: Upload-Metadata, Upload-Concat). The engine does not read it.

@@ -64,10 +64,10 @@ class Body(Protocol):
 
     @property
     def sha256(self) -> str | None:
-        """The digest that the client sent for these bytes, in hex. Final only after ``drain``: in a form it comes last."""
+        """The digest that the client sent for these bytes, in hex. Final after ``drain``: in a form it comes last."""
 
     async def drain(self, sink: Sink) -> None:
-        """Give all bytes to ``sink``: in order, in blocks of at most BLOCK bytes, one call at a time, on worker threads.
+        """Give all bytes to ``sink``: in order, in blocks of at most BLOCK bytes, one at a time, on worker threads.
 
         Ends when the body is over. An error of ``sink`` ends it early and comes out. When the task is cancelled, it
         ends only after the running call to ``sink`` has. Raises BodyInterrupted when the connection broke or fell
@@ -155,7 +155,7 @@ class Storage(Protocol):
         """
 
     async def flush(self, upload_id: str) -> None:
-        """Bring all that was written so far to stable storage. StorageFailed: nothing since the last one may be trusted."""
+        """Bring all that was written so far to stable storage. StorageFailed: trust nothing since the last one."""
 
     def try_lock(self, upload_id: str, purpose: Purpose) -> Lock | None:
         """Take the upload's lock for ``purpose``; None when someone has it. Does not block."""
@@ -176,7 +176,7 @@ class Storage(Protocol):
     async def delete_artifact(self, sha256: str) -> None:
         """Remove the artifact's bytes. Idempotent. Call under the digest's lock. Open readers keep what they have."""
 
-    async def read_artifact(self, sha256: str, span: ByteRange) -> AsyncIterator[bytes]:
+    def read_artifact(self, sha256: str, span: ByteRange) -> AsyncIterator[bytes]:
         """The bytes of ``span`` of an artifact, in blocks. NotFound when its bytes are gone."""
 
     async def verify_artifact(self, sha256: str) -> bool:
@@ -216,7 +216,7 @@ class Catalog(Protocol):
     # uploads
 
     async def create_upload(self, upload: Upload, limits: OwnerLimits) -> None:
-        """Record a new upload. QuotaExceeded, TooManyUploads: counted in the same transaction, so creates cannot race."""
+        """Record a new upload. QuotaExceeded, TooManyUploads: counted in the same transaction, creates cannot race."""
 
     async def set_size(self, upload_id: str, size: int, limits: OwnerLimits, now: datetime) -> Upload:
         """Fix the size of an open upload (deferred until then, or larger than the file turned out to be).
@@ -248,7 +248,7 @@ class Catalog(Protocol):
     # chunks
 
     async def find_chunks(self, upload_id: str, span: ByteRange, limit: int = 100) -> tuple[Upload, list[Chunk], int]:
-        """In one snapshot: the upload, (the first ``limit``) recorded chunks that overlap ``span`` by offset, their count."""
+        """In one snapshot: the upload, the (first ``limit``) recorded chunks that overlap ``span``, and their count."""
 
     async def list_chunks(self, upload_id: str, *, start: int = 0, limit: int | None = None) -> list[Chunk]:
         """Recorded chunks with an offset of at least ``start``, by offset. NotFound when there is no such upload."""
@@ -269,8 +269,10 @@ class Catalog(Protocol):
         """Chunks up to ``seq`` are on stable storage. Never lowers it; no error when the upload is gone."""
 
     async def unrecord_undurable(self, upload_id: str) -> int:
-        """Un-record every chunk of an open or committing upload above its ``durable_seq``; a committing one becomes open
-        again if any was (its task fails). Returns how many."""
+        """Un-record every chunk of an open or committing upload above its ``durable_seq``. Returns how many.
+
+        A committing upload that loses a chunk is open again; its task has failed.
+        """
 
     async def pending_flush(self, limit: int) -> list[Upload]:
         """Uploads, open or committing, with chunks above their ``durable_seq``."""
@@ -320,7 +322,7 @@ class Catalog(Protocol):
     async def list_artifacts(
         self, owner: str | None, *, sha256: str | None = None, offset: int = 0, limit: int = 100, search: str = ""
     ) -> Page[Artifact]:
-        """Links of ``owner`` (None: anyone's), newest first, of one digest if given, by file name as in list_uploads."""
+        """Links of ``owner`` (None: anyone's), newest first; of one digest; searched as in ``list_uploads``."""
 
     async def unlink_artifact(self, artifact_id: str) -> bool:
         """Delete an owner's link; True when it was the last one and the artifact's record went with it. NotFound."""

@@ -1,0 +1,217 @@
+"""Receive one chunk: claim its range, write it once at its place, record it. The steps are told in ``ports.py``."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from partwise.core.errors import (
+    BadContentRange,
+    BodyInterrupted,
+    BodySizeMismatch,
+    ChunkDigestMismatch,
+    ChunkOverlap,
+    NotFound,
+    Superseded,
+)
+from partwise.core.ranges import ByteRange
+from partwise.core.records import Chunk, Principal, Upload
+from partwise.core.state import Event, next_state
+from partwise.engine.context import Engine
+from partwise.engine.follower import InFlight
+from partwise.engine.ports import Body, ChunkWriter
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What became of a chunk: the upload after it, and whether the same bytes were there already."""
+
+    upload: Upload
+    chunk: Chunk
+    unchanged: bool
+
+
+async def put_chunk(
+    engine: Engine,
+    who: Principal,
+    upload_id: str,
+    span: ByteRange,
+    body: Body,
+    *,
+    total: int | None = None,
+    partial: bool = False,
+) -> Received:
+    """Receive the bytes of ``span`` and record them, or leave the range missing and say why.
+
+    ``total`` is the file's size as the request states it. With ``partial`` a body may end early: what came of it is
+    recorded, also when the connection broke (BodyInterrupted is raised all the same). Everything that can be refused
+    is refused before ``body.drain`` is called.
+
+    Raises NotFound, WrongState, BadContentRange, ChunkOverlap, RangeBusy, Superseded, BodyInterrupted,
+    BodySizeMismatch, ChunkDigestMismatch, TooManyChunks, OutOfSpace, StorageFailed.
+    """
+    await engine.authorize(who, upload_id)
+    writer = await _claim(engine, upload_id, span)
+    try:
+        # Only now: state and rows as they were before the claim prove nothing.
+        upload, same = await _check(engine, upload_id, span, total)
+        with engine.workers.follower.writing(upload_id, span) as inflight:
+            receiver = _Receiver(engine, upload_id, span, body.hashed, writer, same, inflight)
+            try:
+                await _drain(body, receiver, writer)
+                receiver.check(body.sha256, partial=partial)
+            except (BodyInterrupted, Superseded):
+                if partial and receiver.may_keep:
+                    await _record(engine, upload, receiver, None)
+                raise
+            if same is not None and receiver.unchanged:
+                return Received(upload, same, unchanged=True)
+            return await _record(engine, upload, receiver, body.sha256)
+    finally:
+        writer.close()
+
+
+async def _claim(engine: Engine, upload_id: str, span: ByteRange) -> ChunkWriter:
+    try:
+        return await engine.storage.claim(upload_id, span)
+    except NotFound:
+        # A completed upload has no staging file any more: that is a conflict, not an absence.
+        upload = await engine.catalog.get_upload(upload_id)
+        next_state(upload.state, Event.WRITE)
+        raise
+
+
+async def _check(engine: Engine, upload_id: str, span: ByteRange, total: int | None) -> tuple[Upload, Chunk | None]:
+    """The upload, and the chunk of exactly the same range if there is one; refuses what cannot be recorded."""
+    upload, found, count = await engine.catalog.find_chunks(upload_id, span)
+    next_state(upload.state, Event.WRITE)
+    if upload.size is not None:
+        if total is not None and total != upload.size:
+            raise BadContentRange(f"Content-Range says {total} bytes in all, but the upload has {upload.size}.")
+        if span.end > upload.size:
+            raise BadContentRange(f"Bytes {span} go beyond the upload's size, {upload.size} bytes.")
+    if count == 1 and found[0].range == span:
+        return upload, found[0]
+    if count:
+        raise ChunkOverlap([chunk.range for chunk in found], count)
+    return upload, None
+
+
+async def _drain(body: Body, receiver: _Receiver, writer: ChunkWriter) -> None:
+    """Run the body through the receiver, and leave as soon as a newer writer asks for the range."""
+    pump = asyncio.ensure_future(body.drain(receiver.take))
+    knock = asyncio.ensure_future(writer.superseded())
+    try:
+        await asyncio.wait({pump, knock}, return_when=asyncio.FIRST_COMPLETED)
+        if not pump.done():
+            raise Superseded
+        pump.result()
+    finally:
+        knock.cancel()
+        if not pump.done():
+            pump.cancel()
+            await asyncio.wait({pump})
+
+
+async def _record(engine: Engine, upload: Upload, receiver: _Receiver, declared: str | None) -> Received:
+    reference = await receiver.writer.finish()
+    engine.failpoint("chunk.written")
+    chunk = Chunk(
+        offset=receiver.span.offset,
+        size=receiver.received,
+        sha256=receiver.digest,
+        verified=declared is not None,
+        ref=reference,
+    )
+    if engine.durable_chunks:
+        await engine.storage.flush(upload.id)
+    now = engine.clock()
+    chunk = await engine.catalog.record_chunk(
+        upload.id,
+        chunk,
+        now=now,
+        max_chunks=engine.limits.max_chunks,
+        replace=not engine.storage.in_place,
+    )
+    receiver.inflight.record(chunk.range)
+    engine.failpoint("chunk.recorded")
+    if engine.durable_chunks:
+        await engine.catalog.mark_durable(upload.id, chunk.seq)
+    engine.workers.follower.notify(upload.id)
+    engine.workers.flusher.notify(upload.id)
+    received = upload.received + chunk.size
+    after = replace(upload, updated=now, seq=chunk.seq, received=received, chunk_count=upload.chunk_count + 1)
+    return Received(after, chunk, unchanged=False)
+
+
+class _Receiver:
+    """The sink of one chunk: runs on worker threads, one block at a time."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        upload_id: str,
+        span: ByteRange,
+        hashed: bool,
+        writer: ChunkWriter,
+        same: Chunk | None,
+        inflight: InFlight,
+    ) -> None:
+        self.span = span
+        self.writer = writer
+        self.inflight = inflight
+        self.received = 0
+        self._engine = engine
+        self._upload_id = upload_id
+        self._same = same
+        self._comparing = same is not None and engine.storage.in_place
+        self._hasher = hashlib.sha256() if hashed or not engine.storage.in_place else None
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def digest(self) -> str | None:
+        """The SHA-256 of what came, where it was computed."""
+        return self._hasher.hexdigest() if self._hasher else None
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the recorded chunk of the same range has the same bytes."""
+        if self._engine.storage.in_place:
+            return self._comparing
+        return self._same is not None and self._same.sha256 == self.digest
+
+    @property
+    def may_keep(self) -> bool:
+        """Whether bytes came that no row covers."""
+        return self.received > 0 and self._same is None
+
+    def take(self, block: memoryview) -> None:
+        """One block of the body, in order."""
+        position = self.span.offset + self.received
+        if self.received + len(block) > self.span.size:
+            raise BodySizeMismatch(self.span.size)
+        if self._hasher:
+            self._hasher.update(block)
+        if self._comparing and bytearray(self.writer.read(position, len(block))) != block:
+            self._await(self._engine.catalog.unrecord_chunk, self._upload_id, self.span.offset)
+            self._engine.failpoint("chunk.unrecorded")
+            self._comparing = False
+        if not self._comparing:
+            self.writer.write(position, block)
+        self.received += len(block)
+        if not self._comparing:
+            self.inflight.advance(self.received)
+
+    def check(self, declared: str | None, *, partial: bool) -> None:
+        """After the last byte: the size, and the digest if the client sent one."""
+        if self.received != self.span.size and not (partial and self.may_keep):
+            raise BodySizeMismatch(self.span.size, self.received)
+        if declared is not None and self.digest != declared:
+            raise ChunkDigestMismatch(declared, str(self.digest))
+
+    def _await(self, function: Callable[..., object], *arguments: object) -> None:
+        """Run a transaction on the event loop, and hold this thread until it has ended."""
+        coroutine = function(*arguments)
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()  # type: ignore[arg-type]

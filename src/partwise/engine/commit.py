@@ -1,0 +1,147 @@
+"""Commit: from a covered upload to an artifact. The steps, and what a crash after each leaves, are in ``ports.py``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+
+from partwise.core.errors import ArtifactDigestMismatch, NotFound, OutOfSpace, StorageFailed
+from partwise.core.records import Principal, Task, TaskState, Upload
+from partwise.core.state import UploadState
+from partwise.engine.context import Engine
+from partwise.engine.ports import Purpose
+
+log = logging.getLogger(__name__)
+
+#: Seconds between looks at a commit that another process carries through.
+POLL = 0.02
+#: Seconds before a commit that failed for an unexpected reason is taken up again.
+RETRY = 1.0
+
+
+async def commit(engine: Engine, who: Principal, upload_id: str, sha256: str | None, *, wait: float = 0.0) -> Task:
+    """Start to commit, or join a commit that runs or is done; wait at most ``wait`` seconds for its end.
+
+    ``sha256`` None: the one declared at create, or, if every chunk was verified, whatever the file amounts to. The
+    task tells the outcome, also that the digest was wrong (the upload is open again). Raises, without a task:
+    IncompleteUpload, UnverifiedUpload, WrongState, and ArtifactDigestMismatch when two expectations disagree.
+    """
+    upload = await engine.owned_upload(who, upload_id)
+    expected = sha256 or upload.declared_sha256
+    if upload.declared_sha256 and expected and expected != upload.declared_sha256:
+        raise ArtifactDigestMismatch(expected, upload.declared_sha256)
+    if upload.state is UploadState.COMPLETED:
+        return await _repeated(engine, upload, expected)
+    task = Task(id=str(uuid.uuid4()), owner=upload.owner, upload_id=upload_id, created=engine.clock())
+    task = await engine.catalog.begin_commit(upload_id, expected, task, engine.clock())
+    engine.failpoint("commit.begun")
+    deadline = time.monotonic() + wait
+    while task.state is TaskState.RUNNING:
+        job = engine.workers.commits.drive(upload_id)
+        await asyncio.wait({job}, timeout=max(0.0, deadline - time.monotonic()))
+        task = await engine.catalog.get_task(task.id)
+        if time.monotonic() >= deadline:
+            break
+    return task
+
+
+async def _repeated(engine: Engine, upload: Upload, expected: str | None) -> Task:
+    """The same commit again gets the same answer."""
+    assert upload.sha256 is not None
+    if expected is not None and expected != upload.sha256:
+        raise ArtifactDigestMismatch(expected, upload.sha256)
+    task = await engine.catalog.find_task(upload.id)
+    if task is None:
+        raise NotFound("task")
+    return task
+
+
+class Commits:
+    """The commits that this process carries through, or waits for."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._jobs: dict[str, asyncio.Task[None]] = {}
+
+    def drive(self, upload_id: str) -> asyncio.Task[None]:
+        """A job that ends when the upload is committing no more. Cancelling a waiter does not cancel the job."""
+        job = self._jobs.get(upload_id)
+        if job is None:
+            job = asyncio.create_task(self._drive(upload_id), name=f"commit {upload_id}")
+            self._jobs[upload_id] = job
+            job.add_done_callback(lambda _job: self._jobs.pop(upload_id, None))
+        return job
+
+    async def stop(self) -> None:
+        """Cancel the jobs; whoever starts next goes on with them."""
+        jobs = list(self._jobs.values())
+        for job in jobs:
+            job.cancel()
+        if jobs:
+            await asyncio.wait(jobs)
+
+    async def _drive(self, upload_id: str) -> None:
+        engine = self._engine
+        try:
+            while (await engine.catalog.get_upload(upload_id)).state is UploadState.COMMITTING:
+                lock = engine.storage.try_lock(upload_id, Purpose.COMMIT)
+                if lock is None:
+                    await asyncio.sleep(POLL)
+                    continue
+                try:
+                    await _carry_through(engine, upload_id)
+                finally:
+                    lock.release()
+        except NotFound:
+            return  # deleted, or published and gone between two looks
+        except Exception:
+            # The upload stays committing; the rounds of any process take it up again.
+            log.exception("commit of %s failed for now", upload_id)
+            await asyncio.sleep(RETRY)
+
+
+async def _carry_through(engine: Engine, upload_id: str) -> None:
+    """All steps after ``begin_commit``; the caller holds the COMMIT lock. Safe to repeat from any of them."""
+    upload = await engine.catalog.get_upload(upload_id)
+    if upload.state is not UploadState.COMMITTING:
+        return
+    digest = await _digest(engine, upload)
+    if upload.expected_sha256 not in (None, digest):
+        error = ArtifactDigestMismatch(str(upload.expected_sha256), digest)
+        await engine.catalog.reject_commit(upload_id, str(error), engine.clock())
+        return
+    engine.failpoint("commit.digested")
+    async with engine.storage.digest_lock(digest):
+        recorded = await engine.catalog.has_artifact(digest)
+        try:
+            await engine.storage.publish(upload_id, digest, recorded=recorded)
+        except (StorageFailed, OutOfSpace) as error:
+            await _give_up(engine, upload_id, error)
+            return
+        engine.failpoint("commit.published")
+        await engine.catalog.complete_commit(upload_id, digest, str(uuid.uuid4()), engine.clock())
+        engine.failpoint("commit.recorded")
+    await engine.storage.discard(upload_id)
+    engine.workers.follower.notify(upload_id)
+
+
+async def _digest(engine: Engine, upload: Upload) -> str:
+    if upload.chunk_count == 1:
+        # The whole file came as one chunk that was hashed as it came: nothing to follow.
+        (chunk,) = await engine.catalog.list_chunks(upload.id)
+        if chunk.sha256 is not None and chunk.size == upload.size:
+            return chunk.sha256
+    return await engine.workers.follower.digest(upload.id)
+
+
+async def _give_up(engine: Engine, upload_id: str, error: StorageFailed | OutOfSpace) -> None:
+    """The bytes could not be made durable. The upload is open again; what is not certain is missing again."""
+    log.error("publishing %s failed: %s", upload_id, error)
+    if isinstance(error, StorageFailed):
+        await engine.catalog.unrecord_undurable(upload_id)
+    upload = await engine.catalog.get_upload(upload_id)
+    if upload.state is UploadState.COMMITTING:
+        message = "The server could not bring the file to its disk. Look at what is missing, send it, and commit again."
+        await engine.catalog.reject_commit(upload_id, message, engine.clock())

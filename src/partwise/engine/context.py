@@ -1,0 +1,124 @@
+"""The engine: the ports it stands on, the limits the operator set, and the workers that run beside the use cases."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from partwise.core.errors import NotFound
+from partwise.core.records import Principal, Upload
+from partwise.engine.ports import Catalog, OwnerLimits, Storage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the operator allows. Sizes in bytes; None: no limit."""
+
+    max_upload_size: int | None = None
+    quota: int | None = None
+    max_open_uploads: int | None = None
+    max_chunks: int = 100_000
+    #: An open upload without activity for this long is removed, with its bytes.
+    idle_expiry: timedelta = timedelta(days=7)
+    #: A completed upload leaves the list after this long; its artifact stays.
+    completed_expiry: timedelta = timedelta(days=7)
+
+    @property
+    def owner(self) -> OwnerLimits:
+        """The part of the limits that the catalog counts."""
+        return OwnerLimits(quota=self.quota, open_uploads=self.max_open_uploads)
+
+
+def utc_now() -> datetime:
+    """The clock of a running server."""
+    return datetime.now(UTC)
+
+
+def no_failpoint(_name: str) -> None:
+    """What runs at each named step of the protocol: nothing, unless a crash test puts its own function here."""
+
+
+@dataclass(slots=True)
+class Engine:
+    """What every use case takes as its first argument."""
+
+    storage: Storage
+    catalog: Catalog
+    limits: Limits = field(default_factory=Limits)
+    clock: Callable[[], datetime] = utc_now
+    failpoint: Callable[[str], None] = no_failpoint
+    #: How many uploads are hashed at the same time; a core each is what it takes.
+    hash_threads: int = field(default_factory=lambda: os.cpu_count() or 1)
+    #: Bring every chunk to disk before it is acknowledged (``durability = chunk``).
+    durable_chunks: bool = False
+    workers: Workers = field(init=False)
+    _owners: dict[str, str] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self.workers = Workers(self)
+
+    async def start(self) -> None:
+        """Open the ports, recover what a crash left behind, and start the workers."""
+        from partwise.engine.recovery import recover
+
+        await self.storage.start()
+        await self.catalog.start()
+        await recover(self)
+        self.workers.start()
+
+    async def stop(self) -> None:
+        """Stop the workers and close the ports. Commits that still run go on at the next start."""
+        await self.workers.stop()
+        await self.catalog.stop()
+        await self.storage.stop()
+
+    async def authorize(self, who: Principal, upload_id: str) -> None:
+        """Raise NotFound unless ``who`` may see the upload. An owner never changes, so the answer is remembered."""
+        owner = self._owners.get(upload_id)
+        if owner is None:
+            owner = (await self.catalog.get_upload(upload_id)).owner
+            if len(self._owners) >= 10_000:
+                self._owners.clear()
+            self._owners[upload_id] = owner
+        if not who.owns(owner):
+            raise NotFound("upload")
+
+    async def owned_upload(self, who: Principal, upload_id: str) -> Upload:
+        """The upload, or NotFound when there is none or it is someone else's."""
+        upload = await self.catalog.get_upload(upload_id)
+        if not who.owns(upload.owner):
+            raise NotFound("upload")
+        return upload
+
+
+class Workers:
+    """The background work of one process: digests, flushes, commits, and the round that looks after all of them."""
+
+    def __init__(self, engine: Engine) -> None:
+        from partwise.engine.commit import Commits
+        from partwise.engine.flusher import Flusher
+        from partwise.engine.follower import Follower
+
+        self.follower = Follower(engine.storage, engine.catalog, engine.hash_threads)
+        self.flusher = Flusher(engine.storage, engine.catalog)
+        self.commits = Commits(engine)
+        self._engine = engine
+        self._rounds: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin the rounds."""
+        from partwise.engine.rounds import rounds
+
+        self._rounds = asyncio.create_task(rounds(self._engine), name="rounds")
+
+    async def stop(self) -> None:
+        """Cancel everything and wait for it to end."""
+        if self._rounds is not None:
+            self._rounds.cancel()
+            await asyncio.wait({self._rounds})
+        await self.commits.stop()
+        await self.flusher.stop()
+        await self.follower.stop()

@@ -1,0 +1,58 @@
+"""Recovery at start: what a crash left behind, by the table in ``ports.py``. Safe beside processes that serve."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+
+from partwise.core.errors import NotFound
+from partwise.core.records import Upload
+from partwise.core.state import UploadState
+from partwise.engine.context import Engine
+from partwise.engine.uploads import remove
+
+log = logging.getLogger(__name__)
+
+
+async def recover(engine: Engine) -> None:
+    """Bring storage and catalog together again, and go on with commits that were under way."""
+    staged = set(await asyncio.to_thread(lambda: list(engine.storage.list_staged())))
+    for upload_id in staged:
+        await _settle_staged(engine, upload_id)
+    async for upload in _unfinished(engine):
+        if upload.state is UploadState.DELETING:
+            await remove(engine, upload.id)
+        elif upload.id not in staged and engine.storage.in_place:
+            await _settle_unstaged(engine, upload.id)
+    for upload_id in await engine.catalog.list_committing():
+        engine.workers.commits.drive(upload_id)
+
+
+async def _settle_staged(engine: Engine, upload_id: str) -> None:
+    """A staging file whose upload is not there, or needs it no more, goes."""
+    try:
+        upload = await engine.catalog.get_upload(upload_id)
+    except NotFound:
+        log.warning("removing the staging file %s: it has no upload", upload_id)
+        await engine.storage.discard(upload_id)
+        return
+    if upload.state is UploadState.COMPLETED:
+        await engine.storage.discard(upload_id)
+
+
+async def _settle_unstaged(engine: Engine, upload_id: str) -> None:
+    """An unfinished upload whose staging file is gone cannot be trusted or gone on with: its record goes too."""
+    staged = await asyncio.to_thread(lambda: list(engine.storage.list_staged()))
+    upload = await engine.catalog.get_upload(upload_id)
+    if upload_id in staged or upload.state is not UploadState.OPEN:
+        return
+    log.error("removing the upload %s: its staging file is gone", upload_id)
+    await remove(engine, upload_id)
+
+
+async def _unfinished(engine: Engine) -> AsyncIterator[Upload]:
+    states = (UploadState.OPEN, UploadState.COMMITTING, UploadState.DELETING)
+    page = await engine.catalog.list_uploads(None, states=states, limit=1_000_000)
+    for upload in page.items:
+        yield upload

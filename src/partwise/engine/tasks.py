@@ -1,0 +1,26 @@
+"""Look at commits as tasks, the way that Pulp's clients poll them."""
+
+from __future__ import annotations
+
+from partwise.core.errors import NotFound
+from partwise.core.records import Page, Principal, Task, TaskState
+from partwise.engine.context import Engine
+
+
+async def get_task(engine: Engine, who: Principal, task_id: str) -> tuple[Task, float]:
+    """The task, and how far its file is hashed: from 0 to 1. NotFound when it is someone else's."""
+    task = await engine.catalog.get_task(task_id)
+    if not who.owns(task.owner):
+        raise NotFound("task")
+    if task.state is not TaskState.RUNNING:
+        return task, 1.0
+    try:
+        upload = await engine.catalog.get_upload(task.upload_id)
+    except NotFound:
+        return task, 0.0
+    return task, upload.hashed / upload.size if upload.size else 0.0
+
+
+async def list_tasks(engine: Engine, who: Principal, *, offset: int = 0, limit: int = 100) -> Page[Task]:
+    """The tasks that ``who`` may see, newest first."""
+    return await engine.catalog.list_tasks(None if who.admin else who.name, offset=offset, limit=limit)
