@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from partwise.core.errors import BadContentRange
+from partwise.core.ranges import (
+    MAX_SIZE,
+    ByteRange,
+    format_content_range,
+    frontier,
+    missing_ranges,
+    parse_content_range,
+    split,
+)
+
+
+@pytest.mark.parametrize(
+    "value, offset, size, total",
+    [
+        ("bytes 0-0/1", 0, 1, 1),
+        ("bytes 6291456-10485759/10485760", 6291456, 4194304, 10485760),
+        ("bytes 5-9/*", 5, 5, None),
+        ("  Bytes\t5-9/10 ", 5, 5, 10),
+        ("bytes 007-9/0010", 7, 3, 10),
+    ],
+)
+def test_content_range_is_parsed(value: str, offset: int, size: int, total: int | None) -> None:
+    parsed = parse_content_range(value)
+    assert (parsed.range, parsed.total) == (ByteRange(offset, size), total)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "bytes",
+        "bytes */10",
+        "bytes 0-9",
+        "bytes=0-9/10",
+        "bytes 0-9/10, bytes 10-19/20",
+        "bytes -1-9/10",
+        "bytes +0-9/10",
+        "bytes 9-0/10",
+        "bytes 0-10/10",
+        "bytes 0-9/9",
+        "bytes 0 - 9/10",
+        "bytes \u0660-\u0669/10",
+        "chunks 0-9/10",
+        f"bytes 0-{MAX_SIZE + 1}/*",
+        f"bytes 0-9/{MAX_SIZE + 1}",
+        "bytes 0-99999999999999999999999999/*",
+        "bytes 0-9/10\x00",
+        "bytes 1e1-20/30",
+    ],
+)
+def test_content_range_is_refused(value: str) -> None:
+    with pytest.raises(BadContentRange):
+        parse_content_range(value)
+
+
+@given(st.integers(0, 2**40), st.integers(1, 2**40), st.integers(0, 2**40))
+def test_content_range_survives_a_round_trip(offset: int, size: int, more: int) -> None:
+    span = ByteRange(offset, size)
+    parsed = parse_content_range(format_content_range(span, span.end + more))
+    assert (parsed.range, parsed.total) == (span, span.end + more)
+
+
+@st.composite
+def recorded_chunks(draw: st.DrawFn) -> tuple[int, list[ByteRange]]:
+    """A size, and chunks that do not overlap, by offset."""
+    cuts = sorted(draw(st.sets(st.integers(0, 60), min_size=1)))
+    chunks = [ByteRange(a, b - a) for a, b in itertools.pairwise(cuts) if draw(st.booleans())]
+    return cuts[-1] + draw(st.integers(0, 3)), chunks
+
+
+@given(recorded_chunks())
+def test_missing_ranges_are_the_bytes_that_no_chunk_covers(case: tuple[int, list[ByteRange]]) -> None:
+    size, chunks = case
+    covered = {byte for chunk in chunks for byte in range(chunk.offset, chunk.end)}
+    gaps = list(missing_ranges(size, chunks))
+    assert [byte for gap in gaps for byte in range(gap.offset, gap.end)] == sorted(set(range(size)) - covered)
+    assert all(a.end < b.offset for a, b in itertools.pairwise(gaps)), "gaps are as long as can be"
+
+
+@given(recorded_chunks(), st.integers(0, 60))
+def test_frontier_is_the_end_of_the_run_that_covers_the_start(case: tuple[int, list[ByteRange]], start: int) -> None:
+    covered = {byte for chunk in case[1] for byte in range(chunk.offset, chunk.end)}
+    expected = start
+    while expected in covered:
+        expected += 1
+    assert frontier(case[1], start) == expected
+
+
+@given(st.integers(0, 50), st.integers(0, 200), st.integers(1, 60))
+def test_split_covers_the_span_in_order(offset: int, size: int, piece: int) -> None:
+    pieces = list(split(ByteRange(offset, size), piece))
+    assert [b for p in pieces for b in range(p.offset, p.end)] == list(range(offset, offset + size))
+    assert all(p.size == piece for p in pieces[:-1])
+
+
+def test_overlap_is_about_shared_bytes() -> None:
+    assert ByteRange(0, 10).overlaps(ByteRange(9, 1))
+    assert not ByteRange(0, 10).overlaps(ByteRange(10, 1))
+    assert str(ByteRange(5, 5)) == "5-9"

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from partwise.core.digests import EMPTY_SHA256, format_digest_field, parse_digest_field, parse_sha256
+from partwise.core.errors import BadDigest, BadSize
+from partwise.core.numbers import parse_size
+from partwise.core.ranges import MAX_SIZE
+
+HELLO = hashlib.sha256(b"hello").hexdigest()
+
+
+@pytest.mark.parametrize("value, size", [(0, 0), (10485760, 10485760), ("10485760", 10485760), (MAX_SIZE, MAX_SIZE)])
+def test_sizes_are_whole_numbers(value: object, size: int) -> None:
+    assert parse_size(value) == size
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        False,
+        1.5,
+        1.0,
+        -1,
+        "-1",
+        "+1",
+        "1e9",
+        "1.0",
+        "",
+        " 1",
+        "٣",
+        "²",
+        "0x10",
+        "1_000",
+        [],
+        {},
+        MAX_SIZE + 1,
+        "9" * 30,
+    ],
+)
+def test_what_is_no_whole_number_is_no_size(value: object) -> None:
+    with pytest.raises(BadSize):
+        parse_size(value)
+
+
+def test_digest_of_nothing_is_the_digest_of_nothing() -> None:
+    assert hashlib.sha256().hexdigest() == EMPTY_SHA256
+
+
+def test_sha256_is_kept_in_lower_case() -> None:
+    assert parse_sha256(HELLO.upper()) == HELLO
+
+
+@pytest.mark.parametrize("value", [None, 5, "", HELLO[:-1], HELLO + "0", HELLO[:-1] + "g", HELLO + "\n", " " + HELLO])
+def test_what_is_no_sha256_is_refused(value: object) -> None:
+    with pytest.raises(BadDigest):
+        parse_sha256(value)
+
+
+def test_digest_field_survives_a_round_trip() -> None:
+    assert parse_digest_field(format_digest_field(HELLO)) == HELLO
+
+
+def test_digest_field_of_other_algorithms_alone_says_nothing() -> None:
+    assert parse_digest_field("md5=:AAAA:, unixsum=5") is None
+
+
+def test_digest_field_takes_the_sha256_among_others() -> None:
+    assert parse_digest_field(f"md5=:AAAA:, {format_digest_field(HELLO)}") == HELLO
+
+
+@pytest.mark.parametrize(
+    "value", ["sha-256", "sha-256=5", "sha-256=:AAAA:", "sha-256=:*:", "=", "sha-256=ü", f"sha-256={HELLO}"]
+)
+def test_malformed_digest_fields_are_refused(value: str) -> None:
+    with pytest.raises(BadDigest):
+        parse_digest_field(value)
