@@ -1,1 +1,17 @@
-"""Where records live: SQL tables, queries and migrations that implement the catalog port."""
+"""Where records live: SQL tables, queries and migrations that implement the catalog port.
+
+``tables.py`` is the schema; ``uploads.py``, ``chunks.py``, ``commits.py``, ``artifacts.py``, ``tasks.py`` and
+``tokens.py`` are the transactions, plain functions of a connection; ``sqlite.py`` runs them; ``catalog.py`` puts them
+behind the port; ``schema.py`` and ``migrations/`` bring a database up to date.
+"""
+
+from partwise.catalog.catalog import SqlCatalog
+from partwise.catalog.schema import CatalogTooNew, migrate, parse_url
+from partwise.catalog.sqlite import SqliteRunner
+
+__all__ = ["CatalogTooNew", "SqlCatalog", "migrate", "open_catalog"]
+
+
+def open_catalog(url: str) -> SqlCatalog:
+    """The catalog at ``url`` (``sqlite:///PATH``; ValueError for another), to be started. ``migrate`` it first."""
+    return SqlCatalog(SqliteRunner(parse_url(url)))

@@ -1,0 +1,100 @@
+"""Artifacts and their owners' links: one row for each content, one link for each owner of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, insert, select
+
+from partwise.catalog.tables import ARTIFACT, artifact_links, artifacts, folded
+from partwise.core.errors import NotFound
+from partwise.core.records import Artifact, Page
+
+_LINKS: Select[Any] = select(*ARTIFACT).join_from(artifact_links, artifacts)
+_GET = _LINKS.where(artifact_links.c.id == bindparam("id"))
+_OF_OWNER = _LINKS.where(artifact_links.c.owner == bindparam("owner"), artifact_links.c.sha256 == bindparam("sha256"))
+_RECORDED = select(artifacts.c.sha256).where(artifacts.c.sha256 == bindparam("sha256"))
+_LOCK = _RECORDED.with_for_update()
+_ANY_LINK = select(artifact_links.c.id).where(artifact_links.c.sha256 == bindparam("sha256")).limit(1)
+
+
+def has_artifact(connection: Connection, sha256: str) -> bool:
+    """Whether the content is recorded."""
+    return connection.execute(_RECORDED, {"sha256": sha256}).one_or_none() is not None
+
+
+def get_artifact(connection: Connection, artifact_id: str) -> Artifact:
+    """The link, or NotFound."""
+    row = connection.execute(_GET, {"id": artifact_id}).one_or_none()
+    if row is None:
+        raise NotFound("artifact")
+    return Artifact(**row._mapping)
+
+
+def find_link(connection: Connection, owner: str, sha256: str) -> Artifact | None:
+    """The owner's link to the content, if there is one."""
+    row = connection.execute(_OF_OWNER, {"owner": owner, "sha256": sha256}).one_or_none()
+    return None if row is None else Artifact(**row._mapping)
+
+
+def link(connection: Connection, new: Artifact) -> Artifact:
+    """Link the owner to the content, recorded if it is new. A link that exists stays as it is, and is returned."""
+    known = connection.execute(_LOCK, {"sha256": new.sha256}).one_or_none() is not None
+    if not known:
+        connection.execute(insert(artifacts), {"sha256": new.sha256, "size": new.size, "created": new.created})
+    elif existing := find_link(connection, new.owner, new.sha256):
+        return existing
+    row = asdict(new) | {"search_name": folded(new.filename)}
+    del row["size"]
+    connection.execute(insert(artifact_links), row)
+    return new
+
+
+def unlink_artifact(connection: Connection, artifact_id: str) -> bool:
+    """Delete a link, and the record of the content with the last one."""
+    sha256 = get_artifact(connection, artifact_id).sha256
+    connection.execute(_LOCK, {"sha256": sha256})
+    connection.execute(delete(artifact_links).where(artifact_links.c.id == artifact_id))
+    if connection.execute(_ANY_LINK, {"sha256": sha256}).one_or_none() is not None:
+        return False
+    connection.execute(delete(artifacts).where(artifacts.c.sha256 == sha256))
+    return True
+
+
+def list_artifacts(
+    connection: Connection,
+    owner: str | None,
+    *,
+    sha256: str | None = None,
+    offset: int = 0,
+    limit: int = 100,
+    search: str = "",
+) -> Page[Artifact]:
+    """One page, newest first."""
+    conditions: list[ColumnElement[bool]] = []
+    if owner is not None:
+        conditions.append(artifact_links.c.owner == owner)
+    if sha256 is not None:
+        conditions.append(artifact_links.c.sha256 == sha256)
+    if search:
+        conditions.append(artifact_links.c.search_name.contains(folded(search), autoescape=True))
+    count = connection.execute(select(func.count()).select_from(artifact_links).where(*conditions)).scalar_one()
+    rows = connection.execute(
+        _LINKS.where(*conditions)
+        .order_by(artifact_links.c.created.desc(), artifact_links.c.id.desc())
+        .offset(offset)
+        .limit(limit)
+    )
+    return Page([Artifact(**row._mapping) for row in rows], count)
+
+
+def all_artifacts(connection: Connection, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
+    """Digest and size of recorded contents, by digest, above ``after``."""
+    rows = connection.execute(
+        select(artifacts.c.sha256, artifacts.c.size)
+        .where(artifacts.c.sha256 > after)
+        .order_by(artifacts.c.sha256)
+        .limit(limit)
+    )
+    return [(sha256, size) for sha256, size in rows]

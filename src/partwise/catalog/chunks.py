@@ -1,0 +1,213 @@
+"""Chunks: find, record, un-record, and which of them survive a power loss.
+
+The rows of an upload never overlap and lie within its size. ``record_chunk`` keeps that, with two looks into the
+primary key: the nearest row at or before the offset, and the rows that start inside the range.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, update
+
+from partwise.catalog import tasks
+from partwise.catalog.tables import CHUNK, UPLOAD, chunks, meta, uploads
+from partwise.catalog.uploads import UNFINISHED, change_upload, get_upload, lock_upload
+from partwise.core.errors import BadContentRange, ChunkOverlap, TooManyChunks
+from partwise.core.ranges import ByteRange
+from partwise.core.records import Chunk, Upload
+from partwise.core.state import Event, UploadState, next_state
+
+#: How many of the chunks in the way a ChunkOverlap names.
+OVERLAPS_NAMED = 100
+
+_NOT_DURABLE = "The server restarted before all chunks were on disk: send the missing ranges and commit again."
+
+
+def _overlapping() -> list[ColumnElement[bool]]:
+    """Rows that share a byte with [start, end): as rows do not overlap, only the nearest that begins at or before
+    ``start`` can reach into it, so the index gives the place to begin and no other row is looked at."""
+    nearest = (
+        select(func.max(chunks.c.offset))
+        .where(chunks.c.upload_id == bindparam("upload_id"), chunks.c.offset <= bindparam("start"))
+        .scalar_subquery()
+    )
+    return [
+        chunks.c.upload_id == bindparam("upload_id"),
+        chunks.c.offset >= func.coalesce(nearest, bindparam("start")),
+        chunks.c.offset < bindparam("end"),
+        chunks.c.offset + chunks.c.size > bindparam("start"),
+    ]
+
+
+_FIND = select(*CHUNK).where(*_overlapping()).order_by(chunks.c.offset).limit(bindparam("limit"))
+_COUNT = select(func.count()).select_from(chunks).where(*_overlapping())
+_FROM = (
+    select(*CHUNK)
+    .where(chunks.c.upload_id == bindparam("upload_id"), chunks.c.offset >= bindparam("start"))
+    .order_by(chunks.c.offset)
+)
+_FROM_LIMITED = _FROM.limit(bindparam("limit"))
+_INSERT = insert(chunks)
+_DELETE = delete(chunks).where(chunks.c.upload_id == bindparam("key"), chunks.c.offset == bindparam("at"))
+_UNDURABLE = (chunks.c.upload_id == bindparam("key"), chunks.c.seq > bindparam("durable"))
+_COUNT_UNDURABLE = select(func.count(), func.sum(chunks.c.size)).where(*_UNDURABLE)
+_DELETE_UNDURABLE = delete(chunks).where(*_UNDURABLE)
+_SET_DURABLE = (
+    update(uploads)
+    .where(uploads.c.id == bindparam("key"), uploads.c.durable_seq < bindparam("durable"))
+    .values(durable_seq=bindparam("durable"))
+)
+_PENDING = select(*UPLOAD).where(uploads.c.state.in_(UNFINISHED), uploads.c.seq > uploads.c.durable_seq)
+
+
+def _chunk(row: Any) -> Chunk:
+    return Chunk(**row._mapping)
+
+
+def _overlaps(connection: Connection, upload_id: str, span: ByteRange, limit: int) -> tuple[list[Chunk], int]:
+    """The first ``limit`` chunks that overlap ``span``, and how many do."""
+    place = {"upload_id": upload_id, "start": span.offset, "end": span.end}
+    found = [_chunk(row) for row in connection.execute(_FIND, {**place, "limit": limit})]
+    if len(found) < limit:
+        return found, len(found)
+    return found, connection.execute(_COUNT, place).scalar_one()
+
+
+def find_chunks(
+    connection: Connection, upload_id: str, span: ByteRange, limit: int = 100
+) -> tuple[Upload, list[Chunk], int]:
+    """The upload, the first ``limit`` chunks that overlap ``span``, and how many do."""
+    return get_upload(connection, upload_id), *_overlaps(connection, upload_id, span, limit)
+
+
+def list_chunks(connection: Connection, upload_id: str, *, start: int = 0, limit: int | None = None) -> list[Chunk]:
+    """The chunks from ``start`` on, by offset."""
+    get_upload(connection, upload_id)
+    place = {"upload_id": upload_id, "start": start}
+    if limit is None:
+        rows = connection.execute(_FROM, place)
+    else:
+        rows = connection.execute(_FROM_LIMITED, {**place, "limit": limit})
+    return [_chunk(row) for row in rows]
+
+
+def record_chunk(
+    connection: Connection,
+    upload_id: str,
+    chunk: Chunk,
+    *,
+    now: datetime,
+    max_chunks: int,
+    replace: bool = False,
+) -> Chunk:
+    """Insert the row with the next ``seq``; with ``replace`` in the place of one of the same range."""
+    upload = lock_upload(connection, upload_id)
+    next_state(upload.state, Event.WRITE)
+    if upload.size is not None and chunk.range.end > upload.size:
+        raise BadContentRange(f"Bytes {chunk.range} lie beyond the upload's size of {upload.size}.")
+    changes: dict[str, Any] = {
+        "seq": upload.seq + 1,
+        "received": upload.received + chunk.size,
+        "chunk_count": upload.chunk_count + 1,
+        "updated": now,
+    }
+    found, count = _overlaps(connection, upload_id, chunk.range, OVERLAPS_NAMED)
+    if found:
+        if not (replace and count == 1 and found[0].range == chunk.range):
+            raise ChunkOverlap([other.range for other in found], count)
+        connection.execute(_DELETE, {"key": upload_id, "at": chunk.offset})
+        changes |= _void_digest(upload) | {"received": upload.received, "chunk_count": upload.chunk_count}
+    if changes["chunk_count"] > max_chunks:
+        raise TooManyChunks(max_chunks)
+    row = {
+        "upload_id": upload_id,
+        "offset": chunk.offset,
+        "size": chunk.size,
+        "sha256": chunk.sha256,
+        "verified": chunk.verified,
+        "ref": chunk.ref,
+        "seq": upload.seq + 1,
+    }
+    connection.execute(_INSERT, row)
+    change_upload(connection, upload, **changes)
+    return Chunk(
+        offset=chunk.offset,
+        size=chunk.size,
+        sha256=chunk.sha256,
+        verified=chunk.verified,
+        ref=chunk.ref,
+        seq=upload.seq + 1,
+    )
+
+
+def unrecord_chunk(connection: Connection, upload_id: str, offset: int) -> bool:
+    """Delete the row at ``offset`` and raise the epoch."""
+    upload = lock_upload(connection, upload_id)
+    next_state(upload.state, Event.WRITE)
+    row = connection.execute(_FROM_LIMITED, {"upload_id": upload_id, "start": offset, "limit": 1}).one_or_none()
+    if row is None or row.offset != offset:
+        return False
+    connection.execute(_DELETE, {"key": upload_id, "at": offset})
+    change_upload(
+        connection,
+        upload,
+        received=upload.received - row.size,
+        chunk_count=upload.chunk_count - 1,
+        **_void_digest(upload),
+    )
+    return True
+
+
+def _void_digest(upload: Upload) -> dict[str, Any]:
+    """What changes when a chunk goes: bytes that were hashed may be others now."""
+    return {"epoch": upload.epoch + 1, "hashed": 0, "digest": None}
+
+
+def mark_durable(connection: Connection, upload_id: str, seq: int) -> None:
+    """Raise ``durable_seq``."""
+    connection.execute(_SET_DURABLE, {"key": upload_id, "durable": seq})
+
+
+def pending_flush(connection: Connection, limit: int) -> list[Upload]:
+    """Unfinished uploads with something recorded since the last flush."""
+    rows = connection.execute(_PENDING.order_by(uploads.c.updated).limit(limit))
+    return [Upload(**row._mapping) for row in rows]
+
+
+def unrecord_undurable(connection: Connection, upload_id: str) -> int:
+    """Un-record what a power loss may have taken; a commit that counted on it fails."""
+    upload = lock_upload(connection, upload_id)
+    if upload.state not in UNFINISHED:
+        return 0
+    place = {"key": upload_id, "durable": upload.durable_seq}
+    count, size = connection.execute(_COUNT_UNDURABLE, place).one()
+    if count == 0:
+        return 0
+    connection.execute(_DELETE_UNDURABLE, place)
+    changes = _void_digest(upload) | {
+        "received": upload.received - int(size),
+        "chunk_count": upload.chunk_count - count,
+    }
+    if upload.state is UploadState.COMMITTING:
+        changes |= {"state": next_state(upload.state, Event.REJECT), "expected_sha256": None}
+        tasks.fail_running(connection, upload_id, _NOT_DURABLE, datetime.now(UTC))
+    change_upload(connection, upload, **changes)
+    return int(count)
+
+
+def new_boot(connection: Connection, boot_id: str, *, distrust: bool = False) -> int:
+    """Un-record, in every upload, what the last boot had not brought to stable storage."""
+    known = connection.execute(
+        select(meta.c.value).where(meta.c.key == "boot_id").with_for_update()
+    ).scalar_one_or_none()
+    if known == boot_id and not distrust:
+        return 0
+    pending = connection.execute(_PENDING.with_only_columns(uploads.c.id)).scalars().all()
+    lost = sum(unrecord_undurable(connection, upload_id) for upload_id in pending)
+    if known is None:
+        connection.execute(insert(meta), {"key": "boot_id", "value": boot_id})
+    else:
+        connection.execute(update(meta).where(meta.c.key == "boot_id").values(value=boot_id))
+    return lost

@@ -1,0 +1,142 @@
+"""Commits: from an upload whose bytes are all there to its owner's link to an artifact."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from itertools import islice
+
+from sqlalchemy import Connection, bindparam, case, func, select, update
+
+from partwise.catalog import artifacts, tasks
+from partwise.catalog.tables import chunks, uploads
+from partwise.catalog.uploads import UNFINISHED, change_upload, insert_upload, lock_upload
+from partwise.core.errors import Conflict, IncompleteUpload, UnverifiedUpload
+from partwise.core.ranges import ByteRange, missing_ranges
+from partwise.core.records import Artifact, Task, TaskState, Upload
+from partwise.core.state import Event, UploadState, next_state
+
+#: How many of the missing ranges an IncompleteUpload names.
+GAPS_NAMED = 100
+
+# Progress never goes back under one epoch: of two followers, the slower must not undo the digest of the faster.
+_PUBLISH = (
+    update(uploads)
+    .where(
+        uploads.c.id == bindparam("key"),
+        uploads.c.epoch == bindparam("under"),
+        uploads.c.state.in_(UNFINISHED),
+        uploads.c.digest.is_(None),
+        uploads.c.hashed <= bindparam("to"),
+    )
+    .values(hashed=bindparam("to"))
+)
+# A digest counts for the size that the file has now; the size of an open upload may have changed meanwhile.
+_PUBLISH_DIGEST = _PUBLISH.where(uploads.c.size == bindparam("to")).values(digest=bindparam("whole"))
+_EPOCH = select(uploads.c.epoch, uploads.c.digest).where(uploads.c.id == bindparam("id"))
+
+_COVERAGE = select(
+    func.coalesce(func.sum(chunks.c.size), 0),
+    func.coalesce(func.sum(case((chunks.c.verified.is_(False), 1), else_=0)), 0),
+).where(chunks.c.upload_id == bindparam("upload_id"))
+_RANGES = (
+    select(chunks.c.offset, chunks.c.size).where(chunks.c.upload_id == bindparam("upload_id")).order_by(chunks.c.offset)
+)
+
+
+def publish_digest(connection: Connection, upload_id: str, epoch: int, hashed: int, digest: str | None) -> bool:
+    """Move the follower's progress on, if ``epoch`` is the upload's."""
+    place = {"key": upload_id, "under": epoch, "to": hashed}
+    if digest is None:
+        result = connection.execute(_PUBLISH, place)
+    else:
+        result = connection.execute(_PUBLISH_DIGEST, {**place, "whole": digest})
+    if result.rowcount == 1:
+        return True
+    row = connection.execute(_EPOCH, {"id": upload_id}).one_or_none()
+    return row is not None and row.epoch == epoch and (digest is None or digest == row.digest)
+
+
+def begin_commit(
+    connection: Connection, upload_id: str, expected_sha256: str | None, task: Task, now: datetime
+) -> Task:
+    """Open and covered → committing."""
+    upload = lock_upload(connection, upload_id)
+    if upload.state is UploadState.COMMITTING and upload.expected_sha256 == expected_sha256:
+        running = tasks.find_task(connection, upload_id)
+        assert running is not None, "a commit is begun together with its task"
+        return running
+    state = next_state(upload.state, Event.COMMIT)
+    _check_covered(connection, upload, expected_sha256)
+    tasks.insert_task(connection, task)
+    change_upload(connection, upload, state=state, expected_sha256=expected_sha256, updated=now)
+    return task
+
+
+def _check_covered(connection: Connection, upload: Upload, expected_sha256: str | None) -> None:
+    """All bytes are there: as rows do not overlap and lie within the size, their sum says so, whatever counters say."""
+    if upload.size is None:
+        raise Conflict("The upload's size is not known yet: declare it before the commit.")
+    covered, unverified = connection.execute(_COVERAGE, {"upload_id": upload.id}).one()
+    if covered != upload.size:
+        rows = connection.execute(_RANGES, {"upload_id": upload.id})
+        gaps = list(missing_ranges(upload.size, (ByteRange(offset, size) for offset, size in rows)))
+        raise IncompleteUpload(list(islice(gaps, GAPS_NAMED)), len(gaps))
+    if expected_sha256 is None and unverified:
+        raise UnverifiedUpload
+
+
+def reject_commit(connection: Connection, upload_id: str, task_error: str, now: datetime) -> None:
+    """Committing → open, and the task has failed."""
+    upload = lock_upload(connection, upload_id)
+    state = next_state(upload.state, Event.REJECT)
+    tasks.fail_running(connection, upload_id, task_error, now)
+    change_upload(connection, upload, state=state, expected_sha256=None, updated=now)
+
+
+def complete_commit(connection: Connection, upload_id: str, sha256: str, artifact_id: str, now: datetime) -> Artifact:
+    """Committing → completed: artifact, link, task and upload."""
+    upload = lock_upload(connection, upload_id)
+    if upload.state is UploadState.COMPLETED and upload.sha256 == sha256:
+        assert upload.artifact_id is not None
+        return artifacts.get_artifact(connection, upload.artifact_id)
+    state = next_state(upload.state, Event.PUBLISH)
+    assert upload.size is not None, "only an upload of a known size is committing"
+    link = artifacts.link(
+        connection,
+        Artifact(
+            id=artifact_id,
+            owner=upload.owner,
+            sha256=sha256,
+            size=upload.size,
+            created=now,
+            filename=upload.filename,
+            media_type=upload.media_type,
+        ),
+    )
+    tasks.complete_running(connection, upload_id, link.id, now)
+    change_upload(connection, upload, state=state, artifact_id=link.id, sha256=sha256, completed=now, updated=now)
+    return link
+
+
+def complete_instantly(
+    connection: Connection, upload: Upload, sha256: str, task: Task, now: datetime
+) -> Artifact | None:
+    """Record the upload as completed when its owner has the content, of the size declared, already."""
+    link = artifacts.find_link(connection, upload.owner, sha256)
+    if link is None or upload.size not in (None, link.size):
+        return None
+    insert_upload(
+        connection,
+        replace(
+            upload,
+            state=UploadState.COMPLETED,
+            size=link.size,
+            artifact_id=link.id,
+            sha256=sha256,
+            completed=now,
+            updated=now,
+        ),
+    )
+    tasks.insert_task(connection, replace(task, state=TaskState.COMPLETED, artifact_id=link.id, finished=now))
+    return link

@@ -1,0 +1,34 @@
+"""How queries run: each transaction is a plain function of a connection, and a runner, one for each database, runs it.
+
+So the queries are written once, read as a straight sequence of statements, and know neither threads nor tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+from sqlalchemy import Connection
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Runner(Protocol):
+    """Runs transactions against one database."""
+
+    async def start(self) -> None:
+        """Open connections."""
+
+    async def stop(self) -> None:
+        """Finish what waits, and close connections."""
+
+    async def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``query`` in a transaction that sees one snapshot and changes nothing."""
+
+    async def write(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``query`` in a transaction that is durable when this returns, and undone when it raises.
+
+        What was handed over is carried out even when the caller is cancelled while it waits. ``query`` may run
+        more than once, and has no effect but through its connection.
+        """

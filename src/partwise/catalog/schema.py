@@ -1,0 +1,86 @@
+"""Bring a database to the schema of this code, once, before any server process opens it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, make_url
+
+from partwise.catalog.sqlite import BUSY_TIMEOUT_SECONDS, is_busy, make_engine, raw
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class CatalogTooNew(RuntimeError):
+    """The database was migrated by a newer version of partwise, whose schema this one does not know."""
+
+
+def parse_url(url: str) -> URL:
+    """A catalog's URL: ``sqlite:///PATH``. ValueError for anything else; records in memory would not be records."""
+    parsed = make_url(url)
+    if parsed.drivername != "sqlite":
+        raise ValueError(f"The catalog's URL must begin with sqlite:///, not {parsed.drivername}:.")
+    if parsed.database in (None, "", ":memory:") or parsed.query:
+        raise ValueError("The catalog's URL must name a file: sqlite:///PATH.")
+    return parsed
+
+
+def migrate(url: str) -> None:
+    """Create the database at ``url``, or bring it to the newest schema; safe to call from several processes at once.
+
+    Raises CatalogTooNew, ValueError (the URL), and SQLAlchemy's or sqlite3's errors when the file cannot be used.
+    """
+    parsed = parse_url(url)
+    assert parsed.database is not None
+    _create_private(Path(parsed.database))
+    engine = make_engine(parsed)
+    with engine.connect() as connection:
+        _use_wal(raw(connection))
+        # The write lock is held from the look at the version to the last statement: a second start waits, then
+        # finds nothing left to do; and a migration that fails leaves no trace.
+        with connection.begin():
+            _upgrade(connection)
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    unknown = set(MigrationContext.configure(connection).get_current_heads()) - known
+    if unknown:
+        raise CatalogTooNew(
+            f"The catalog has schema {', '.join(sorted(unknown))}, made by a newer partwise: use that version, or "
+            "restore the data folder from before it was upgraded."
+        )
+    command.upgrade(config, "head")
+
+
+def _create_private(path: Path) -> None:
+    """Create the file readable by its owner alone; SQLite gives its companions the same mode."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log, which lasts. SQLite does not wait here when another process does the same."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            if mode != "wal":
+                raise RuntimeError(f"SQLite cannot keep a write-ahead log on this file system (mode {mode}).")
+            return

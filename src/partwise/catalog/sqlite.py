@@ -1,0 +1,263 @@
+"""SQLite: one writer thread in each process, which commits what waits in groups, and a few reading connections.
+
+With ``synchronous=FULL`` a commit costs one flush to disk, whatever it holds. So the writer takes all the functions
+that wait, runs each in a savepoint (what one raises undoes only itself), commits once, and only then tells the
+callers: nobody hears of success, or of a conflict with something that might still be undone, before it is on disk.
+While the commit waits for the disk, the next group gathers.
+
+Processes take turns at SQLite's one write lock. ``BEGIN IMMEDIATE`` takes it at the start, where waiting is
+possible: a transaction that first reads and then wants to write is refused when another process wrote in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine, event
+from sqlalchemy.exc import DBAPIError
+
+from partwise.core.errors import OutOfSpace, StorageFailed
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+#: Functions in one commit: bounds how long the first waits, and how long other processes wait for the write lock.
+GROUP_SIZE = 64
+#: Connections, and threads, that read.
+READERS = 4
+#: How long to wait for other processes' write transactions, each of which takes milliseconds, before giving up.
+BUSY_TIMEOUT_SECONDS = 30.0
+
+# SQLite's own waiting sleeps up to 100 ms at a time; a turn at the write lock is over in a few.
+_POLL_SECONDS = 0.001
+
+
+def make_engine(url: URL, *, readers: int = 0, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> Engine:
+    """An engine for one SQLite file: of connections that write or, with ``readers``, of that many that only read.
+
+    Transactions are begun here and not by the driver, which knows only the deferred kind.
+    """
+    arguments = {"timeout": busy_timeout_seconds, "check_same_thread": False}
+    if readers:
+        engine = create_engine(
+            url, connect_args=arguments, poolclass=QueuePool, pool_size=readers, pool_reset_on_return=None
+        )
+    else:
+        engine = create_engine(url, connect_args=arguments, poolclass=NullPool)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, record: object) -> None:
+        connection.isolation_level = None
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA query_only = ON" if readers else "PRAGMA busy_timeout = 0")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        if readers:
+            raw(connection).execute("BEGIN")
+        else:
+            _begin_immediate(raw(connection), busy_timeout_seconds)
+
+    return engine
+
+
+def raw(connection: Connection) -> sqlite3.Connection:
+    """The driver's connection under SQLAlchemy's."""
+    inner = connection.connection.dbapi_connection
+    assert isinstance(inner, sqlite3.Connection)
+    return inner
+
+
+def _begin_immediate(connection: sqlite3.Connection, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(_POLL_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 (keeps processes out of step, no secret)
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether another process was in the way."""
+    return isinstance(error, sqlite3.Error) and _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code; the upper bits say more exactly where it happened."""
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+
+
+def _translated(error: BaseException) -> BaseException:
+    """The error for the caller: a database that cannot do its work is a failing storage, anything else is itself."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if not isinstance(cause, sqlite3.OperationalError | sqlite3.DatabaseError) or isinstance(
+        cause, sqlite3.IntegrityError | sqlite3.ProgrammingError
+    ):
+        return error
+    logger.error("the catalog failed: %s", cause)
+    if _code(cause) == sqlite3.SQLITE_FULL:
+        translated: BaseException = OutOfSpace("The server has no room for its records; try again later.")
+    else:
+        translated = StorageFailed("The catalog failed to read or write; try again later.")
+    translated.__cause__ = error
+    return translated
+
+
+class _Job:
+    """A function that waits for its turn, and what came of it."""
+
+    __slots__ = ("error", "future", "loop", "query", "result")
+
+    def __init__(self, query: Callable[[Connection], Any]) -> None:
+        self.query = query
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def run(self, connection: Connection) -> None:
+        """Run in a savepoint. Raises only if SQLite gave up the whole transaction, and with it the group."""
+        plain = raw(connection)
+        plain.execute("SAVEPOINT job")
+        try:
+            self.result = self.query(connection)
+        except BaseException as error:
+            # After some errors (disk full, I/O) SQLite has rolled back everything, the work of others included.
+            if not plain.in_transaction:
+                raise
+            plain.execute("ROLLBACK TO job")
+            self.error = _translated(error)
+        plain.execute("RELEASE job")
+
+    def tell(self) -> None:
+        """Hand the outcome to the caller, if it still waits. Runs in the caller's event loop."""
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+class SqliteRunner:
+    """Runs transactions on one SQLite file, which any number of processes share."""
+
+    def __init__(self, url: URL, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
+        self._reading = make_engine(url, readers=READERS)
+        self._writing = make_engine(url, busy_timeout_seconds=busy_timeout_seconds)
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="catalog-reader")
+        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._writer: threading.Thread | None = None
+        self._stopped = False
+
+    async def start(self) -> None:
+        """Open the writing connection and start its thread. StorageFailed when the file cannot be opened."""
+        assert self._writer is None, "a runner starts once"
+        try:
+            connection = await asyncio.to_thread(self._writing.connect)
+        except DBAPIError as error:
+            raise _translated(error) from error
+        # A daemon: a process that ends without `stop` does not hang, and nothing unanswered was promised.
+        self._writer = threading.Thread(target=self._run, args=(connection,), name="catalog-writer", daemon=True)
+        self._writer.start()
+
+    async def stop(self) -> None:
+        """Refuse new work, finish what waits, and close connections. May be called again without effect."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self._queue.put(None)
+        if self._writer is not None:
+            await asyncio.to_thread(self._writer.join)
+        await asyncio.to_thread(self._readers.shutdown)
+        self._reading.dispose()
+
+    async def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``query`` on a reading connection, in a snapshot."""
+        self._check_running()
+        call = partial(self._read, query, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, call)
+
+    async def write(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``query`` in the next group."""
+        self._check_running()
+        job = _Job(lambda connection: query(connection, *args, **kwargs))
+        self._queue.put(job)
+        result: T = await job.future
+        return result
+
+    def _check_running(self) -> None:
+        if self._writer is None or self._stopped:
+            raise RuntimeError("The catalog is not running.")
+
+    def _read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            with self._reading.begin() as connection:
+                return query(connection, *args, **kwargs)
+        except (DBAPIError, sqlite3.Error) as error:
+            raise _translated(error) from error
+
+    def _run(self, connection: Connection) -> None:
+        """The writer thread: one group after the other, until the end of the queue."""
+        with connection:
+            while (job := self._queue.get()) is not None:
+                _tell(self._commit_group(connection, job))
+
+    def _commit_group(self, connection: Connection, first: _Job) -> list[_Job]:
+        """Run ``first`` and those that wait behind it in one transaction; returns them with what came of each."""
+        group = [first]
+        try:
+            with connection.begin():
+                first.run(connection)
+                while len(group) < GROUP_SIZE and (job := self._next()) is not None:
+                    group.append(job)
+                    job.run(connection)
+                # Or the commit would pass with nothing in it.
+                if not raw(connection).in_transaction:
+                    raise StorageFailed("The catalog lost its transaction; try again later.")
+        except BaseException as error:
+            # Also those that failed by themselves: what stood in their way may have been undone with the group.
+            outcome = _translated(error)
+            for job in group:
+                job.error = outcome
+        return group
+
+    def _next(self) -> _Job | None:
+        """What waits next, or None."""
+        try:
+            job = self._queue.get_nowait()
+        except Empty:
+            return None
+        if job is None:
+            self._queue.put(None)  # the end is the main loop's to see
+        return job
+
+
+def _tell(group: Sequence[_Job]) -> None:
+    """Wake each event loop once for all of its callers in the group."""
+    for loop in {job.loop for job in group}:
+        mine = [job for job in group if job.loop is loop]
+        with suppress(RuntimeError):  # the loop was closed under its callers: nobody waits
+            loop.call_soon_threadsafe(_tell_all, mine)
+
+
+def _tell_all(group: Sequence[_Job]) -> None:
+    for job in group:
+        job.tell()

@@ -1,0 +1,212 @@
+"""The tables, and the types that carry records in and out of them. The migrations make them; a test compares both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+from partwise.core.records import Artifact, Chunk, Task, TaskState, Upload
+from partwise.core.state import UploadState
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+E = TypeVar("E", bound=StrEnum)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware datetime as whole microseconds since 1970: exact, sortable, and the same in every database."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """Microseconds since 1970; a datetime without a time zone is a TypeError."""
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        """The datetime in UTC."""
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+class Name(TypeDecorator[E]):
+    """A member of an enum by its value."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, enum: type[E]) -> None:
+        super().__init__()
+        self.enum = enum
+
+    def process_bind_param(self, value: E | str | None, dialect: Dialect) -> str | None:
+        """The plain string, as drivers want it."""
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> E | None:
+        """The member."""
+        return None if value is None else self.enum(value)
+
+
+class Notes(TypeDecorator[Mapping[str, str]]):
+    """A mapping of strings as JSON text."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Mapping[str, str] | None, dialect: Dialect) -> str | None:
+        """JSON."""
+        return None if value is None else json.dumps(dict(value))
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Mapping[str, str] | None:
+        """The mapping."""
+        return None if value is None else json.loads(value)
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("size", BigInteger),
+    Column("created", UtcTime, nullable=False),
+    Column("updated", UtcTime, nullable=False),
+    Column("state", Name(UploadState), nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("durable_seq", BigInteger, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    Column("chunk_count", BigInteger, nullable=False),
+    Column("hashed", BigInteger, nullable=False),
+    Column("digest", String),
+    Column("declared_sha256", String),
+    Column("expected_sha256", String),
+    Column("filename", Text),
+    Column("media_type", Text),
+    Column("completed", UtcTime),
+    # No foreign key: an upload outlives its owner's link to the artifact.
+    Column("artifact_id", String),
+    Column("sha256", String),
+    Column("notes", Notes, nullable=False),
+    # The file name in folded case: what a database calls lower case differs between databases and stops at ASCII.
+    Column("search_name", Text, nullable=False),
+    Index("ix_uploads_owner_created_id", "owner", "created", "id"),
+    Index("ix_uploads_created_id", "created", "id"),
+    # By `completed`, not by `updated`: an index on that would have to move with every recorded chunk.
+    Index("ix_uploads_state_completed", "state", "completed"),
+)
+
+chunks = Table(
+    "chunks",
+    metadata,
+    Column("upload_id", String, ForeignKey("uploads.id", ondelete="CASCADE"), primary_key=True),
+    Column("offset", BigInteger, primary_key=True, autoincrement=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", String),
+    Column("verified", Boolean, nullable=False),
+    Column("ref", String),
+    Column("seq", BigInteger, nullable=False),
+    CheckConstraint('"offset" >= 0 AND size > 0', name="range"),
+    # The rows lie in the order of their key, which is how they are read: one B-tree to write instead of two.
+    sqlite_with_rowid=False,
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("sha256", String, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("created", UtcTime, nullable=False),
+)
+
+artifact_links = Table(
+    "artifact_links",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("sha256", String, ForeignKey("artifacts.sha256"), nullable=False),
+    Column("created", UtcTime, nullable=False),
+    Column("filename", Text),
+    Column("media_type", Text),
+    Column("search_name", Text, nullable=False),
+    UniqueConstraint("owner", "sha256"),
+    Index("ix_artifact_links_sha256", "sha256"),
+    Index("ix_artifact_links_owner_created_id", "owner", "created", "id"),
+    Index("ix_artifact_links_created_id", "created", "id"),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    # No foreign key: clients ask for a task when its upload is gone.
+    Column("upload_id", String, nullable=False),
+    Column("created", UtcTime, nullable=False),
+    Column("state", Name(TaskState), nullable=False),
+    Column("finished", UtcTime),
+    Column("artifact_id", String),
+    Column("error", Text),
+    Index("ix_tasks_upload_id_created_id", "upload_id", "created", "id"),
+    Index("ix_tasks_owner_created_id", "owner", "created", "id"),
+    Index("ix_tasks_created_id", "created", "id"),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("admin", Boolean, nullable=False),
+    Column("created", UtcTime, nullable=False),
+    Column("last_used", UtcTime),
+    Column("revoked", UtcTime),
+    UniqueConstraint("sha256"),
+)
+
+#: What the catalog knows about itself: the boot that its chunks were recorded in.
+meta = Table("meta", metadata, Column("key", String, primary_key=True), Column("value", Text, nullable=False))
+
+#: The columns of each record by its fields, so that a row becomes a record by name.
+UPLOAD: list[Column[Any]] = [uploads.c[field.name] for field in fields(Upload)]
+CHUNK: list[Column[Any]] = [chunks.c[field.name] for field in fields(Chunk)]
+TASK: list[Column[Any]] = [tasks.c[field.name] for field in fields(Task)]
+ARTIFACT: list[Column[Any]] = [
+    artifacts.c.size if field.name == "size" else artifact_links.c[field.name] for field in fields(Artifact)
+]
+
+
+def folded(filename: str | None) -> str:
+    """What ``search_name`` holds for a file name, and what a search for part of it looks for."""
+    return (filename or "").casefold()

@@ -1,0 +1,58 @@
+"""Tasks: the records of commits."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, insert, select, update
+
+from partwise.catalog.tables import TASK, tasks
+from partwise.core.errors import NotFound
+from partwise.core.records import Page, Task, TaskState
+
+_NEWEST_FIRST = (tasks.c.created.desc(), tasks.c.id.desc())
+_GET = select(*TASK).where(tasks.c.id == bindparam("id"))
+_OF_UPLOAD = select(*TASK).where(tasks.c.upload_id == bindparam("upload_id")).order_by(*_NEWEST_FIRST).limit(1)
+_RUNNING = tasks.c.state.in_((TaskState.WAITING, TaskState.RUNNING))
+_FINISH = update(tasks).where(tasks.c.upload_id == bindparam("key"), _RUNNING)
+
+
+def insert_task(connection: Connection, task: Task) -> None:
+    """Insert the row, with all its fields as they are."""
+    connection.execute(insert(tasks), asdict(task))
+
+
+def get_task(connection: Connection, task_id: str) -> Task:
+    """The task, or NotFound."""
+    row = connection.execute(_GET, {"id": task_id}).one_or_none()
+    if row is None:
+        raise NotFound("task")
+    return Task(**row._mapping)
+
+
+def find_task(connection: Connection, upload_id: str) -> Task | None:
+    """The newest task of an upload."""
+    row = connection.execute(_OF_UPLOAD, {"upload_id": upload_id}).one_or_none()
+    return None if row is None else Task(**row._mapping)
+
+
+def list_tasks(connection: Connection, owner: str | None, *, offset: int = 0, limit: int = 100) -> Page[Task]:
+    """One page, newest first."""
+    conditions: list[Any] = [] if owner is None else [tasks.c.owner == owner]
+    count = connection.execute(select(func.count()).select_from(tasks).where(*conditions)).scalar_one()
+    rows = connection.execute(select(*TASK).where(*conditions).order_by(*_NEWEST_FIRST).offset(offset).limit(limit))
+    return Page([Task(**row._mapping) for row in rows], count)
+
+
+def fail_running(connection: Connection, upload_id: str, error: str, now: datetime) -> None:
+    """The upload's running task has failed, with ``error``."""
+    connection.execute(_FINISH, {"key": upload_id, "state": TaskState.FAILED, "error": error, "finished": now})
+
+
+def complete_running(connection: Connection, upload_id: str, artifact_id: str, now: datetime) -> None:
+    """The upload's running task has made the link ``artifact_id``."""
+    connection.execute(
+        _FINISH, {"key": upload_id, "state": TaskState.COMPLETED, "artifact_id": artifact_id, "finished": now}
+    )

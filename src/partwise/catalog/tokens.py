@@ -1,0 +1,50 @@
+"""Tokens: known by the SHA-256 of their secret, which itself is kept nowhere."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Column, Connection, bindparam, insert, select, update
+
+from partwise.catalog.tables import tokens
+from partwise.core.errors import Conflict, NotFound
+from partwise.engine.ports import Token
+
+_COLUMNS: list[Column[Any]] = [tokens.c[field.name] for field in fields(Token)]
+_FIND = select(*_COLUMNS).where(tokens.c.sha256 == bindparam("sha256"), tokens.c.revoked.is_(None))
+_USED = update(tokens).where(tokens.c.name == bindparam("key")).values(last_used=bindparam("used"))
+
+
+def create_token(connection: Connection, token: Token, sha256: str) -> None:
+    """Insert the row, unless the name is taken."""
+    taken = select(tokens.c.name).where(tokens.c.name == token.name)
+    if connection.execute(taken).one_or_none() is not None:
+        raise Conflict(f"There is a token named {token.name} already.")
+    connection.execute(insert(tokens), asdict(token) | {"sha256": sha256})
+
+
+def find_token(connection: Connection, sha256: str) -> Token | None:
+    """The token with this secret, if it is not revoked."""
+    row = connection.execute(_FIND, {"sha256": sha256}).one_or_none()
+    return None if row is None else Token(**row._mapping)
+
+
+def list_tokens(connection: Connection) -> list[Token]:
+    """All, by name."""
+    return [Token(**row._mapping) for row in connection.execute(select(*_COLUMNS).order_by(tokens.c.name))]
+
+
+def use_token(connection: Connection, name: str, now: datetime) -> None:
+    """Remember when it was used."""
+    connection.execute(_USED, {"key": name, "used": now})
+
+
+def revoke_token(connection: Connection, name: str, now: datetime) -> None:
+    """Mark it revoked; the first time counts."""
+    row = connection.execute(select(tokens.c.revoked).where(tokens.c.name == name).with_for_update()).one_or_none()
+    if row is None:
+        raise NotFound("token")
+    if row.revoked is None:
+        connection.execute(update(tokens).where(tokens.c.name == name).values(revoked=now))

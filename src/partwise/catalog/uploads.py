@@ -1,0 +1,230 @@
+"""Uploads: create, look up, list, size, notes, delete. Each public function is one transaction, or a part of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from partwise.catalog.tables import (
+    UPLOAD,
+    artifact_links,
+    artifacts,
+    chunks,
+    folded,
+    uploads,
+)
+from partwise.core.errors import Conflict, NotFound, QuotaExceeded, TooManyUploads
+from partwise.core.records import Page, Upload, Usage
+from partwise.core.state import Event, UploadState, next_state
+from partwise.engine.ports import OwnerLimits
+
+#: The states in which an upload holds bytes that its owner may still turn into an artifact.
+UNFINISHED = (UploadState.OPEN, UploadState.COMMITTING)
+
+# Statements are built once: building one costs more than running it.
+_GET = select(*UPLOAD).where(uploads.c.id == bindparam("id"))
+_LOCK = _GET.with_for_update()
+_UPDATE = update(uploads).where(uploads.c.id == bindparam("key"))
+_LAST_CHUNK = (
+    select(chunks.c.offset, chunks.c.size)
+    .where(chunks.c.upload_id == bindparam("upload_id"))
+    .order_by(chunks.c.offset.desc())
+    .limit(1)
+)
+
+
+def get_upload(connection: Connection, upload_id: str) -> Upload:
+    """The upload, or NotFound."""
+    return _one(connection, _GET, upload_id)
+
+
+def lock_upload(connection: Connection, upload_id: str) -> Upload:
+    """The upload, or NotFound; its row is this transaction's until the end. What changes an upload starts with it.
+
+    Without it, a commit in a database with concurrent writers could pass while a chunk is being un-recorded.
+    """
+    return _one(connection, _LOCK, upload_id)
+
+
+def _one(connection: Connection, statement: Select[Any], upload_id: str) -> Upload:
+    row = connection.execute(statement, {"id": upload_id}).one_or_none()
+    if row is None:
+        raise NotFound("upload")
+    return Upload(**row._mapping)
+
+
+def change_upload(connection: Connection, upload: Upload, **changes: Any) -> Upload:
+    """Write the changed fields of an upload that is locked; returns it as it is then."""
+    connection.execute(_UPDATE, {"key": upload.id, **changes})
+    return replace(upload, **changes)
+
+
+def insert_upload(connection: Connection, upload: Upload) -> None:
+    """Insert the row, with all its fields as they are."""
+    connection.execute(insert(uploads), asdict(upload) | {"search_name": folded(upload.filename)})
+
+
+def create_upload(connection: Connection, upload: Upload, limits: OwnerLimits) -> None:
+    """Insert the row if the owner's limits allow it."""
+    _check_limits(connection, upload, limits)
+    insert_upload(connection, upload)
+
+
+def set_size(connection: Connection, upload_id: str, size: int, limits: OwnerLimits, now: datetime) -> Upload:
+    """Fix the size of an open upload. A digest of the whole file is void when the whole is another."""
+    upload = lock_upload(connection, upload_id)
+    next_state(upload.state, Event.WRITE)
+    last = connection.execute(_LAST_CHUNK, {"upload_id": upload_id}).one_or_none()
+    if last is not None and last.offset + last.size > size:
+        raise Conflict(f"Bytes up to {last.offset + last.size} are recorded, beyond the size of {size}.")
+    _check_quota(connection, upload, size, limits)
+    return change_upload(connection, upload, size=size, digest=None, updated=now)
+
+
+def set_notes(connection: Connection, upload_id: str, notes: dict[str, str], now: datetime) -> None:
+    """Replace the notes."""
+    change_upload(connection, lock_upload(connection, upload_id), notes=notes, updated=now)
+
+
+def list_uploads(
+    connection: Connection,
+    owner: str | None,
+    *,
+    offset: int = 0,
+    limit: int = 100,
+    states: Sequence[str] = (),
+    search: str = "",
+) -> Page[Upload]:
+    """One page, newest first."""
+    conditions: list[ColumnElement[bool]] = []
+    if owner is not None:
+        conditions.append(uploads.c.owner == owner)
+    if states:
+        conditions.append(uploads.c.state.in_(states))
+    if search:
+        conditions.append(uploads.c.search_name.contains(folded(search), autoescape=True))
+    count = connection.execute(select(func.count()).select_from(uploads).where(*conditions)).scalar_one()
+    rows = connection.execute(
+        select(*UPLOAD)
+        .where(*conditions)
+        .order_by(uploads.c.created.desc(), uploads.c.id.desc())
+        .offset(offset)
+        .limit(limit)
+    )
+    return Page([Upload(**row._mapping) for row in rows], count)
+
+
+def begin_delete(connection: Connection, upload_id: str) -> Upload:
+    """Flip to deleting."""
+    upload = lock_upload(connection, upload_id)
+    return change_upload(connection, upload, state=next_state(upload.state, Event.DELETE))
+
+
+def finish_delete(connection: Connection, upload_id: str) -> None:
+    """Delete the rows of an upload that is being deleted; nothing when it is gone."""
+    try:
+        upload = lock_upload(connection, upload_id)
+    except NotFound:
+        return
+    if upload.state is not UploadState.DELETING:
+        raise Conflict(f"The upload is {upload.state}, not being deleted.")
+    connection.execute(delete(chunks).where(chunks.c.upload_id == upload_id))
+    connection.execute(delete(uploads).where(uploads.c.id == upload_id))
+
+
+def idle_uploads(
+    connection: Connection, *, open_before: datetime, completed_before: datetime, limit: int
+) -> list[Upload]:
+    """Those to expire, and those whose deletion was begun."""
+    rows = connection.execute(
+        select(*UPLOAD)
+        .where(
+            or_(
+                and_(uploads.c.state == UploadState.OPEN, uploads.c.updated < open_before),
+                and_(uploads.c.state == UploadState.COMPLETED, uploads.c.completed < completed_before),
+                uploads.c.state == UploadState.DELETING,
+            )
+        )
+        .limit(limit)
+    )
+    return [Upload(**row._mapping) for row in rows]
+
+
+def list_committing(connection: Connection) -> list[str]:
+    """The ids of uploads that are committing."""
+    return list(connection.execute(select(uploads.c.id).where(uploads.c.state == UploadState.COMMITTING)).scalars())
+
+
+def count_states(connection: Connection) -> dict[str, int]:
+    """How many uploads are in each state, states without any included."""
+    rows = connection.execute(select(uploads.c.state, func.count()).group_by(uploads.c.state))
+    return {str(state): 0 for state in UploadState} | {str(state): count for state, count in rows}
+
+
+# What owners hold
+
+_MIB = 1 << 20
+
+
+def _sums(column: ColumnElement[int]) -> tuple[ColumnElement[int], ColumnElement[int]]:
+    """A sum in two parts, whole MiB and the rest: three sizes near 2^62 are more than a 64-bit sum holds."""
+    return func.coalesce(func.sum(column // _MIB), 0), func.coalesce(func.sum(column % _MIB), 0)
+
+
+_RESERVED = select(
+    *_sums(uploads.c.size),
+    func.coalesce(func.sum(case((uploads.c.id != bindparam("except_id"), 1), else_=0)), 0),
+).where(
+    uploads.c.owner == bindparam("owner"),
+    uploads.c.id != bindparam("except_id"),
+    uploads.c.state.in_(UNFINISHED),
+)
+_STORED = (
+    select(*_sums(artifacts.c.size))
+    .join_from(artifact_links, artifacts)
+    .where(artifact_links.c.owner == bindparam("owner"))
+)
+
+
+def usage(connection: Connection, owner: str, *, except_id: str = "") -> Usage:
+    """What ``owner`` holds, the upload ``except_id`` left out."""
+    high, low, count = connection.execute(_RESERVED, {"owner": owner, "except_id": except_id}).one()
+    stored_high, stored_low = connection.execute(_STORED, {"owner": owner}).one()
+    return Usage(
+        reserved=int(high) * _MIB + int(low),
+        stored=int(stored_high) * _MIB + int(stored_low),
+        open_uploads=int(count),
+    )
+
+
+def _check_limits(connection: Connection, upload: Upload, limits: OwnerLimits) -> None:
+    if limits.open_uploads is not None:
+        held = usage(connection, upload.owner, except_id=upload.id)
+        if held.open_uploads >= limits.open_uploads:
+            raise TooManyUploads(limits.open_uploads)
+    _check_quota(connection, upload, upload.size or 0, limits)
+
+
+def _check_quota(connection: Connection, upload: Upload, size: int, limits: OwnerLimits) -> None:
+    if limits.quota is None:
+        return
+    held = usage(connection, upload.owner, except_id=upload.id)
+    if held.reserved + held.stored + size > limits.quota:
+        raise QuotaExceeded(size, held.reserved + held.stored, limits.quota)
