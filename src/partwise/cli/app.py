@@ -1,0 +1,311 @@
+"""The commands and their options. A command imports what it needs when it runs, so that ``--help`` is there at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from partwise.cli.exits import MEANINGS, Exit
+from partwise.cli.sizes import parse_size
+
+DEFAULT_SERVER = "http://127.0.0.1:24817"
+
+_EXAMPLES = (
+    "partwise serve --data /srv/partwise",
+    "partwise upload disk.img",
+    "partwise upload *.iso --server https://files.example.org --parallel 16",
+    "partwise ls --artifacts",
+    "partwise download 3f2a… -o disk.img",
+)
+
+
+def _epilog() -> str:
+    lines = ["[bold]Examples[/]", *(f"[dim]  $[/] {example}" for example in _EXAMPLES), ""]
+    lines += ["[bold]Exit codes[/]", *(f"[cyan]{code:>5}[/]  {meaning}" for code, meaning in MEANINGS.items())]
+    # The help printer joins what one line break parts, and breaks the line at two.
+    return "\n\n".join(lines)
+
+
+app = typer.Typer(
+    help="Upload large files in parallel chunks, and get verified, content-addressed artifacts.",
+    epilog=_epilog(),
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_SERVER_PANEL = "Server"
+_TRANSFER_PANEL = "Transfer"
+_OUTPUT_PANEL = "Output"
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+Server = Annotated[
+    str,
+    typer.Option(
+        "--server", "-s", envvar="PARTWISE_SERVER", metavar="URL", help="The server.", rich_help_panel=_SERVER_PANEL
+    ),
+]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        "--token",
+        envvar="PARTWISE_TOKEN",
+        metavar="TOKEN",
+        help="Sent as a Bearer token. Better in the environment: others on this machine can read command lines.",
+        rich_help_panel=_SERVER_PANEL,
+    ),
+]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON object per item on stdout.", rich_help_panel=_OUTPUT_PANEL),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="No progress, no notes: results and errors.", rich_help_panel=_OUTPUT_PANEL),
+]
+Patience = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help="How long to go on trying while every request fails.",
+        rich_help_panel=_TRANSFER_PANEL,
+    ),
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from partwise import __version__
+
+        typer.echo(f"partwise {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that stand before the command."""
+
+
+@app.command()
+def serve(
+    host: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Address to listen on. (default: 127.0.0.1)")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, metavar="N", help="Port; 0 picks a free one. (default: 24817)")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder for uploads, artifacts and records. (default: partwise-data)"),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Server processes. (default: 1)")] = None,
+    max_upload_size: Annotated[str | None, typer.Option(metavar="SIZE", help="Largest upload, such as 2TiB.")] = None,
+    quota: Annotated[str | None, typer.Option(metavar="SIZE", help="Bytes for each user, such as 500GiB.")] = None,
+    log_level: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error. (default: warning)")
+    ] = None,
+) -> None:
+    """Run the server.
+
+    Options can be set in the environment too (PARTWISE_PORT=8080); those on the command line win.
+    """
+    from pydantic import ValidationError
+
+    from partwise.server.settings import Settings
+
+    given: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "data": data,
+        "workers": workers,
+        "max_upload_size": None if max_upload_size is None else _size(max_upload_size),
+        "quota": None if quota is None else _size(quota),
+        "log_level": log_level,
+    }
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        for fault in error.errors():
+            name = "-".join(str(part) for part in fault["loc"]).replace("_", "-")
+            typer.echo(f"partwise: {name}: {fault['msg']}", err=True)
+        raise typer.Exit(Exit.USAGE) from None
+    from partwise.server.run import CannotServe
+    from partwise.server.run import serve as run
+
+    try:
+        run(settings)
+    except CannotServe as error:
+        typer.echo(f"partwise: {error}", err=True)
+        raise typer.Exit(Exit.FAILED) from None
+
+
+@app.command()
+def upload(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files to upload, one after another.")],
+    server: Server = DEFAULT_SERVER,
+    token: Token = None,
+    parallel: Annotated[
+        int | None,
+        typer.Option(
+            "--parallel",
+            "-p",
+            min=1,
+            max=64,
+            metavar="N",
+            help="Connections at once. (default: as the server advises)",
+            rich_help_panel=_TRANSFER_PANEL,
+        ),
+    ] = None,
+    chunk_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Such as 16MiB. (default: as the server advises)",
+            rich_help_panel=_TRANSFER_PANEL,
+        ),
+    ] = None,
+    verify_chunks: Annotated[
+        bool,
+        typer.Option(
+            "--verify-chunks",
+            help="Send a digest with each chunk, so that a damaged one is refused on arrival.",
+            rich_help_panel=_TRANSFER_PANEL,
+        ),
+    ] = False,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Name for the server to note (one file only).", rich_help_panel=_TRANSFER_PANEL
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume/--no-resume",
+            help="Go on with an earlier upload of the same file.",
+            rich_help_panel=_TRANSFER_PANEL,
+        ),
+    ] = True,
+    patience: Patience = 300,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Upload files. Run the same command again to go on where it was cut.
+
+    Each file is sent in chunks over several connections, verified as a whole, and becomes an artifact.
+    """
+    if name is not None and len(files) > 1:
+        raise typer.BadParameter("works with one file only.", param_hint="--name")
+    if any(str(file) == "-" for file in files):
+        raise typer.BadParameter("standard input has no size that is known beforehand; give a file.", param_hint="FILE")
+    size = None if chunk_size is None else _size(chunk_size)
+    from partwise.cli.transfers import upload_files
+    from partwise.client import Client
+
+    settings = {
+        "name": name,
+        "chunk_size": size,
+        "parallel": parallel,
+        "verify_chunks": verify_chunks,
+        "resume": resume,
+    }
+    with _open(Client, server, token, patience) as client:
+        raise SystemExit(upload_files(client, files, settings, as_json=as_json, quiet=quiet))
+
+
+@app.command()
+def download(
+    reference: Annotated[str, typer.Argument(metavar="SHA256|ID", help="The artifact.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Where to. (default: the artifact's name, here)", show_default=False
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace the file if it exists.")] = False,
+    server: Server = DEFAULT_SERVER,
+    token: Token = None,
+    patience: Patience = 300,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Download an artifact. The file appears under its name only once its SHA-256 is right.
+
+    Run the same command again to go on where it was cut.
+    """
+    from partwise.cli.transfers import download_artifact
+    from partwise.client import Client
+
+    with _open(Client, server, token, patience) as client:
+        download_artifact(client, reference, output, force=force, as_json=as_json, quiet=quiet)
+
+
+@app.command("ls")
+def list_all(
+    uploads: Annotated[bool, typer.Option("--uploads", help="Only uploads.")] = False,
+    artifacts: Annotated[bool, typer.Option("--artifacts", help="Only artifacts.")] = False,
+    server: Server = DEFAULT_SERVER,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """List uploads and artifacts, newest first."""
+    from partwise.cli import listings
+    from partwise.client import Client
+
+    both = uploads == artifacts
+    with _open(Client, server, token) as client:
+        listings.list_all(client, uploads=uploads or both, artifacts=artifacts or both, as_json=as_json)
+
+
+@app.command()
+def show(
+    reference: Annotated[str, typer.Argument(metavar="ID|SHA256", help="An upload or an artifact.")],
+    server: Server = DEFAULT_SERVER,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one upload (with what it misses) or one artifact."""
+    from partwise.cli import listings
+    from partwise.client import Client
+
+    with _open(Client, server, token) as client:
+        listings.show(client, reference, as_json=as_json)
+
+
+@app.command("rm")
+def remove(
+    references: Annotated[list[str], typer.Argument(metavar="ID|SHA256...", help="Uploads or artifacts.")],
+    server: Server = DEFAULT_SERVER,
+    token: Token = None,
+) -> None:
+    """Delete uploads or artifacts. Deleting a completed upload leaves its artifact."""
+    from partwise.cli import listings
+    from partwise.client import Client
+
+    with _open(Client, server, token) as client:
+        listings.remove(client, references)
+
+
+def _open(client: Any, server: str, token: str | None, patience: float = 300) -> Any:
+    """A client for ``server``; an address that is none is a mistake in the command line."""
+    from partwise.client import ClientError
+
+    try:
+        return client(server, token=token, patience_seconds=patience)
+    except ClientError as error:
+        raise typer.BadParameter(str(error), param_hint="--server") from None

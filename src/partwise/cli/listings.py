@@ -1,0 +1,145 @@
+"""``partwise ls``, ``show`` and ``rm``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from partwise.cli.output import emit, exit_with_message, out, plain, say, table
+from partwise.cli.sizes import format_size
+from partwise.client import ArtifactInfo, Client, NotFound, UploadInfo
+from partwise.core.ranges import missing_ranges
+
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
+#: Gaps that `show` lists; a program takes them from --json.
+_MOST_GAPS = 10
+
+
+def list_all(client: Client, *, uploads: bool, artifacts: bool, as_json: bool) -> None:
+    """List what there is, as tables or as one JSON object on each line, with its ``kind``."""
+    with exit_with_message():
+        kept_uploads = list(client.uploads()) if uploads else []
+        kept_artifacts = list(client.artifacts()) if artifacts else []
+    if as_json:
+        for upload in kept_uploads:
+            emit({"kind": "upload", **upload.raw})
+        for artifact in kept_artifacts:
+            emit({"kind": "artifact", **artifact.raw})
+        return
+    if uploads:
+        _upload_table(kept_uploads)
+    if uploads and artifacts:
+        out.print()
+    if artifacts:
+        _artifact_table(kept_artifacts)
+
+
+def _upload_table(uploads: Sequence[UploadInfo]) -> None:
+    if not uploads:
+        out.print("No uploads.")
+        return
+    rows = table("UPLOAD", "STATE", "SIZE", "RECEIVED", "UPDATED", "NAME", right=("SIZE", "RECEIVED"))
+    for upload in uploads:
+        size = "?" if upload.size is None else format_size(upload.size)
+        rows.add_row(
+            plain(upload.id),
+            plain(upload.state),
+            size,
+            f"{_percent(upload)} %",
+            plain(_time(upload.updated)),
+            plain(upload.filename or ""),
+        )
+    out.print(rows)
+
+
+def _artifact_table(artifacts: Sequence[ArtifactInfo]) -> None:
+    if not artifacts:
+        out.print("No artifacts.")
+        return
+    rows = table("ARTIFACT (SHA-256)", "SIZE", "CREATED", "NAME", right=("SIZE",))
+    for artifact in artifacts:
+        size, created = format_size(artifact.size), plain(_time(artifact.created))
+        rows.add_row(plain(artifact.sha256), size, created, plain(artifact.filename or ""))
+    out.print(rows)
+
+
+def show(client: Client, reference: str, *, as_json: bool) -> None:
+    """Show the upload or artifact that ``reference`` (id, href or SHA-256) names."""
+    with exit_with_message():
+        found = _find(client, reference)
+    if as_json:
+        emit({"kind": "upload" if isinstance(found, UploadInfo) else "artifact", **found.raw})
+        return
+    lines = _upload_lines(found) if isinstance(found, UploadInfo) else _artifact_lines(found)
+    for name, value in lines:
+        if value is not None:
+            out.print(plain(f"{name:<10} {value}"))
+
+
+def _upload_lines(upload: UploadInfo) -> list[tuple[str, str | None]]:
+    gaps = list(missing_ranges(upload.size or 0, upload.chunks)) if upload.state == "open" else []
+    listed = ", ".join(str(gap) for gap in gaps[:_MOST_GAPS])
+    more = f" and {len(gaps) - _MOST_GAPS} more" if len(gaps) > _MOST_GAPS else ""
+    return [
+        ("upload", upload.href),
+        ("name", upload.filename),
+        ("state", upload.state),
+        ("size", None if upload.size is None else _bytes(upload.size)),
+        ("received", f"{_bytes(upload.received)} in {len(upload.chunks)} chunks, {_percent(upload)} %"),
+        ("missing", f"bytes {listed}{more}" if gaps else None),
+        ("sha256", upload.sha256),
+        ("artifact", upload.artifact),
+        ("created", _time(upload.created)),
+        ("updated", _time(upload.updated)),
+        ("expires", None if upload.expires is None else _time(upload.expires)),
+    ]
+
+
+def _artifact_lines(artifact: ArtifactInfo) -> list[tuple[str, str | None]]:
+    return [
+        ("artifact", artifact.href),
+        ("name", artifact.filename),
+        ("size", _bytes(artifact.size)),
+        ("sha256", artifact.sha256),
+        ("created", _time(artifact.created)),
+    ]
+
+
+def remove(client: Client, references: Sequence[str]) -> None:
+    """Delete each upload or artifact named; stops at the first that cannot be."""
+    with exit_with_message():
+        for reference in references:
+            found = _find(client, reference)
+            if isinstance(found, UploadInfo):
+                client.delete_upload(found.href)
+            else:
+                client.delete_artifact(found.href)
+            say(f"Deleted {found.href}")
+
+
+def _find(client: Client, reference: str) -> UploadInfo | ArtifactInfo:
+    """What an id, an href or a SHA-256 names. Ids of uploads and artifacts look alike: uploads are asked first."""
+    if _SHA256.fullmatch(reference) or "/artifacts/" in reference:
+        return client.artifact(reference)
+    try:
+        return client.upload_info(reference)
+    except NotFound:
+        if "/uploads/" in reference:
+            raise
+    try:
+        return client.artifact(reference)
+    except NotFound as error:
+        raise NotFound(404, f"There is no upload or artifact {reference}.", error.body) from None
+
+
+def _percent(upload: UploadInfo) -> int:
+    return 100 * upload.received // upload.size if upload.size else 100
+
+
+def _bytes(size: int) -> str:
+    return f"{size} bytes ({format_size(size)})" if size >= 1000 else f"{size} bytes"
+
+
+def _time(stamp: str) -> str:
+    """The server's time (ISO 8601, UTC) to the second."""
+    return stamp[:19].replace("T", " ") + (" UTC" if stamp else "")

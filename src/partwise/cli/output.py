@@ -1,0 +1,170 @@
+"""What the commands show: people read stderr (progress, notes, errors) and tables; programs read JSON on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column, Table
+from rich.text import Text
+
+from partwise.cli.exits import exit_code
+from partwise.cli.sizes import format_seconds, format_size
+from partwise.client.errors import ClientError
+from partwise.client.models import Observer, Phase
+
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True)
+
+#: Without a terminal, a line of progress each so many seconds: enough for a log, and for a CI job not to look dead.
+_QUIET_SECONDS = 15.0
+
+
+def plain(text: str) -> Text:
+    """Text from elsewhere, with nothing in it that a terminal would obey."""
+    return Text("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text))
+
+
+def say(message: str, style: str = "") -> None:
+    """A line for the person."""
+    err.print(plain(message), style=style)
+
+
+def emit(record: dict[str, Any]) -> None:
+    """One JSON object on one line, for programs."""
+    sys.stdout.write(json.dumps(record) + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def exit_with_message(hint: str = "") -> Iterator[None]:
+    """Turn the errors of a command into a sentence and an exit code; ``hint`` follows an interruption."""
+    try:
+        yield
+    except (ClientError, OSError) as error:
+        say(f"partwise: {sentence(error)}", "red")
+        raise SystemExit(exit_code(error)) from None
+    except KeyboardInterrupt as error:
+        say(f"partwise: interrupted. {hint}".rstrip(), "yellow")
+        raise SystemExit(exit_code(error)) from None
+
+
+def sentence(error: BaseException) -> str:
+    """What to tell a person about ``error``."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+class _Rate(ProgressColumn):
+    """Bytes each second, in the units of all other output."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{format_size(speed)}/s" if speed else "", style="cyan")
+
+
+class _Amount(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{format_size(task.completed)} of {format_size(task.total or 0)}", style="green")
+
+
+_WORDS = {
+    Phase.SENDING: "uploading",
+    Phase.RECEIVING: "downloading",
+    Phase.HASHING: "hashing",
+    Phase.VERIFYING: "verifying",
+}
+
+
+class ProgressView(Observer):
+    """Shows one transfer after another: a bar on a terminal, a line now and then elsewhere, nothing when quiet."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._bar: Progress | None = None
+        self._task: Any = None
+        self._phase: Phase | None = None
+        self._next_line = time.monotonic() + _QUIET_SECONDS
+        self._name = ""
+
+    def __enter__(self) -> ProgressView:
+        if err.is_terminal and not self._quiet:
+            self._bar = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+                BarColumn(bar_width=None),
+                TextColumn("{task.percentage:>3.0f} %"),
+                _Amount(),
+                _Rate(),
+                TimeRemainingColumn(),
+                console=err,
+                expand=True,
+                transient=True,
+                speed_estimate_period=10,
+            )
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def begin(self, name: str) -> None:
+        """The transfer of ``name`` begins."""
+        self._name, self._phase = name, None
+
+    def progress(self, phase: Phase, done: int, total: int) -> None:
+        """Update the bar, or print a line when one is due."""
+        if self._bar is not None:
+            if phase is not self._phase:
+                self._new_bar(phase, done, total)
+            self._bar.update(self._task, completed=done)
+        elif not self._quiet and time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + _QUIET_SECONDS
+            percent = 100 * done // total if total else 100
+            say(f"{self._name}: {_WORDS[phase]} {percent} % ({format_size(done)} of {format_size(total)})")
+        self._phase = phase
+
+    def _new_bar(self, phase: Phase, done: int, total: int) -> None:
+        assert self._bar is not None
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+        description = f"{_WORDS[phase]} [bold]{plain(self._name).markup}[/]"
+        # What was there before must not count as speed.
+        self._task = self._bar.add_task(description, total=total, completed=done)
+
+    def note(self, message: str) -> None:
+        """A line above the bar."""
+        if not self._quiet:
+            say(f"{self._name}: {message}", "yellow")
+
+
+def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """An empty table in our look: no lines, columns in ``right`` aligned to the right."""
+    made = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return made
+
+
+def rate(size: int, seconds: float) -> str:
+    """``1.0 GiB in 2.1 s, 487.6 MiB/s``."""
+    return f"{format_size(size)} in {format_seconds(seconds)}, {format_size(size / max(seconds, 0.001))}/s"

@@ -1,0 +1,79 @@
+"""``partwise upload`` and ``partwise download``."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from partwise.cli.exits import Exit, exit_code
+from partwise.cli.output import ProgressView, emit, exit_with_message, plain, rate, say, sentence
+from partwise.client import Client, ClientError, UploadResult
+
+_RESUME_HINT = "What was sent is kept: run the same command again to go on."
+
+
+def upload_files(client: Client, files: Sequence[Path], settings: dict[str, Any], *, as_json: bool, quiet: bool) -> int:
+    """Upload ``files`` one after another, also past one that fails. Returns the exit code of the first that did."""
+    code = Exit.OK
+    done: list[UploadResult] = []
+    began = time.monotonic()
+    with exit_with_message(_RESUME_HINT), ProgressView(quiet) as view:
+        for number, file in enumerate(files, 1):
+            view.begin(file.name if len(files) == 1 else f"[{number}/{len(files)}] {file.name}")
+            try:
+                result = client.upload(file, observer=view, **settings)
+            except (ClientError, OSError) as error:
+                code = code or exit_code(error)
+                say(f"partwise: {file.name}: {sentence(error)}", "red")
+                if as_json:
+                    emit({"file": str(file), "error": sentence(error), "exit_code": int(exit_code(error))})
+                if exit_code(error) is Exit.UNREACHABLE:
+                    say(_RESUME_HINT, "yellow")
+                    break
+                continue
+            done.append(result)
+            if as_json:
+                emit({"file": str(file), **asdict(result)})
+            else:
+                _report(result)
+    if len(files) > 1 and not quiet:
+        total = rate(sum(result.size for result in done), time.monotonic() - began)
+        say(f"{len(done)} of {len(files)} files uploaded: {total}")
+    return code
+
+
+def _report(result: UploadResult) -> None:
+    say(f"{result.name}: {rate(result.size, result.seconds)}", "green")
+    if result.resumed:
+        say(f"  resumed   {result.chunks_skipped} chunks were there, {result.chunks_sent} sent")
+    say(f"  sha256    {result.sha256}")
+    say(f"  artifact  {result.artifact}")
+
+
+def download_artifact(
+    client: Client, reference: str, output: Path | None, *, force: bool, as_json: bool, quiet: bool
+) -> None:
+    """Download the artifact that ``reference`` names to ``output``, or to its own name in the current folder."""
+    with exit_with_message("What came is kept: run the same command again to go on."), ProgressView(quiet) as view:
+        artifact = client.artifact(reference)
+        target = output or Path(_safe_name(artifact.filename) or artifact.sha256)
+        if target.is_dir():
+            target /= _safe_name(artifact.filename) or artifact.sha256
+        if target.exists() and not force:
+            raise FileExistsError(17, "exists already; --force replaces it", str(target))
+        view.begin(target.name)
+        result = client.download(artifact, target, observer=view)
+    if as_json:
+        emit(asdict(result))
+    else:
+        say(f"{plain(str(target))}: {rate(result.size, result.seconds)}, SHA-256 verified", "green")
+
+
+def _safe_name(name: str | None) -> str | None:
+    """The last component of a name from a server, if it can be a visible file of the current folder."""
+    last = re.split(r"[/\\]", name or "")[-1]
+    return last if last and last.isprintable() and not last.startswith(".") and len(last.encode()) < 200 else None

@@ -1,0 +1,237 @@
+"""The client for programs: `Client`, and `AsyncClient` with the same calls as coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from partwise.client.download import Downloader
+from partwise.client.errors import ClientError, NotFound
+from partwise.client.http import Http
+from partwise.client.models import ArtifactInfo, DownloadResult, Observer, UploadInfo, UploadResult
+from partwise.client.retry import Patience, persist
+from partwise.client.source import LocalFile
+from partwise.client.upload import Options, Uploader
+
+T = TypeVar("T")
+
+DEFAULT_SERVER = "http://127.0.0.1:24817"
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
+_PAGE = 100
+
+
+class Client:
+    """Talks to one server. Threads may share it; a context manager that closes its connections.
+
+    All calls raise `ClientError` and its kind: CannotReachServer, NotFound, NotAllowed, NoRoom, Conflict, …
+    """
+
+    def __init__(
+        self,
+        server: str = DEFAULT_SERVER,
+        *,
+        token: str | None = None,
+        patience_seconds: float = 300,
+        timeout_seconds: float = 60,
+    ) -> None:
+        """``patience_seconds``: how long a transfer goes on trying while every request fails.
+
+        ``timeout_seconds``: the longest silence of the server within one request.
+        """
+        self._http = Http(server, token=token, timeout_seconds=timeout_seconds, connections=64)
+        self._patience_seconds = patience_seconds
+
+    def upload(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        chunk_size: int | None = None,
+        parallel: int | None = None,
+        verify_chunks: bool = False,
+        resume: bool = True,
+        observer: Observer | None = None,
+        cancelled: threading.Event | None = None,
+        journal_folder: Path | None = None,
+    ) -> UploadResult:
+        """Upload the file at ``path`` in parallel chunks and return its verified artifact.
+
+        ``name`` is the file name that the server notes (default: the path's own). ``chunk_size`` is in bytes;
+        ``parallel`` is the number of connections; both default to the server's advice. ``verify_chunks`` sends a
+        digest with each chunk, so that a damaged one is refused on arrival (RFC 9530). With ``resume`` an earlier
+        unfinished upload of the same file is taken up, as noted in ``journal_folder``. Set ``cancelled`` from another
+        thread to stop with `Cancelled`.
+
+        Raises FileChanged, VerificationFailed, AlreadyRunning besides; OSError when the file cannot be opened.
+        """
+        options = Options(
+            name=name,
+            chunk_size=_positive("chunk_size", chunk_size),
+            parallel=_positive("parallel", parallel),
+            verify_chunks=verify_chunks,
+            resume=resume,
+            patience_seconds=self._patience_seconds,
+            journal_folder=journal_folder,
+        )
+        # An event of its own: the end of this transfer must not stop the caller's others.
+        with LocalFile(path) as file:
+            return Uploader(self._http, file, options, observer or Observer(), cancelled or threading.Event()).run()
+
+    def download(
+        self,
+        artifact: str | ArtifactInfo,
+        target: str | os.PathLike[str],
+        *,
+        observer: Observer | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> DownloadResult:
+        """Download an artifact (its SHA-256, id or href) to the file ``target``, which is replaced if it exists.
+
+        The bytes go to a ``.part`` file beside it, which a later call takes up; it gets its name once the digest is
+        right. Raises VerificationFailed, AlreadyRunning, and OSError where the disk fails.
+        """
+        found = artifact if isinstance(artifact, ArtifactInfo) else self.artifact(artifact)
+        job = Downloader(self._http, found, Path(target), observer or Observer(), cancelled or threading.Event())
+        return job.run(self._patience_seconds)
+
+    def upload_info(self, upload: str) -> UploadInfo:
+        """The upload with this id or href, with its chunks. Raises NotFound."""
+        return UploadInfo.parse(self._ask("GET", _href("uploads", upload)))
+
+    def artifact(self, artifact: str) -> ArtifactInfo:
+        """The artifact with this SHA-256, id or href. Raises NotFound."""
+        if _SHA256.fullmatch(artifact):
+            for found in self.artifacts(sha256=artifact.lower()):
+                return found
+            raise NotFound(404, f"There is no artifact with the SHA-256 {artifact}.", {})
+        return ArtifactInfo.parse(self._ask("GET", _href("artifacts", artifact)))
+
+    def uploads(self) -> Iterator[UploadInfo]:
+        """All uploads that you may see, without their chunks, page by page."""
+        return map(UploadInfo.parse, self._pages("uploads/", {}))
+
+    def artifacts(self, *, sha256: str | None = None) -> Iterator[ArtifactInfo]:
+        """All artifacts that you may see, or the one with ``sha256``, page by page."""
+        return map(ArtifactInfo.parse, self._pages("artifacts/", {"sha256": sha256} if sha256 else {}))
+
+    def delete_upload(self, upload: str) -> None:
+        """Abort an upload, or take a completed one from the list; its artifact stays. Raises NotFound."""
+        self._ask("DELETE", _href("uploads", upload))
+
+    def delete_artifact(self, artifact: str) -> None:
+        """Delete your link to an artifact (SHA-256, id or href); its bytes go with the last link. Raises NotFound."""
+        href = self.artifact(artifact).href if _SHA256.fullmatch(artifact) else _href("artifacts", artifact)
+        self._ask("DELETE", href)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ask(self, method: str, href: str, query: dict[str, str | int] | None = None) -> dict[str, Any]:
+        # Someone waits for the answer: a second or two of trouble are passed over, no more.
+        patience = Patience(min(self._patience_seconds, 2.0))
+        return persist(lambda: self._http.call(method, href, query=query)[1], patience, threading.Event())
+
+    def _pages(self, href: str, query: dict[str, str | int]) -> Iterator[dict[str, Any]]:
+        offset = 0
+        while True:
+            page = self._ask("GET", href, {**query, "offset": offset, "limit": _PAGE})
+            yield from page["results"]
+            offset += len(page["results"])
+            if not page["results"] or offset >= page["count"]:
+                return
+
+
+class AsyncClient:
+    """`Client` for asynchronous code: the same calls as coroutines; the work is done in threads.
+
+    Cancelling an `upload` or `download` stops it; what was transferred is taken up by the next call.
+    """
+
+    def __init__(self, server: str = DEFAULT_SERVER, **options: Any) -> None:
+        """Takes what `Client` takes."""
+        self._client = Client(server, **options)
+
+    async def upload(self, path: str | os.PathLike[str], **options: Any) -> UploadResult:
+        """`Client.upload`, without ``cancelled``."""
+        return await _stoppable(lambda stop: self._client.upload(path, cancelled=stop, **options))
+
+    async def download(
+        self, artifact: str | ArtifactInfo, target: str | os.PathLike[str], **options: Any
+    ) -> DownloadResult:
+        """`Client.download`, without ``cancelled``."""
+        return await _stoppable(lambda stop: self._client.download(artifact, target, cancelled=stop, **options))
+
+    async def upload_info(self, upload: str) -> UploadInfo:
+        """`Client.upload_info`."""
+        return await asyncio.to_thread(self._client.upload_info, upload)
+
+    async def artifact(self, artifact: str) -> ArtifactInfo:
+        """`Client.artifact`."""
+        return await asyncio.to_thread(self._client.artifact, artifact)
+
+    async def uploads(self) -> list[UploadInfo]:
+        """`Client.uploads`, as a list."""
+        return await asyncio.to_thread(lambda: list(self._client.uploads()))
+
+    async def artifacts(self, *, sha256: str | None = None) -> list[ArtifactInfo]:
+        """`Client.artifacts`, as a list."""
+        return await asyncio.to_thread(lambda: list(self._client.artifacts(sha256=sha256)))
+
+    async def delete_upload(self, upload: str) -> None:
+        """`Client.delete_upload`."""
+        await asyncio.to_thread(self._client.delete_upload, upload)
+
+    async def delete_artifact(self, artifact: str) -> None:
+        """`Client.delete_artifact`."""
+        await asyncio.to_thread(self._client.delete_artifact, artifact)
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self._client.close)
+
+
+async def _stoppable(call: Callable[[threading.Event], T]) -> T:
+    """Run ``call`` in a thread; when the awaiting task is cancelled, tell it to stop and wait until it has."""
+    stop = threading.Event()
+    work = asyncio.ensure_future(asyncio.to_thread(call, stop))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait([work])
+        # Its outcome no longer matters, but must be looked at.
+        work.cancelled() or work.exception()
+        raise
+
+
+def _href(kind: str, reference: str) -> str:
+    if reference.startswith("/"):
+        return reference
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", reference, re.ASCII):
+        raise NotFound(404, f"{reference!r} is no id, SHA-256 or href.", {})
+    return f"{kind}/{reference}/"
+
+
+def _positive(name: str, value: int | None) -> int | None:
+    if value is not None and value < 1:
+        raise ClientError(f"{name} must be at least 1.")
+    return value

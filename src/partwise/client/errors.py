@@ -1,0 +1,120 @@
+"""What can go wrong for a client.
+
+::
+
+    ClientError
+    ├── CannotReachServer     no connection, or it kept breaking until the patience was used up
+    ├── AnswerError           the server answered with an error; status, type and its own sentence
+    │   ├── NotAllowed        401, 403: token missing or wrong
+    │   ├── NotFound          404: no such upload or artifact, or someone else's
+    │   ├── Conflict          409: what is there does not allow it now
+    │   └── NoRoom            413, 429, 507: limits, quota, disk
+    ├── VerificationFailed    the bytes are not those of the digest
+    ├── FileChanged           the local file was changed while it was being sent
+    ├── AlreadyRunning        another process is transferring the same file
+    └── Cancelled             the caller asked to stop
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+class ClientError(Exception):
+    """The root of the tree. ``str(error)`` is a sentence for a person."""
+
+
+class CannotReachServer(ClientError):
+    """There was no connection, or it kept breaking until the patience was used up.
+
+    ``before_request``: the server surely saw nothing of the request.
+    """
+
+    def __init__(self, message: str, *, before_request: bool = False) -> None:
+        super().__init__(message)
+        self.before_request = before_request
+
+
+class VerificationFailed(ClientError):
+    """The bytes are not those of the digest: in a download, or in an upload that could not be repaired."""
+
+
+class FileChanged(ClientError):
+    """The local file was changed while it was being sent; nothing was committed."""
+
+
+class AlreadyRunning(ClientError):
+    """Another process is transferring the same file."""
+
+
+class Cancelled(ClientError):
+    """The caller asked to stop. What was sent stays on the server, and a later upload goes on from there."""
+
+
+class AnswerError(ClientError):
+    """The server answered with an error.
+
+    ``status`` is the HTTP status, ``type`` the problem's type (RFC 9457; "" when the answer is no problem document),
+    ``body`` the decoded answer and ``retry_after`` the seconds after which the server invites another try.
+    """
+
+    def __init__(self, status: int, message: str, body: dict[str, Any], retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status, self.body, self.retry_after = status, body, retry_after
+        self.type = str(body.get("type", ""))
+
+
+class NotAllowed(AnswerError):
+    """401 or 403: the token is missing, wrong, or not allowed to do this."""
+
+
+class NotFound(AnswerError):
+    """404: there is no such upload or artifact, or it is someone else's."""
+
+
+class Conflict(AnswerError):
+    """409: what is there does not allow it now."""
+
+
+class NoRoom(AnswerError):
+    """413, 429 or 507: a limit, the quota or the disk stands in the way."""
+
+
+_BY_STATUS: dict[int, type[AnswerError]] = {
+    401: NotAllowed,
+    403: NotAllowed,
+    404: NotFound,
+    409: Conflict,
+    413: NoRoom,
+    429: NoRoom,
+    507: NoRoom,
+}
+
+
+def answer_error(status: int, reason: str, data: bytes, retry_after: str | None = None) -> AnswerError:
+    """The error for an answer with ``status`` above 399.
+
+    Reads problem documents (RFC 9457), Pulp's ``{"field": ["sentence"]}`` and any other body.
+    """
+    try:
+        body = json.loads(data)
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        body = {}
+    kind = _BY_STATUS.get(status, AnswerError)
+    return kind(status, _sentence(status, reason, body), body, _seconds(retry_after))
+
+
+def _sentence(status: int, reason: str, body: dict[str, Any]) -> str:
+    for key in ("detail", "title"):
+        if isinstance(body.get(key), str) and body[key]:
+            return str(body[key])
+    lists = [f"{key}: {value[0]}" for key, value in body.items() if isinstance(value, list) and value]
+    return "; ".join(lists) or f"The server answered {status} {reason}".rstrip() + "."
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    # The form with a date (RFC 9110, section 10.2.3) is not worth a clock comparison: the usual back-off serves.
+    return float(retry_after) if retry_after is not None and retry_after.strip().isdecimal() else None

@@ -1,0 +1,223 @@
+"""HTTP for the client: keep-alive connections, file bodies, JSON, and errors as exceptions.
+
+urllib3 brings TLS, proxies and the pool; a chunk's bytes go from the page cache to the socket with sendfile(2), which
+takes a third less CPU than reading and sending them (docs/decisions/client-transport.md). Over TLS, where the bytes
+must be encrypted here, and where a file system cannot, they are read and sent in blocks.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import ssl
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util import wait_for_write
+
+from partwise import __version__
+from partwise.client.errors import CannotReachServer, ClientError, FileChanged, answer_error
+from partwise.client.source import BLOCK, LocalFile
+from partwise.core.ranges import ByteRange
+
+DEFAULT_PREFIX = "/pulp/api/v3/"
+#: Bytes handed to one sendfile call: progress is counted, and a wish to stop is heard, between two of them.
+_SEND_BYTES = 4 * BLOCK
+
+
+@dataclass(frozen=True, slots=True)
+class FilePiece:
+    """A part of a request body that is sent straight from a file."""
+
+    file: LocalFile
+    span: ByteRange
+
+
+class _FileBodies:
+    """Mixed into urllib3's connections: sends the `FilePiece` items of an iterable body."""
+
+    sock: Any
+
+    def send(self, data: Any) -> None:
+        if not isinstance(data, FilePiece):
+            super().send(data)  # type: ignore[misc]
+        elif isinstance(self.sock, ssl.SSLSocket) or not _sendfile(self.sock, data):
+            for block in data.file.blocks(data.span):
+                self.sock.sendall(block)
+
+
+class _PlainConnection(_FileBodies, HTTPConnection):
+    pass
+
+
+class _TlsConnection(_FileBodies, HTTPSConnection):
+    pass
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+def _sendfile(sock: Any, piece: FilePiece) -> bool:
+    """Send ``piece`` with sendfile(2). False, with nothing sent, where the file or socket does not support it."""
+    if not hasattr(os, "sendfile") or not isinstance(sock, socket.socket):
+        return False
+    offset, end = piece.span.offset, piece.span.end
+    while offset < end:
+        try:
+            count = os.sendfile(sock.fileno(), piece.file.fd, offset, end - offset)
+        except BlockingIOError:
+            # A socket with a time-out is non-blocking underneath.
+            if not wait_for_write(sock, sock.gettimeout()):
+                raise TimeoutError("The server took no bytes.") from None
+        except OSError as error:
+            if offset == piece.span.offset and error.errno in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                return False
+            if error.errno == errno.EIO:
+                raise piece.file.unreadable(error) from error
+            raise
+        else:
+            if count == 0:
+                raise FileChanged(f"{piece.file.path.name} became shorter while it was being sent.")
+            offset += count
+    return True
+
+
+class Http:
+    """The connections to one server. Threads may share it."""
+
+    def __init__(
+        self, server: str, *, token: str | None = None, connections: int = 16, timeout_seconds: float = 60
+    ) -> None:
+        """``server`` is a URL; a path in it replaces the standard prefix of the API. Raises ClientError if bad."""
+        parts = urlsplit(server if "://" in server else f"http://{server}")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ClientError(f"{server!r} is no server address; one reads like http://127.0.0.1:24817.")
+        self.origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        self.root = parts.path.rstrip("/") + "/" if parts.path.strip("/") else DEFAULT_PREFIX
+        self._headers = {"User-Agent": f"partwise/{__version__}", "Accept": "application/json"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
+        options: dict[str, Any] = {
+            # Trying again is for the callers, which know what a request means.
+            "retries": False,
+            "timeout": urllib3.Timeout(connect=10, read=timeout_seconds),
+            "maxsize": connections,
+            "block": True,
+            "blocksize": BLOCK,
+        }
+        proxy = _proxy_for(parts.scheme, parts.netloc)
+        self._pools = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+        self._pools.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
+
+    def close(self) -> None:
+        """Close idle connections; those in use are closed when their request ends."""
+        self._pools.clear()
+
+    def url(self, href: str, query: Mapping[str, str | int] | None = None) -> str:
+        """The URL of ``href``: site-relative as the server gives it, or relative to the API's root."""
+        if href.startswith("//") or "://" in href:
+            raise ClientError(f"The server named a place on another server: {href!r}.")
+        path = href if href.startswith("/") else self.root + href
+        return self.origin + path + (f"?{urlencode(query)}" if query else "")
+
+    def call(
+        self,
+        method: str,
+        href: str,
+        *,
+        query: Mapping[str, str | int] | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> tuple[int, dict[str, Any]]:
+        """One request with a JSON body (or none) and a JSON answer: its status and body. Errors as `request`."""
+        headers = {} if data is None else {"Content-Type": "application/json"}
+        body = None if data is None else json.dumps(data).encode()
+        response = self.request(method, href, query=query, body=body, headers=headers)
+        if not response.data:
+            return response.status, {}
+        try:
+            answer = json.loads(response.data)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise ClientError(f"{self.url(href)} answered with something else than JSON. Is it a partwise server?")
+        return response.status, answer
+
+    def put_file(self, href: str, file: LocalFile, span: ByteRange, headers: Mapping[str, str], on_sent: Any) -> None:
+        """PUT the bytes of ``span`` as a raw body; ``on_sent(count)`` is called as they go, and may raise to stop."""
+
+        def pieces() -> Iterator[FilePiece]:
+            for offset in range(span.offset, span.end, _SEND_BYTES):
+                piece = ByteRange(offset, min(_SEND_BYTES, span.end - offset))
+                yield FilePiece(file, piece)
+                on_sent(piece.size)
+
+        self.request(
+            "PUT",
+            href,
+            body=pieces(),
+            headers={**headers, "Content-Type": "application/octet-stream", "Content-Length": str(span.size)},
+        )
+
+    def request(
+        self,
+        method: str,
+        href: str,
+        *,
+        query: Mapping[str, str | int] | None = None,
+        body: bytes | Iterator[FilePiece] | None = None,
+        headers: Mapping[str, str] | None = None,
+        stream: bool = False,
+    ) -> urllib3.BaseHTTPResponse:
+        """One request; with ``stream`` the caller reads the body and releases the connection.
+
+        Raises CannotReachServer when there is no connection or it broke, AnswerError for status 400 and above.
+        """
+        try:
+            response = self._pools.request(
+                method,
+                self.url(href, query),
+                body=body,  # type: ignore[arg-type]  # our connections take file pieces
+                headers={**self._headers, **(headers or {})},
+                preload_content=not stream,
+                redirect=False,
+            )
+            if response.status < 300 or response.status == 304:
+                return response
+            data = response.data
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            before = isinstance(error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
+            message = f"Cannot reach {self.origin}: {_plainly(error)}."
+            raise CannotReachServer(message, before_request=before) from error
+        raise answer_error(response.status, response.reason or "", data, response.headers.get("Retry-After"))
+
+
+def _proxy_for(scheme: str, netloc: str) -> str | None:
+    """The proxy that the environment names for this server, if any (http_proxy, https_proxy, no_proxy)."""
+    if urllib.request.proxy_bypass_environment(netloc):  # type: ignore[attr-defined]
+        return None
+    return urllib.request.getproxies_environment().get(scheme)
+
+
+def _plainly(error: BaseException) -> str:
+    """The cause in a few words: urllib3 wraps the system's own."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror[0].lower() + cause.strerror[1:]
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, urllib3.exceptions.TimeoutError):
+        return "no answer in time"
+    return "the connection was cut" if isinstance(error, urllib3.exceptions.ProtocolError) else str(error)

@@ -1,0 +1,142 @@
+"""What the client hands out: descriptions of uploads and artifacts, results, and the observer of a transfer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from partwise.core.ranges import ByteRange
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadInfo:
+    """An upload as the server describes it. ``chunks`` are sorted by offset; listings leave them empty."""
+
+    href: str
+    size: int | None
+    state: str
+    received: int
+    filename: str | None
+    created: str
+    updated: str
+    expires: str | None
+    artifact: str | None
+    sha256: str | None
+    chunks: tuple[ByteRange, ...] = ()
+    #: The server's advice, where it gives any.
+    chunk_size: int | None = None
+    parallel: int | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def id(self) -> str:
+        """The last part of the href."""
+        return self.href.rstrip("/").rpartition("/")[2]
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> UploadInfo:
+        """Read the server's JSON. Fields that only some servers send may be absent."""
+        chunks = sorted(ByteRange(int(chunk["offset"]), int(chunk["size"])) for chunk in body.get("chunks") or ())
+        completed = body.get("completed")
+        return cls(
+            href=body["pulp_href"],
+            size=None if body.get("size") is None else int(body["size"]),
+            state=body.get("state") or ("completed" if completed else "open"),
+            received=int(body.get("received", sum(chunk.size for chunk in chunks))),
+            filename=body.get("filename"),
+            created=body.get("pulp_created", ""),
+            updated=body.get("pulp_last_updated", ""),
+            expires=body.get("expires"),
+            artifact=body.get("artifact"),
+            sha256=body.get("sha256"),
+            chunks=tuple(chunks),
+            chunk_size=body.get("chunk_size"),
+            parallel=body.get("parallel"),
+            raw=dict(body),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactInfo:
+    """An artifact as the server describes it."""
+
+    href: str
+    sha256: str
+    size: int
+    filename: str | None
+    created: str
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def id(self) -> str:
+        """The last part of the href."""
+        return self.href.rstrip("/").rpartition("/")[2]
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> ArtifactInfo:
+        """Read the server's JSON."""
+        return cls(
+            href=body["pulp_href"],
+            sha256=body["sha256"],
+            size=int(body["size"]),
+            filename=body.get("filename"),
+            created=body.get("pulp_created", ""),
+            raw=dict(body),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadResult:
+    """What an upload came to, and what it took."""
+
+    name: str
+    size: int
+    sha256: str
+    #: The hrefs of the upload and of its artifact on the server.
+    upload: str
+    artifact: str
+    #: Whether an earlier, unfinished upload of the same file was taken up.
+    resumed: bool
+    #: Chunks (and bytes) sent by this call; chunks that the server had already.
+    chunks_sent: int
+    chunks_skipped: int
+    bytes_sent: int
+    #: Requests that had to be made again, and chunks sent again because their stored bytes were wrong.
+    retries: int
+    chunks_repaired: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownloadResult:
+    """What a download came to. ``bytes_received`` is less than ``size`` when an earlier one was taken up."""
+
+    path: str
+    size: int
+    sha256: str
+    bytes_received: int
+    retries: int
+    seconds: float
+
+
+class Phase(StrEnum):
+    """What a transfer is doing."""
+
+    SENDING = "sending"
+    RECEIVING = "receiving"
+    #: The client finishes the digest of its own file.
+    HASHING = "hashing"
+    #: The server checks the digest of what it has, or the client that of what it received.
+    VERIFYING = "verifying"
+
+
+class Observer:
+    """Follows a transfer; override what you want to know. Called from several threads, one call at a time."""
+
+    def progress(self, phase: Phase, done: int, total: int) -> None:
+        """``done`` of ``total`` bytes of this phase are through. May go back when a chunk has to be sent again."""
+
+    def note(self, message: str) -> None:
+        """Something worth a line: a resume, a lost connection, a repaired chunk."""

@@ -1,0 +1,149 @@
+"""The file that is being uploaded: its identity, its bytes, and its SHA-256 made while they are sent."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from partwise.client.errors import Cancelled, ClientError, FileChanged
+from partwise.core.ranges import ByteRange
+
+#: Bytes read at once: larger and smaller blocks were slower.
+BLOCK = 1024 * 1024
+#: How far the digest may run ahead of the chunks being sent. It stays close, so that a region is read from disk once
+#: and used twice while it is in the page cache, even of a file larger than the memory.
+HASH_AHEAD_BYTES = 64 * BLOCK
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What tells this content of this file from another, without reading it."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+class LocalFile:
+    """An open file. The descriptor serves positioned reads only, so that threads may share it."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Open ``path``. Raises OSError, and ClientError when it is no regular file."""
+        self.path = Path(path).absolute()
+        # A FIFO without a writer would make a blocking open wait forever.
+        self.fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        if not stat.S_ISREG(os.fstat(self.fd).st_mode):
+            os.close(self.fd)
+            raise ClientError(f"{self.path} is no regular file: its size must be known before it is sent.")
+        self.identity = self._identity()
+
+    @property
+    def size(self) -> int:
+        """Bytes, as they were when it was opened."""
+        return self.identity.size
+
+    def _identity(self) -> Identity:
+        now = os.fstat(self.fd)
+        return Identity(now.st_size, now.st_mtime_ns, now.st_ino)
+
+    def check_unchanged(self) -> None:
+        """Raise FileChanged if size or modification time are no longer what they were."""
+        if self._identity() != self.identity:
+            raise FileChanged(f"{self.path.name} was changed while it was being sent. Run the upload again.")
+
+    def will_need(self, span: ByteRange) -> None:
+        """Let the kernel begin to read ``span``: several chunks at once defeat its own guess of what comes next."""
+        os.posix_fadvise(self.fd, span.offset, span.size, os.POSIX_FADV_WILLNEED)
+
+    def blocks(self, span: ByteRange, buffer: bytearray | None = None) -> Iterator[memoryview]:
+        """The bytes of ``span`` in blocks, all in one buffer: each is valid until the next is asked for."""
+        view = memoryview(buffer if buffer is not None else bytearray(min(BLOCK, span.size)))
+        offset = span.offset
+        while offset < span.end:
+            try:
+                count = os.preadv(self.fd, [view[: min(len(view), span.end - offset)]], offset)
+            except OSError as error:
+                raise self.unreadable(error) from error
+            if count == 0:
+                raise FileChanged(f"{self.path.name} became shorter while it was being sent. Run the upload again.")
+            yield view[:count]
+            offset += count
+
+    def unreadable(self, error: OSError) -> ClientError:
+        """The error to raise when the disk, not the network, failed."""
+        return ClientError(f"Cannot read {self.path}: {error.strerror}.")
+
+    def sha256(self, span: ByteRange) -> str:
+        """The SHA-256 of the bytes of ``span``, in hex."""
+        digest = hashlib.sha256()
+        for block in self.blocks(span):
+            digest.update(block)
+        return digest.hexdigest()
+
+    def __enter__(self) -> LocalFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # A connection that still hangs in a cancelled transfer must find no descriptor here, rather than one that
+        # the system has given to another file since.
+        fd, self.fd = self.fd, -1
+        os.close(fd)
+
+
+class FileHasher:
+    """Makes the SHA-256 of a whole file in a thread of its own, not far ahead of the chunks being sent."""
+
+    def __init__(self, file: LocalFile) -> None:
+        self.hashed = 0
+        self._file = file
+        self._stopped = False
+        self._limit = HASH_AHEAD_BYTES
+        self._moved = threading.Condition()
+        self._digest: str | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="partwise-hash", daemon=True)
+        self._thread.start()
+
+    def sending_reached(self, offset: int) -> None:
+        """Chunks up to ``offset`` have been taken up for sending."""
+        with self._moved:
+            if offset + HASH_AHEAD_BYTES > self._limit:
+                self._limit = offset + HASH_AHEAD_BYTES
+                self._moved.notify()
+
+    def wait(self, timeout: float) -> str | None:
+        """The digest in hex; None if it is not there after ``timeout`` seconds. Raises what the thread raised."""
+        self._thread.join(timeout)
+        if self._error is not None:
+            raise self._error
+        return self._digest
+
+    def stop(self) -> None:
+        """End the thread, before the file is closed."""
+        with self._moved:
+            self._stopped = True
+            self._moved.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        digest = hashlib.sha256()
+        try:
+            for block in self._file.blocks(ByteRange(0, self._file.size)):
+                digest.update(block)
+                self.hashed += len(block)
+                if self.hashed >= self._limit:
+                    with self._moved:
+                        self._moved.wait_for(lambda: self.hashed < self._limit or self._stopped)
+                if self._stopped:
+                    raise Cancelled("Stopped.")
+            self._digest = digest.hexdigest()
+        except BaseException as error:
+            self._error = error

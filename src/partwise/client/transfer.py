@@ -1,0 +1,144 @@
+"""Sends chunks over several connections, one thread for each, lowest offset first."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from partwise.client.errors import AnswerError, Cancelled, CannotReachServer, ClientError
+from partwise.client.http import Http
+from partwise.client.retry import Patience, persist, worth_another_try
+from partwise.client.source import LocalFile
+from partwise.core.ranges import ByteRange, format_content_range
+
+#: How often a chunk is sent again when the server says that its bytes came in wrong.
+_DAMAGED_TRIES = 3
+
+
+@dataclass(slots=True)
+class Counters:
+    """What a transfer has done so far."""
+
+    chunks_sent: int = 0
+    bytes_sent: int = 0
+    retries: int = 0
+
+
+class Transfer:
+    """One round of sending. Its threads end when nothing is left, at the first lasting error, or when cancelled."""
+
+    def __init__(
+        self,
+        http: Http,
+        file: LocalFile,
+        upload: str,
+        *,
+        parallel: int,
+        verify_chunks: bool,
+        patience: Patience,
+        cancelled: threading.Event,
+        counters: Counters,
+        on_taken: Callable[[ByteRange], None],
+        on_progress: Callable[[int], None],
+        on_trouble: Callable[[ClientError], None],
+    ) -> None:
+        """``on_taken`` hears of each chunk taken up, ``on_progress`` of bytes sent (negative: they must go again).
+
+        ``on_trouble`` hears of errors after which the chunk is sent again. All three are called from the threads.
+        """
+        self._http, self._file, self._upload = http, file, upload
+        self._parallel, self._verify_chunks = parallel, verify_chunks
+        self._patience, self._cancelled, self._counters = patience, cancelled, counters
+        self._on_taken, self._on_progress, self._on_trouble = on_taken, on_progress, on_trouble
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
+        self._left: deque[ByteRange] = deque()
+
+    def send(self, pieces: list[ByteRange]) -> None:
+        """Send all ``pieces``. Raises the first lasting error; Cancelled when asked to stop."""
+        self._left.extend(pieces)
+        threads = [
+            threading.Thread(target=self._work, name=f"partwise-send-{number}", daemon=True)
+            for number in range(min(self._parallel, len(pieces)))
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                # In slices: a join without an end would not let Ctrl-C through on every platform.
+                while thread.is_alive():
+                    thread.join(0.5)
+        except BaseException:
+            self._stop.set()
+            for thread in threads:
+                thread.join(2)
+            raise
+        if self._error is not None:
+            raise self._error
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            with self._lock:
+                if not self._left:
+                    return
+                piece = self._left.popleft()
+                # Under the lock, so that the calls come in the order of the offsets.
+                self._on_taken(piece)
+            try:
+                self._send_piece(piece)
+            except BaseException as error:
+                with self._lock:
+                    self._error = self._error or error
+                self._stop.set()
+                return
+
+    def _send_piece(self, piece: ByteRange) -> None:
+        damaged = 0
+
+        def again(error: ClientError) -> bool:
+            nonlocal damaged
+            if isinstance(error, AnswerError) and error.status == 400 and "digest-mismatch" in error.type:
+                damaged += 1
+                return damaged < _DAMAGED_TRIES
+            return worth_another_try(error)
+
+        def on_retry(error: ClientError, pause: float) -> None:
+            with self._lock:
+                self._counters.retries += 1
+            self._on_trouble(error)
+
+        headers = {"Content-Range": format_content_range(piece, self._file.size)}
+        if self._verify_chunks:
+            from partwise.core.digests import format_digest_field
+
+            headers["Content-Digest"] = format_digest_field(self._file.sha256(piece))
+        else:
+            self._file.will_need(piece)
+        persist(lambda: self._send_once(piece, headers), self._patience, self._stop, again=again, on_retry=on_retry)
+        with self._lock:
+            self._counters.chunks_sent += 1
+        self._file.check_unchanged()
+
+    def _send_once(self, piece: ByteRange, headers: dict[str, str]) -> None:
+        sent = 0
+
+        def on_sent(count: int) -> None:
+            nonlocal sent
+            sent += count
+            with self._lock:
+                self._counters.bytes_sent += count
+            self._on_progress(count)
+            if self._stop.is_set() or self._cancelled.is_set():
+                raise Cancelled("Stopped.")
+
+        try:
+            self._http.put_file(self._upload, self._file, piece, headers, on_sent)
+        except (ClientError, OSError) as error:
+            self._on_progress(-sent)
+            # A body refused half-way looks like a cut connection; that the file changed explains it better.
+            if isinstance(error, CannotReachServer):
+                self._file.check_unchanged()
+            raise
