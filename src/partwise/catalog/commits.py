@@ -102,6 +102,9 @@ def complete_commit(connection: Connection, upload_id: str, sha256: str, artifac
         return artifacts.get_artifact(connection, upload.artifact_id)
     state = next_state(upload.state, Event.PUBLISH)
     assert upload.size is not None, "only an upload of a known size is committing"
+    if upload.expected_sha256 not in (None, sha256):
+        # Reopened and committed anew, while someone was still busy with the commit before.
+        raise Conflict("The upload is being committed with another digest.")
     link = artifacts.link(
         connection,
         Artifact(

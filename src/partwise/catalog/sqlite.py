@@ -107,9 +107,8 @@ def _code(error: sqlite3.Error) -> int:
 def _translated(error: BaseException) -> BaseException:
     """The error for the caller: a database that cannot do its work is a failing storage, anything else is itself."""
     cause = error.orig if isinstance(error, DBAPIError) else error
-    if not isinstance(cause, sqlite3.OperationalError | sqlite3.DatabaseError) or isinstance(
-        cause, sqlite3.IntegrityError | sqlite3.ProgrammingError
-    ):
+    defect = isinstance(cause, sqlite3.IntegrityError | sqlite3.ProgrammingError)
+    if not isinstance(cause, sqlite3.DatabaseError) or defect:
         return error
     logger.error("the catalog failed: %s", cause)
     if _code(cause) == sqlite3.SQLITE_FULL:
@@ -233,6 +232,9 @@ class SqliteRunner:
                 if not raw(connection).in_transaction:
                     raise StorageFailed("The catalog lost its transaction; try again later.")
         except BaseException as error:
+            # SQLite may keep a transaction open whose commit failed.
+            with suppress(sqlite3.Error):
+                raw(connection).rollback()
             # Also those that failed by themselves: what stood in their way may have been undone with the group.
             outcome = _translated(error)
             for job in group:

@@ -49,7 +49,7 @@ class UtcTime(TypeDecorator[datetime]):
         return None if value is None else _EPOCH + timedelta(microseconds=value)
 
 
-class Name(TypeDecorator[E]):
+class EnumValue(TypeDecorator[E]):
     """A member of an enum by its value."""
 
     impl = String
@@ -101,7 +101,7 @@ uploads = Table(
     Column("size", BigInteger),
     Column("created", UtcTime, nullable=False),
     Column("updated", UtcTime, nullable=False),
-    Column("state", Name(UploadState), nullable=False),
+    Column("state", EnumValue(UploadState), nullable=False),
     Column("epoch", BigInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("durable_seq", BigInteger, nullable=False),
@@ -173,7 +173,7 @@ tasks = Table(
     # No foreign key: clients ask for a task when its upload is gone.
     Column("upload_id", String, nullable=False),
     Column("created", UtcTime, nullable=False),
-    Column("state", Name(TaskState), nullable=False),
+    Column("state", EnumValue(TaskState), nullable=False),
     Column("finished", UtcTime),
     Column("artifact_id", String),
     Column("error", Text),

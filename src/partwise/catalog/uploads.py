@@ -13,7 +13,6 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
-    case,
     delete,
     func,
     insert,
@@ -83,7 +82,7 @@ def insert_upload(connection: Connection, upload: Upload) -> None:
 
 def create_upload(connection: Connection, upload: Upload, limits: OwnerLimits) -> None:
     """Insert the row if the owner's limits allow it."""
-    _check_limits(connection, upload, limits)
+    _check_limits(connection, upload, upload.size or 0, limits, new=True)
     insert_upload(connection, upload)
 
 
@@ -94,7 +93,7 @@ def set_size(connection: Connection, upload_id: str, size: int, limits: OwnerLim
     last = connection.execute(_LAST_CHUNK, {"upload_id": upload_id}).one_or_none()
     if last is not None and last.offset + last.size > size:
         raise Conflict(f"Bytes up to {last.offset + last.size} are recorded, beyond the size of {size}.")
-    _check_quota(connection, upload, size, limits)
+    _check_limits(connection, upload, size, limits, new=False)
     return change_upload(connection, upload, size=size, digest=None, updated=now)
 
 
@@ -188,10 +187,7 @@ def _sums(column: ColumnElement[int]) -> tuple[ColumnElement[int], ColumnElement
     return func.coalesce(func.sum(column // _MIB), 0), func.coalesce(func.sum(column % _MIB), 0)
 
 
-_RESERVED = select(
-    *_sums(uploads.c.size),
-    func.coalesce(func.sum(case((uploads.c.id != bindparam("except_id"), 1), else_=0)), 0),
-).where(
+_RESERVED = select(*_sums(uploads.c.size), func.count()).where(
     uploads.c.owner == bindparam("owner"),
     uploads.c.id != bindparam("except_id"),
     uploads.c.state.in_(UNFINISHED),
@@ -210,21 +206,20 @@ def usage(connection: Connection, owner: str, *, except_id: str = "") -> Usage:
     return Usage(
         reserved=int(high) * _MIB + int(low),
         stored=int(stored_high) * _MIB + int(stored_low),
-        open_uploads=int(count),
+        open_uploads=count,
     )
 
 
-def _check_limits(connection: Connection, upload: Upload, limits: OwnerLimits) -> None:
-    if limits.open_uploads is not None:
-        held = usage(connection, upload.owner, except_id=upload.id)
-        if held.open_uploads >= limits.open_uploads:
-            raise TooManyUploads(limits.open_uploads)
-    _check_quota(connection, upload, upload.size or 0, limits)
+def _check_limits(connection: Connection, upload: Upload, size: int, limits: OwnerLimits, *, new: bool) -> None:
+    """Whether the owner may hold ``upload`` with ``size`` bytes, beside all else that the owner holds.
 
-
-def _check_quota(connection: Connection, upload: Upload, size: int, limits: OwnerLimits) -> None:
-    if limits.quota is None:
+    A database with concurrent writers needs a lock on the owner here; SQLite has one writer at a time.
+    """
+    if limits == OwnerLimits():
         return
     held = usage(connection, upload.owner, except_id=upload.id)
-    if held.reserved + held.stored + size > limits.quota:
-        raise QuotaExceeded(size, held.reserved + held.stored, limits.quota)
+    if new and limits.open_uploads is not None and held.open_uploads >= limits.open_uploads:
+        raise TooManyUploads(limits.open_uploads)
+    used = held.reserved + held.stored
+    if limits.quota is not None and used + size > limits.quota:
+        raise QuotaExceeded(size, used, limits.quota)

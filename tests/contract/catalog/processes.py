@@ -1,0 +1,120 @@
+"""Several processes with a catalog of their own each, on one database, that begin at the same moment."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.synchronize import Barrier
+
+from partwise.catalog import migrate, open_catalog
+from partwise.core.errors import PartwiseError
+from partwise.engine.ports import Catalog, OwnerLimits
+from tests.contract.catalog.support import NOW, SHA_A, make_task, make_upload, record
+
+PROCESSES = 4
+#: What one process did: how often each outcome came, by its name.
+Outcomes = Counter[str]
+Work = Callable[[Catalog, int], Awaitable[Outcomes]]
+
+_barrier: Barrier | None = None
+
+
+def run(work: Work, url: str) -> list[Outcomes]:
+    """Run ``work`` in each process, given its number; what each of them counted."""
+    return _in_processes(_work, work, url)
+
+
+def migrate_at_once(url: str) -> None:
+    """Migrate in each process."""
+    _in_processes(_migrate, None, url)
+
+
+def _in_processes(function: Callable[..., Outcomes], work: Work | None, url: str) -> list[Outcomes]:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        PROCESSES, mp_context=context, initializer=_initialize, initargs=(context.Barrier(PROCESSES),)
+    ) as pool:
+        futures = [pool.submit(function, work, url, number) for number in range(PROCESSES)]
+        return [future.result(timeout=60) for future in futures]
+
+
+def _initialize(barrier: Barrier) -> None:
+    global _barrier
+    _barrier = barrier
+
+
+def _migrate(work: None, url: str, number: int) -> Outcomes:
+    assert _barrier is not None
+    _barrier.wait(30)
+    migrate(url)
+    return Counter()
+
+
+def _work(work: Work, url: str, number: int) -> Outcomes:
+    return asyncio.run(_open_and_work(work, url, number))
+
+
+async def _open_and_work(work: Work, url: str, number: int) -> Outcomes:
+    catalog = open_catalog(url)
+    await catalog.start()
+    try:
+        assert _barrier is not None
+        _barrier.wait(30)
+        return await work(catalog, number)
+    finally:
+        await catalog.stop()
+
+
+async def _outcomes(calls: list[Awaitable[object]]) -> Outcomes:
+    """Make all calls at once. Only errors that the port names are outcomes."""
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, PartwiseError):
+            raise result
+    return Counter(type(result).__name__ if isinstance(result, PartwiseError) else "done" for result in results)
+
+
+async def record_own(catalog: Catalog, number: int) -> Outcomes:
+    """250 chunks of u1 that no other process records."""
+    return await _outcomes([record(catalog, index * PROCESSES + number, 1) for index in range(250)])
+
+
+async def record_same(catalog: Catalog, number: int) -> Outcomes:
+    """The same 50 chunks of u1 as every other process."""
+    return await _outcomes([record(catalog, index * 2, 2) for index in range(50)])
+
+
+async def replace_same(catalog: Catalog, number: int) -> Outcomes:
+    """The same two chunks of u1, again and again, in the place of what is there."""
+    return await _outcomes([record(catalog, index % 2 * 50, 50, replace=True) for index in range(50)])
+
+
+async def create(catalog: Catalog, number: int) -> Outcomes:
+    """20 uploads of 100 bytes against a quota of 1,000."""
+    limits = OwnerLimits(quota=1000)
+    return await _outcomes([catalog.create_upload(make_upload(f"p{number}-{index}"), limits) for index in range(20)])
+
+
+async def begin_commit(catalog: Catalog, number: int) -> Outcomes:
+    """Commit u1 ten times at once."""
+    tasks = await asyncio.gather(
+        *[catalog.begin_commit("u1", SHA_A, make_task(f"t{number}-{index}"), NOW) for index in range(10)]
+    )
+    return Counter(task.id for task in tasks)
+
+
+async def commit_or_unrecord(catalog: Catalog, number: int) -> Outcomes:
+    """For u0 to u49: half of the processes commit, the other half un-record a chunk."""
+    if number % 2:
+        return await _outcomes(
+            [catalog.begin_commit(f"u{i}", SHA_A, make_task(f"t{number}-{i}", f"u{i}"), NOW) for i in range(50)]
+        )
+    return await _outcomes([catalog.unrecord_chunk(f"u{i}", 40) for i in range(50)])
+
+
+async def new_boot(catalog: Catalog, number: int) -> Outcomes:
+    """Notice the new boot; how many chunks went."""
+    return Counter({"unrecorded": await catalog.new_boot("another boot")})

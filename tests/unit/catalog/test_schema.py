@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, create_engine, insert, make_url
+
+from partwise.catalog import CatalogTooNew, migrate, open_catalog
+from partwise.catalog import chunks as chunk_queries
+from partwise.catalog.sqlite import SqliteRunner, raw
+from partwise.catalog.tables import chunks, metadata
+from partwise.catalog.uploads import create_upload
+from partwise.core.records import Chunk
+from tests.contract.catalog import processes
+from tests.contract.catalog.support import NOW, UNLIMITED, make_upload
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "100% of it" / "catalog.db"
+
+
+@pytest.fixture
+def url(path: Path) -> str:
+    path.parent.mkdir()
+    return f"sqlite:///{path}"
+
+
+def test_migrations_make_what_the_tables_say(url: str) -> None:
+    migrate(url)
+    engine = create_engine(make_url(url))
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        made = connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = 'chunks'").scalar_one()
+    engine.dispose()
+    # What the comparison does not look at.
+    assert "WITHOUT ROWID" in made
+    assert "ON DELETE CASCADE" in made
+    assert "CHECK" in made
+
+
+def test_migrating_again_changes_nothing(url: str, path: Path) -> None:
+    migrate(url)
+    before = path.read_bytes()
+    migrate(url)
+    assert path.read_bytes() == before
+
+
+def test_the_file_is_its_owners_alone(url: str, path: Path) -> None:
+    migrate(url)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_two_starts_at_once_migrate_once(url: str, path: Path) -> None:
+    processes.migrate_at_once(url)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_newer_catalog_is_left_alone(url: str, path: Path) -> None:
+    migrate(url)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(CatalogTooNew, match="9999"):
+        migrate(url)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("9999",)
+
+
+def test_a_migration_that_fails_leaves_no_trace(url: str, path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE meta (something INTEGER)")  # in the way of the last table
+    with pytest.raises(Exception, match="meta"):
+        migrate(url)
+    with closing(sqlite3.connect(path)) as connection:
+        assert [row[0] for row in connection.execute("SELECT name FROM sqlite_master")] == ["meta"]
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://host/db", "sqlite:///a.db?mode=ro"])
+def test_only_files_are_catalogs(url: str) -> None:
+    with pytest.raises(ValueError, match="URL"):
+        open_catalog(url)
+
+
+def test_overlaps_are_looked_up_not_searched_for(url: str, path: Path) -> None:
+    """An upload may have 50,000 chunks: each step of the plan must be bounded on both sides by the primary key."""
+    migrate(url)
+    with closing(sqlite3.connect(path)) as connection:
+        statement = str(chunk_queries._FIND.compile(dialect=create_engine("sqlite://").dialect))
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", (1,) * statement.count("?"))]
+    searches = [step for step in plan if step.startswith(("SEARCH", "SCAN"))]
+    assert searches == [
+        "SEARCH chunks USING PRIMARY KEY (upload_id=? AND offset>? AND offset<?)",
+        "SEARCH chunks USING PRIMARY KEY (upload_id=? AND offset<?)",
+    ]
+
+
+async def test_chunk_fifty_thousand_costs_no_more_than_the_tenth(url: str) -> None:
+    """Steps of SQLite's machine, not seconds, so that a busy computer cannot make it fail."""
+    migrate(url)
+
+    def fill(connection: Connection, start: int, stop: int) -> None:
+        rows = [
+            {"upload_id": "u1", "offset": index, "size": 1, "verified": False, "seq": index}
+            for index in range(start, stop)
+        ]
+        connection.execute(insert(chunks), rows)
+
+    def steps(connection: Connection, offset: int) -> int:
+        counted = 0
+
+        def count() -> None:
+            nonlocal counted
+            counted += 1
+
+        raw(connection).set_progress_handler(count, 1)
+        chunk_queries.record_chunk(connection, "u1", Chunk(offset=offset, size=1), now=NOW, max_chunks=10**6)
+        raw(connection).set_progress_handler(None, 1)
+        return counted
+
+    runner = SqliteRunner(make_url(url))
+    await runner.start()
+    await runner.write(create_upload, make_upload(size=10**6), UNLIMITED)
+    await runner.write(fill, 0, 10)
+    few = await runner.write(steps, 10)
+    await runner.write(fill, 11, 50_000)
+    assert await runner.write(steps, 50_000) <= few + 50
+    await runner.stop()
