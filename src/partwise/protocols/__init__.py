@@ -1,1 +1,1 @@
-"""HTTP dialects: each parses a request, calls the engine and renders the answer; nothing else."""
+"""HTTP dialects: each parses the request, calls the engine, renders the answer, and does nothing else."""

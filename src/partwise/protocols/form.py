@@ -1,0 +1,179 @@
+"""A file inside a multipart form (RFC 7578), streamed: no byte of it is held longer than it takes to write it.
+
+The parser runs where the bytes are written, on the worker thread of the body's sink. What it takes is bounded: the
+number of parts, the headers of a part, the length of every field that is not the file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from multipart import (  # type: ignore[import-untyped]
+    MultipartError,
+    MultipartSegment,
+    PushMultipartParser,
+    parse_options_header,
+)
+
+from partwise.core.digests import parse_sha256
+from partwise.core.errors import BadBody, BadDigest
+from partwise.engine.ports import BLOCK, Body, Sink
+
+#: The most parts of a form, and the longest value of one that is not a file, in bytes.
+MAX_PARTS = 32
+MAX_FIELD_SIZE = 8 * 1024
+
+#: The longest boundary (RFC 2046, section 5.1.1).
+_MAX_BOUNDARY = 70
+
+
+def is_form(content_type: str | None) -> bool:
+    """Whether the Content-Type is that of a multipart form."""
+    return bool(parse_options_header(content_type or "")[0] == "multipart/form-data")
+
+
+def _boundary(content_type: str) -> str:
+    boundary: str = parse_options_header(content_type)[1].get("boundary", "")
+    if not 0 < len(boundary) <= _MAX_BOUNDARY or not boundary.isascii() or not boundary.isprintable():
+        raise BadBody("The Content-Type of a form needs a boundary of 1 to 70 characters.", field="Content-Type")
+    return boundary
+
+
+class FormParser:
+    """Takes a form in pieces; gives the bytes of its file part to ``sink`` and keeps the other fields."""
+
+    def __init__(self, content_type: str, sink: Sink) -> None:
+        self.fields: dict[str, str] = {}
+        self.has_file = False
+        self.filename: str | None = None
+        self.media_type: str | None = None
+        self._sink = sink
+        self._part: MultipartSegment | None = None
+        self._value = bytearray()
+        # Not strict: that mode refuses valid forms whose last line break comes in a piece of its own.
+        self._parser = PushMultipartParser(_boundary(content_type), max_segment_count=MAX_PARTS, strict=False)
+
+    def feed(self, piece: bytes) -> None:
+        """The next bytes of the form. Raises BadBody, and what the sink raises."""
+        if not piece or self._parser.closed:
+            return
+        try:
+            for event in self._parser.parse(piece):
+                self._handle(event)
+        except MultipartError as error:
+            raise BadBody(f"The form cannot be read: {error}.") from error
+
+    def close(self) -> None:
+        """The form is over. Raises BadBody when its closing boundary did not come."""
+        try:
+            self._parser.close()
+        except MultipartError as error:
+            raise BadBody("The form ends before its closing boundary.") from error
+
+    def _handle(self, event: MultipartSegment | bytes | bytearray | None) -> None:
+        if isinstance(event, MultipartSegment):
+            self._begin(event)
+        elif event is None:
+            self._end()
+        elif self._is_file:
+            view = memoryview(event)
+            for start in range(0, len(view), BLOCK):
+                self._sink(view[start : start + BLOCK])
+        else:
+            self._value += event
+            if len(self._value) > MAX_FIELD_SIZE:
+                raise BadBody(f"A field of the form is longer than {MAX_FIELD_SIZE} bytes.")
+
+    @property
+    def _is_file(self) -> bool:
+        return self._part is not None and self._part.name == "file"
+
+    def _begin(self, part: MultipartSegment) -> None:
+        self._part = part
+        self._value.clear()
+        if self._is_file:
+            if self.has_file:
+                raise BadBody("The form has more than one 'file'.", field="file")
+            self.has_file = True
+            self.filename = part.filename
+            self.media_type = part.header("Content-Type")
+
+    def _end(self) -> None:
+        if self._part is not None and not self._is_file:
+            try:
+                self.fields[str(self._part.name)] = self._value.decode()
+            except UnicodeDecodeError as error:
+                raise BadBody("A field of the form is not UTF-8.") from error
+        self._part = None
+
+
+class FormBody:
+    """The ``file`` of a multipart form as a body; its ``sha256`` field may come before or after it.
+
+    ``sha256`` is a digest of the file that came otherwise, such as in Content-Digest.
+    """
+
+    #: The field with the digest may come last, so the file is hashed as it comes.
+    hashed = True
+
+    def __init__(self, body: Body, content_type: str, sha256: str | None = None) -> None:
+        self._body = body
+        self._content_type = content_type
+        self._declared = sha256
+        _boundary(content_type)
+
+    @property
+    def sha256(self) -> str | None:
+        """See ``Body``."""
+        return self._declared
+
+    async def drain(self, sink: Sink) -> None:
+        """See ``Body``. Raises BadBody also when the form has no ``file``, BadDigest when two digests disagree."""
+        parser = FormParser(self._content_type, sink)
+        await self._body.drain(lambda block: parser.feed(_as_bytes(block)))
+        parser.close()
+        if not parser.has_file:
+            raise BadBody("The form has no 'file'.", field="file")
+        field = parser.fields.get("sha256")
+        if field:
+            self._declared = agreed(self._declared, parse_sha256(field))
+
+
+def agreed(first: str | None, second: str | None) -> str | None:
+    """The one digest that two ways of sending it amount to. Raises BadDigest when they differ."""
+    if first is not None and second is not None and first != second:
+        raise BadDigest("Two digests were sent for the same bytes, and they differ.")
+    return first if first is not None else second
+
+
+def _as_bytes(block: memoryview) -> bytes:
+    """The parser takes bytes; a block that is a whole bytes object already is not copied."""
+    whole = block.obj
+    return whole if isinstance(whole, bytes) and len(whole) == len(block) else bytes(block)
+
+
+@dataclass(frozen=True, slots=True)
+class SmallForm:
+    """A form that was read whole: its fields, and its file if it has one."""
+
+    fields: dict[str, str]
+    file: bytes | None
+    filename: str | None
+
+
+def parse_small_form(content_type: str, content: bytes) -> SmallForm:
+    """Parse a form that is held in memory. Raises BadBody."""
+    file = bytearray()
+    parser = FormParser(content_type, file.extend)
+    parser.feed(content)
+    parser.close()
+    return SmallForm(parser.fields, bytes(file) if parser.has_file else None, parser.filename)
+
+
+def parse_urlencoded(content: bytes) -> dict[str, str]:
+    """The fields of an ``application/x-www-form-urlencoded`` body. Raises BadBody when it is none."""
+    try:
+        return dict(parse_qsl(content.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_PARTS))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise BadBody("The form cannot be read.") from error

@@ -1,0 +1,45 @@
+"""What every handler gets: the engine, and how this installation presents it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from starlette.requests import Request
+
+from partwise.core.errors import NotFound
+from partwise.core.records import Principal
+from partwise.engine.context import Engine
+from partwise.engine.ports import Body
+
+
+class BodyOf(Protocol):
+    """Makes the body of a request; ``sha256`` is the digest that its header fields give for it, in hex."""
+
+    def __call__(self, request: Request, sha256: str | None = None) -> Body:
+        """The body, from which nothing has been read yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    """The engine behind one path prefix. ``prefix`` begins and ends with a slash."""
+
+    engine: Engine
+    body_of: BodyOf
+    who: Callable[[Request], Principal]
+    prefix: str = "/pulp/api/v3/"
+    #: Advice to clients: bytes of a chunk, and how many to send at once.
+    chunk_size: int = 16 << 20
+    parallel: int = 8
+
+    def href(self, kind: str, id_: str) -> str:
+        """The site-relative path of an upload, artifact or task."""
+        return f"{self.prefix}{kind}/{id_}/"
+
+    def id_of(self, kind: str, href: str) -> str:
+        """The id in a path made by ``href``; also takes the bare id. NotFound when it is neither."""
+        bare = href.removeprefix(f"{self.prefix}{kind}/").removesuffix("/")
+        if not bare or "/" in bare:
+            raise NotFound(kind.removesuffix("s"))
+        return bare

@@ -1,0 +1,119 @@
+"""Calls on artifacts: make one from an upload or a file, list, show, delete. Downloads are in ``download.py``."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from partwise.core.digests import parse_sha256
+from partwise.core.errors import ArtifactDigestMismatch, BadBody, WrongState
+from partwise.core.records import Artifact
+from partwise.core.state import UploadState
+from partwise.engine import artifacts
+from partwise.engine.ports import Sink
+from partwise.engine.uploads import get_upload
+from partwise.protocols.form import FormBody, agreed, is_form, parse_small_form
+from partwise.protocols.pulp.api import Api
+from partwise.protocols.pulp.models import ArtifactCreate
+from partwise.protocols.pulp.render import artifact_out
+from partwise.protocols.pulp.requests import (
+    MAX_SMALL_BODY,
+    content_digest,
+    content_length,
+    content_type,
+    form_members,
+    page_window,
+    parse_members,
+    parse_model,
+    read_small,
+    refuse_encoding,
+)
+from partwise.protocols.pulp.responses import json_response, page_response
+
+
+async def create(api: Api, request: Request) -> Response:
+    """Make an artifact of a completed upload, or of a ``file`` in the form."""
+    refuse_encoding(request)
+    length = content_length(request)
+    if length is None:
+        raise HTTPException(411, "Say the body's size in Content-Length.")
+    if is_form(content_type(request)):
+        artifact = await _from_form(api, request, length)
+    else:
+        members = parse_members(request, await read_small(api, request))
+        artifact = await _from_upload(api, request, parse_model(ArtifactCreate, members))
+    out = artifact_out(api, artifact)
+    return json_response(request, out, 201, {"Location": out.pulp_href})
+
+
+async def _from_upload(api: Api, request: Request, wish: ArtifactCreate) -> Artifact:
+    who = api.who(request)
+    upload = await get_upload(api.engine, who, api.id_of("uploads", wish.upload))
+    if upload.state is not UploadState.COMPLETED or upload.artifact_id is None or upload.sha256 is None:
+        raise WrongState(upload.state.value, "make an artifact (commit it first)")
+    if wish.sha256 is not None and wish.sha256 != upload.sha256:
+        raise ArtifactDigestMismatch(wish.sha256, upload.sha256)
+    return await artifacts.get_artifact(api.engine, who, upload.artifact_id)
+
+
+async def _from_form(api: Api, request: Request, length: int) -> Artifact:
+    """A form too long for memory can only be one with a file; a short one tells which of the two it is."""
+    digest = content_digest(request)
+    who, kind = api.who(request), content_type(request)
+    if length > MAX_SMALL_BODY:
+        body = FormBody(api.body_of(request), kind, digest)
+        return await artifacts.store_file(api.engine, who, body, bound=length)
+    form = parse_small_form(kind, await read_small(api, request))
+    if form.file is None:
+        members = form_members(form)
+        if "upload" not in members:
+            raise BadBody("Send 'upload' with the path of a completed upload, or a 'file'.", field="file")
+        return await _from_upload(api, request, parse_model(ArtifactCreate, members))
+    if form.fields.get("sha256"):
+        digest = agreed(digest, parse_sha256(form.fields["sha256"]))
+    small = _Bytes(form.file, digest)
+    return await artifacts.store_file(api.engine, who, small, bound=len(form.file), filename=form.filename or None)
+
+
+class _Bytes:
+    """Bytes in memory as a body."""
+
+    hashed = True
+
+    def __init__(self, content: bytes, sha256: str | None) -> None:
+        self._content = content
+        self.sha256 = sha256
+
+    async def drain(self, sink: Sink) -> None:
+        if self._content:
+            await asyncio.to_thread(sink, memoryview(self._content))
+
+
+async def index(api: Api, request: Request) -> Response:
+    """List artifacts, newest first; ``sha256`` finds one by its content."""
+    offset, limit = page_window(request)
+    sha256 = request.query_params.get("sha256")
+    page = await artifacts.list_artifacts(
+        api.engine,
+        api.who(request),
+        sha256=parse_sha256(sha256) if sha256 else None,
+        offset=offset,
+        limit=limit,
+        search=request.query_params.get("search", ""),
+    )
+    return page_response(request, (artifact_out(api, artifact) for artifact in page.items), page.count)
+
+
+async def show(api: Api, request: Request) -> Response:
+    """Show an artifact."""
+    artifact = await artifacts.get_artifact(api.engine, api.who(request), request.path_params["artifact_id"])
+    return json_response(request, artifact_out(api, artifact))
+
+
+async def delete(api: Api, request: Request) -> Response:
+    """Give an artifact up; its bytes go with the last owner's."""
+    await artifacts.delete_artifact(api.engine, api.who(request), request.path_params["artifact_id"])
+    return Response(status_code=204)

@@ -1,0 +1,92 @@
+"""Downloads: whole or one range (RFC 9110, section 14), with conditions (section 13), never run by a browser."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from partwise.core.digests import format_digest_field
+from partwise.core.ranges import ByteRange, format_content_range
+from partwise.core.records import Artifact
+from partwise.engine.artifacts import get_artifact, read_artifact
+from partwise.protocols.pulp.api import Api
+
+_RANGE = re.compile(r"bytes[ \t]*=[ \t]*([0-9]{0,19})-([0-9]{0,19})[ \t]*", re.ASCII | re.IGNORECASE)
+
+
+async def download(api: Api, request: Request) -> Response:
+    """Give the bytes of an artifact. This is the only call that answers 416: elsewhere ranges are sent, not asked."""
+    artifact = await get_artifact(api.engine, api.who(request), request.path_params["artifact_id"])
+    headers = _headers(artifact)
+    etag = headers["ETag"]
+    match = request.headers.get("if-match")
+    if match is not None and not _names(match, etag):
+        raise HTTPException(412, "The artifact is not the one that If-Match names.")
+    none_match = request.headers.get("if-none-match")
+    if none_match is not None and _names(none_match, etag):
+        return Response(status_code=304, headers={"ETag": etag, "Cache-Control": headers["Cache-Control"]})
+    span, status = ByteRange(0, artifact.size), 200
+    if request.method == "GET" and request.headers.get("if-range", etag) == etag:
+        wanted = _requested(request.headers.get("range"), artifact.size)
+        if wanted is not None:
+            span, status = wanted, 206
+            headers["Content-Range"] = format_content_range(span, artifact.size)
+    headers["Content-Length"] = str(span.size)
+    if request.method == "HEAD" or not span.size:
+        return Response(b"", status, headers)
+    return StreamingResponse(read_artifact(api.engine, artifact, span), status, headers)
+
+
+def _requested(field: str | None, size: int) -> ByteRange | None:
+    """The one range that is asked for; None when there is none, or one that a server may ignore (many, malformed).
+
+    Raises HTTPException 416 when no byte of the artifact is in it.
+    """
+    match = _RANGE.fullmatch(field) if field else None
+    if match is None or not (match[1] or match[2]):
+        return None
+    if not match[1]:
+        count = min(int(match[2]), size)
+        span = ByteRange(size - count, count)
+    else:
+        first = int(match[1])
+        last = min(int(match[2]), size - 1) if match[2] else size - 1
+        if match[2] and int(match[2]) < first:
+            return None
+        span = ByteRange(first, max(0, last - first + 1))
+    if not span.size:
+        raise HTTPException(416, f"The artifact has {size} bytes.", {"Content-Range": f"bytes */{size}"})
+    return span
+
+
+def _names(field: str, etag: str) -> bool:
+    """Whether a list of entity tags names this one."""
+    tags = {tag.strip().removeprefix("W/") for tag in field.split(",")}
+    return "*" in tags or etag in tags
+
+
+def _headers(artifact: Artifact) -> dict[str, str]:
+    return {
+        "Content-Type": artifact.media_type or "application/octet-stream",
+        "ETag": f'"{artifact.sha256}"',
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, no-cache",
+        "Content-Disposition": content_disposition(artifact.filename or artifact.sha256),
+        "Repr-Digest": format_digest_field(artifact.sha256),
+        # What was uploaded is nobody's word but the uploader's: a browser saves it, and never shows or runs it.
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "sandbox; default-src 'none'",
+    }
+
+
+def content_disposition(filename: str) -> str:
+    """``attachment`` with the last component of ``filename``, for old readers in ASCII (RFC 6266, RFC 8187)."""
+    name = re.split(r"[/\\]", filename)[-1]
+    name = "".join(character if character.isprintable() else "_" for character in name).strip(". ") or "file"
+    plain = re.sub(r'[^\x20-\x7e]|["\\%]', "_", name)
+    field = f'attachment; filename="{plain}"'
+    return field if plain == name else f"{field}; filename*=UTF-8''{quote(name, safe='')}"

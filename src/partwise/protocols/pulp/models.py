@@ -1,0 +1,269 @@
+"""What goes in and out as JSON. From these models docs/api.json is made, so that it says what the server does."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from partwise.core.digests import parse_sha256
+from partwise.core.errors import BadBody
+from partwise.core.numbers import parse_size
+from partwise.core.ranges import MAX_SIZE
+
+_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:[ \t]*;[ \t]*[\x20-\x7e]*)?", re.ASCII)
+
+
+def _check_media_type(value: str | None) -> str | None:
+    if value and not _MEDIA_TYPE.fullmatch(value):
+        raise BadBody("A media type reads like 'application/x-iso9660-image'.", field="media_type")
+    return value or None
+
+
+def _check_filename(value: str | None) -> str | None:
+    if value and "\0" in value:
+        raise BadBody("A file name cannot hold a NUL character.", field="filename")
+    return value or None
+
+
+def _optional_sha256(value: object) -> str | None:
+    return None if value is None or value == "" else parse_sha256(value)
+
+
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "maximum": MAX_SIZE},
+                {"type": "string", "pattern": "^[0-9]{1,19}$"},
+            ]
+        }
+    ),
+]
+Sha256 = Annotated[
+    str | None,
+    BeforeValidator(_optional_sha256),
+    WithJsonSchema({"type": ["string", "null"], "pattern": "^([0-9a-fA-F]{64})?$"}),
+]
+FileName = Annotated[str | None, Field(max_length=1024), AfterValidator(_check_filename)]
+MediaType = Annotated[str | None, Field(max_length=255), AfterValidator(_check_media_type)]
+
+
+class RequestModel(BaseModel):
+    """What a client sends. Members that are not known are ignored, as Pulp does."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class UploadCreate(RequestModel):
+    """A new upload: ``size`` in bytes, and what is known about the file."""
+
+    size: Size
+    filename: FileName = None
+    media_type: MediaType = None
+    sha256: Sha256 = None
+
+
+class UploadCommit(RequestModel):
+    """The SHA-256 of the whole file; may be left out when every chunk came with a digest that matched."""
+
+    sha256: Sha256 = None
+
+
+class ArtifactCreate(RequestModel):
+    """The path or id of a completed upload."""
+
+    upload: Annotated[str, Field(max_length=1024)]
+    sha256: Sha256 = None
+
+
+class ChunkForm(RequestModel):
+    """Beside the ``file`` of a chunk: the SHA-256 of its bytes."""
+
+    sha256: Sha256 = None
+
+
+class ArtifactForm(RequestModel):
+    """Either the path or id of a completed upload, or a ``file``; the SHA-256 of the whole file with it."""
+
+    upload: Annotated[str | None, Field(max_length=1024)] = None
+    sha256: Sha256 = None
+
+
+class Resource(BaseModel):
+    """What all resources have."""
+
+    pulp_href: str
+    prn: str
+    pulp_created: datetime
+    pulp_last_updated: datetime
+
+
+class UploadOut(Resource):
+    """An upload. ``received`` counts bytes; ``artifact`` and ``sha256`` are there once it is completed."""
+
+    size: int | None
+    received: int
+    state: Literal["open", "committing", "completed", "deleting"]
+    user: str
+    filename: str | None
+    media_type: str | None
+    completed: datetime | None
+    expires: datetime
+    artifact: str | None
+    sha256: str | None
+
+
+class UploadCreated(UploadOut):
+    """A new upload, with advice: how large chunks should be (bytes), and how many to send at once."""
+
+    chunk_size: int
+    parallel: int
+
+
+class RangeOut(BaseModel):
+    """The bytes ``[offset, offset + size)``."""
+
+    offset: int
+    size: int
+
+
+class ChunkOut(RangeOut):
+    """A chunk, with the SHA-256 of its stored bytes when ``digests=true`` asked for it."""
+
+    sha256: str | None = None
+
+
+class UploadDetail(UploadOut):
+    """An upload with its chunks, and the first 100 of the ranges that are missing."""
+
+    chunks: list[RangeOut | ChunkOut]
+    missing: list[RangeOut]
+    missing_count: int
+
+
+class ArtifactOut(Resource):
+    """An artifact; ``file`` is the path of its bytes. Only the SHA-256 is computed."""
+
+    file: str
+    size: int
+    md5: None = None
+    sha1: None = None
+    sha224: None = None
+    sha256: str
+    sha384: None = None
+    sha512: None = None
+    filename: str | None
+    media_type: str | None
+    user: str
+
+
+class TaskHref(BaseModel):
+    """Where to follow a commit that goes on."""
+
+    task: str
+
+
+class ProgressReport(BaseModel):
+    """How far a task is: ``done`` of ``total`` percent."""
+
+    message: str
+    code: str
+    state: str
+    total: int
+    done: int
+    suffix: str | None = None
+
+
+class TaskOut(Resource):
+    """A commit, in the shape that Pulp's clients poll. ``result`` stays null."""
+
+    state: Literal["waiting", "running", "completed", "failed", "canceled"]
+    name: str = "partwise.commit"
+    logging_cid: str = ""
+    created_by: str
+    unblocked_at: datetime
+    started_at: datetime
+    finished_at: datetime | None
+    error: dict[str, str] | None
+    worker: None = None
+    parent_task: None = None
+    child_tasks: list[str] = []
+    task_group: None = None
+    progress_reports: list[ProgressReport]
+    created_resources: list[str]
+    reserved_resources_record: list[str]
+    result: None = None
+
+
+class PageOut(BaseModel):
+    """One page of a listing: how many there are in all, and the paths of the pages beside it."""
+
+    count: int
+    next: str | None
+    previous: str | None
+
+
+class UploadPage(PageOut):
+    """Uploads, newest first."""
+
+    results: list[UploadOut]
+
+
+class ArtifactPage(PageOut):
+    """Artifacts, newest first."""
+
+    results: list[ArtifactOut]
+
+
+class TaskPage(PageOut):
+    """Tasks, newest first."""
+
+    results: list[TaskOut]
+
+
+class Version(BaseModel):
+    """One component's version, as Pulp's clients ask for it."""
+
+    component: str
+    version: str
+    package: str
+    module: str
+    domain_compatible: bool = False
+
+
+class StorageOut(BaseModel):
+    """Bytes of the storage: in all, used, free on the device, and available for new uploads."""
+
+    total: int
+    used: int
+    free: int
+    available: int
+
+
+class StatusOut(BaseModel):
+    """That the server runs, and what it is."""
+
+    versions: list[Version]
+    online_workers: list[Any] = []
+    online_api_apps: list[Any] = []
+    online_content_apps: list[Any] = []
+    database_connection: dict[str, bool]
+    redis_connection: None = None
+    storage: StorageOut
+    domain_enabled: bool = False
+
+
+class ProblemOut(BaseModel):
+    """Problem details (RFC 9457); more members depend on the type, see the page of errors."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str

@@ -1,0 +1,221 @@
+"""The table of all calls: ``routes.py`` serves them and ``openapi.py`` describes them, so they cannot drift apart."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from partwise.protocols.pulp import artifacts, download, status, tasks, uploads
+from partwise.protocols.pulp import models as m
+from partwise.protocols.pulp.api import Api
+
+Handler = Callable[[Api, Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A query parameter or header field that a call reads. ``schema`` is its JSON schema."""
+
+    name: str
+    description: str
+    schema: str = "string"
+    where: str = "query"
+    required: bool = False
+    many: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One call.
+
+    ``path`` is a template below the prefix; ``responses`` gives what each good answer holds (None: nothing, or bytes).
+    """
+
+    id: str
+    method: str
+    path: str
+    handler: Handler
+    responses: dict[int, type[BaseModel] | None]
+    body: type[BaseModel] | None = None
+    #: The body is a file's bytes: ``file`` of a form, beside the members of ``body``.
+    file_form: bool = False
+    #: The body may also be the bytes alone.
+    raw: bool = False
+    #: The answer is bytes.
+    binary: bool = False
+    parameters: tuple[Parameter, ...] = ()
+    errors: tuple[int, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """The first line of the handler's docstring."""
+        return (self.handler.__doc__ or "").strip().splitlines()[0]
+
+
+FIELDS = (
+    Parameter("fields", "Names of the members to answer with; all others are left out", many=True),
+    Parameter("exclude_fields", "Names of the members to leave out", many=True),
+)
+PAGE = (
+    Parameter("offset", "How many items to skip", schema="integer"),
+    Parameter("limit", "The most items to answer with, at most 1000 (100 if not given)", schema="integer"),
+    *FIELDS,
+)
+SEARCH = Parameter("search", "Part of the file name")
+DIGEST = Parameter("Content-Digest", "SHA-256 of the file's bytes in this body (RFC 9530)", where="header")
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        id="uploads_create",
+        method="POST",
+        path="uploads/",
+        handler=uploads.create,
+        body=m.UploadCreate,
+        responses={201: m.UploadCreated},
+        parameters=FIELDS,
+        errors=(400, 413, 415, 507),
+    ),
+    Operation(
+        id="uploads_list",
+        method="GET",
+        path="uploads/",
+        handler=uploads.index,
+        responses={200: m.UploadPage},
+        parameters=(*PAGE, SEARCH, Parameter("state", "Only uploads in this state", many=True)),
+        errors=(400,),
+    ),
+    Operation(
+        id="uploads_read",
+        method="GET",
+        path="uploads/{upload_id}/",
+        handler=uploads.show,
+        responses={200: m.UploadDetail},
+        parameters=(*FIELDS, Parameter("digests", "Tell the SHA-256 of each chunk as stored", schema="boolean")),
+        errors=(404,),
+    ),
+    Operation(
+        id="uploads_update",
+        method="PUT",
+        path="uploads/{upload_id}/",
+        handler=uploads.update,
+        body=m.ChunkForm,
+        file_form=True,
+        raw=True,
+        responses={200: m.UploadOut},
+        parameters=(
+            Parameter("Content-Range", "bytes FIRST-LAST/TOTAL, where TOTAL may be *", where="header", required=True),
+            DIGEST,
+            *FIELDS,
+        ),
+        errors=(400, 404, 408, 409, 413, 415, 507),
+    ),
+    Operation(
+        id="uploads_delete",
+        method="DELETE",
+        path="uploads/{upload_id}/",
+        handler=uploads.delete,
+        responses={204: None},
+        errors=(404, 409),
+    ),
+    Operation(
+        id="uploads_commit",
+        method="POST",
+        path="uploads/{upload_id}/commit/",
+        handler=uploads.commit_task,
+        body=m.UploadCommit,
+        responses={202: m.TaskHref},
+        errors=(400, 404, 409, 415),
+    ),
+    Operation(
+        id="uploads_commit_now",
+        method="PUT",
+        path="uploads/{upload_id}/commit/",
+        handler=uploads.commit_now,
+        body=m.UploadCommit,
+        responses={200: m.UploadOut, 202: m.TaskHref},
+        parameters=FIELDS,
+        errors=(400, 404, 409, 415),
+    ),
+    Operation(
+        id="artifacts_create",
+        method="POST",
+        path="artifacts/",
+        handler=artifacts.create,
+        body=m.ArtifactForm,
+        file_form=True,
+        responses={201: m.ArtifactOut},
+        parameters=(DIGEST, *FIELDS),
+        errors=(400, 404, 408, 409, 411, 413, 415, 507),
+    ),
+    Operation(
+        id="artifacts_list",
+        method="GET",
+        path="artifacts/",
+        handler=artifacts.index,
+        responses={200: m.ArtifactPage},
+        parameters=(*PAGE, SEARCH, Parameter("sha256", "Only the artifact with this SHA-256")),
+        errors=(400,),
+    ),
+    Operation(
+        id="artifacts_read",
+        method="GET",
+        path="artifacts/{artifact_id}/",
+        handler=artifacts.show,
+        responses={200: m.ArtifactOut},
+        parameters=FIELDS,
+        errors=(404,),
+    ),
+    Operation(
+        id="artifacts_delete",
+        method="DELETE",
+        path="artifacts/{artifact_id}/",
+        handler=artifacts.delete,
+        responses={204: None},
+        errors=(404,),
+    ),
+    Operation(
+        id="artifacts_download",
+        method="GET",
+        path="artifacts/{artifact_id}/download/",
+        handler=download.download,
+        binary=True,
+        responses={200: None, 206: None, 304: None},
+        parameters=(
+            Parameter("Range", "One range of bytes; several are ignored", where="header"),
+            Parameter("If-Range", "The ETag that the range belongs to", where="header"),
+            Parameter("If-None-Match", "ETags that need not be sent again", where="header"),
+            Parameter("If-Match", "ETags of which the artifact must have one", where="header"),
+        ),
+        errors=(404, 412, 416),
+    ),
+    Operation(
+        id="tasks_list",
+        method="GET",
+        path="tasks/",
+        handler=tasks.index,
+        responses={200: m.TaskPage},
+        parameters=PAGE,
+        errors=(400,),
+    ),
+    Operation(
+        id="tasks_read",
+        method="GET",
+        path="tasks/{task_id}/",
+        handler=tasks.show,
+        responses={200: m.TaskOut},
+        parameters=FIELDS,
+        errors=(404,),
+    ),
+    Operation(
+        id="status_read",
+        method="GET",
+        path="status/",
+        handler=status.show,
+        responses={200: m.StatusOut},
+        parameters=FIELDS,
+    ),
+)

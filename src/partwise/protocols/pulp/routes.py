@@ -1,0 +1,53 @@
+"""The table of calls as routes. Every path may be written with or without its final slash: no call is redirected."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from partwise.protocols.pulp.api import Api
+from partwise.protocols.pulp.openapi import document
+from partwise.protocols.pulp.operations import OPERATIONS, Operation
+from partwise.protocols.pulp.problems import render_any
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def routes(api: Api) -> list[Route]:
+    """One route for each path and its form without the final slash, with all methods of that path."""
+    by_path: dict[str, dict[str, Operation]] = {}
+    for operation in OPERATIONS:
+        by_path.setdefault(operation.path, {})[operation.method] = operation
+    made = []
+    for path, methods in by_path.items():
+        made += _both(api.prefix + path, _dispatch(api, methods), list(methods))
+    for name, pulp_paths in (("docs/api.json", True), ("docs/openapi.json", False)):
+        content = json.dumps(document(api.prefix, pulp_paths=pulp_paths)).encode()
+        made += _both(api.prefix + name, _document(content), ["GET"])
+    return made
+
+
+def _both(path: str, endpoint: Endpoint, methods: list[str]) -> list[Route]:
+    return [Route(form, endpoint, methods=methods) for form in dict.fromkeys((path, path.rstrip("/")))]
+
+
+def _dispatch(api: Api, methods: dict[str, Operation]) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        operation = methods["GET" if request.method == "HEAD" else request.method]
+        try:
+            return await operation.handler(api, request)
+        except Exception as error:
+            return render_any(request, error)
+
+    return endpoint
+
+
+def _document(content: bytes) -> Endpoint:
+    async def endpoint(_request: Request) -> Response:
+        return Response(content, media_type="application/json")
+
+    return endpoint

@@ -1,0 +1,30 @@
+"""That the server runs, and the documents that describe it."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from partwise import __version__
+from partwise.protocols.pulp.api import Api
+from partwise.protocols.pulp.models import StatusOut, StorageOut, Version
+from partwise.protocols.pulp.responses import json_response
+
+#: The version of Pulp's API that this dialect keeps to: its clients refuse servers that they take for older.
+PULP_API_VERSION = "3.123.1"
+
+
+async def show(api: Api, request: Request) -> Response:
+    """Show versions and storage."""
+    space = await api.engine.storage.space()
+    status = StatusOut(
+        versions=[
+            Version(component="core", version=PULP_API_VERSION, package="partwise", module="partwise"),
+            Version(component="partwise", version=__version__, package="partwise", module="partwise"),
+        ],
+        database_connection={"connected": True},
+        storage=StorageOut(
+            total=space.total, used=max(0, space.total - space.free), free=space.free, available=space.available
+        ),
+    )
+    return json_response(request, status)

@@ -1,0 +1,27 @@
+"""Calls on tasks: what Pulp's clients poll until a commit is through."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from partwise.core.records import TaskState
+from partwise.engine import tasks
+from partwise.protocols.pulp.api import Api
+from partwise.protocols.pulp.render import task_out
+from partwise.protocols.pulp.requests import page_window
+from partwise.protocols.pulp.responses import json_response, page_response
+
+
+async def index(api: Api, request: Request) -> Response:
+    """List tasks, newest first."""
+    offset, limit = page_window(request)
+    page = await tasks.list_tasks(api.engine, api.who(request), offset=offset, limit=limit)
+    items = (task_out(api, task, 0.0 if task.state is TaskState.RUNNING else 1.0) for task in page.items)
+    return page_response(request, items, page.count)
+
+
+async def show(api: Api, request: Request) -> Response:
+    """Show a task."""
+    task, progress = await tasks.get_task(api.engine, api.who(request), request.path_params["task_id"])
+    return json_response(request, task_out(api, task, progress))

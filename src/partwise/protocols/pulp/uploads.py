@@ -1,0 +1,175 @@
+"""Calls on uploads: create, list, show, send a chunk, commit, delete."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from partwise.core.digests import parse_sha256
+from partwise.core.errors import ArtifactDigestMismatch, BadRequest, BodySizeMismatch, StorageFailed
+from partwise.core.records import Chunk, Task, TaskState
+from partwise.core.state import UploadState
+from partwise.engine import chunks, uploads
+from partwise.engine.commit import commit
+from partwise.engine.ports import Body
+from partwise.protocols.form import FormBody, is_form
+from partwise.protocols.pulp.api import Api
+from partwise.protocols.pulp.models import (
+    RangeOut,
+    TaskHref,
+    UploadCommit,
+    UploadCreate,
+    UploadCreated,
+    UploadDetail,
+)
+from partwise.protocols.pulp.render import upload_out
+from partwise.protocols.pulp.requests import (
+    content_digest,
+    content_length,
+    content_range,
+    content_type,
+    flag,
+    page_window,
+    read_model,
+    refuse_encoding,
+)
+from partwise.protocols.pulp.responses import json_response, page_response
+
+#: What a form may be longer than its file, in bytes: boundaries, headers of parts, other fields.
+FORM_OVERHEAD = 64 * 1024
+
+#: Seconds that a commit is waited for. Pulp's clients look at the task once a second: a short wait first lets
+#: the first look find it completed. The other form answers with the upload itself, so it waits longer.
+TASK_WAIT = 0.5
+COMMIT_WAIT = 10.0
+
+_SHA256 = re.compile(r"\b[0-9a-f]{64}\b")
+
+
+async def create(api: Api, request: Request) -> Response:
+    """Start an upload."""
+    wish = await read_model(api, request, UploadCreate)
+    upload = await uploads.create_upload(
+        api.engine,
+        api.who(request),
+        size=wish.size,
+        filename=wish.filename,
+        media_type=wish.media_type,
+        sha256=wish.sha256,
+    )
+    out = upload_out(api, upload)
+    created = UploadCreated(**out.model_dump(), chunk_size=api.chunk_size, parallel=api.parallel)
+    return json_response(request, created, 201, {"Location": out.pulp_href})
+
+
+async def index(api: Api, request: Request) -> Response:
+    """List uploads, newest first."""
+    offset, limit = page_window(request)
+    page = await uploads.list_uploads(
+        api.engine,
+        api.who(request),
+        offset=offset,
+        limit=limit,
+        states=_states(request),
+        search=request.query_params.get("search", ""),
+    )
+    return page_response(request, (upload_out(api, upload) for upload in page.items), page.count)
+
+
+def _states(request: Request) -> tuple[str, ...]:
+    states = tuple(request.query_params.getlist("state"))
+    known = {state.value for state in UploadState}
+    if not known.issuperset(states):
+        raise BadRequest(f"A state is one of: {', '.join(sorted(known))}.", field="state")
+    return states
+
+
+async def show(api: Api, request: Request) -> Response:
+    """Show an upload with its chunks and what is missing; with ``digests=true`` each chunk's SHA-256 as stored."""
+    who, upload_id = api.who(request), request.path_params["upload_id"]
+    upload = await uploads.get_upload(api.engine, who, upload_id)
+    missing, count = await uploads.list_missing(api.engine, who, upload_id)
+    gaps = [RangeOut(offset=gap.offset, size=gap.size) for gap in missing]
+    if flag(request, "digests"):
+        detail = UploadDetail(**upload_out(api, upload).model_dump(), chunks=[], missing=gaps, missing_count=count)
+        digests = uploads.chunk_digests(api.engine, who, upload_id)
+        return StreamingResponse(_with_digests(detail, digests), media_type="application/json")
+    recorded = await uploads.list_chunks(api.engine, who, upload_id)
+    spans = [RangeOut(offset=chunk.offset, size=chunk.size) for chunk in recorded]
+    detail = UploadDetail(**upload_out(api, upload).model_dump(), chunks=spans, missing=gaps, missing_count=count)
+    return json_response(request, detail)
+
+
+async def _with_digests(detail: UploadDetail, digests: AsyncIterator[Chunk]) -> AsyncIterator[str]:
+    """The same JSON, with the chunks as they are read: that takes as long as hashing the file, so it is streamed."""
+    head = detail.model_dump_json(exclude={"chunks"})
+    yield head[:-1] + ',"chunks":['
+    separator = ""
+    async for chunk in digests:
+        yield separator + json.dumps({"offset": chunk.offset, "size": chunk.size, "sha256": chunk.sha256})
+        separator = ","
+    yield "]}"
+
+
+async def update(api: Api, request: Request) -> Response:
+    """Send a chunk. All that can be refused is refused before the body is asked for (RFC 9110, section 10.1.1)."""
+    target = content_range(request)
+    refuse_encoding(request)
+    digest = content_digest(request)
+    length = content_length(request)
+    span = target.range
+    body: Body
+    if is_form(content_type(request)):
+        body = FormBody(api.body_of(request), content_type(request), digest)
+        if length is not None and length > span.size + FORM_OVERHEAD:
+            raise BodySizeMismatch(span.size)
+    else:
+        body = api.body_of(request, digest)
+        if length is not None and length != span.size:
+            raise BodySizeMismatch(span.size, length)
+    upload_id = request.path_params["upload_id"]
+    received = await chunks.put_chunk(api.engine, api.who(request), upload_id, span, body, total=target.total)
+    return json_response(request, upload_out(api, received.upload))
+
+
+async def commit_task(api: Api, request: Request) -> Response:
+    """Commit, and answer with a task to follow."""
+    task = await _commit(api, request, TASK_WAIT)
+    # Nothing else in it: Pulp's clients take any other member for a finished result.
+    return json_response(request, TaskHref(task=api.href("tasks", task.id)), 202)
+
+
+async def commit_now(api: Api, request: Request) -> Response:
+    """Commit, and answer with the completed upload; with a task when it takes long."""
+    task = await _commit(api, request, COMMIT_WAIT)
+    if task.state is TaskState.FAILED:
+        raise _failure(task)
+    if task.state is not TaskState.COMPLETED:
+        href = api.href("tasks", task.id)
+        return json_response(request, TaskHref(task=href), 202, {"Location": href})
+    upload = await uploads.get_upload(api.engine, api.who(request), request.path_params["upload_id"])
+    return json_response(request, upload_out(api, upload))
+
+
+async def _commit(api: Api, request: Request, wait: float) -> Task:
+    wish = await read_model(api, request, UploadCommit)
+    return await commit(api.engine, api.who(request), request.path_params["upload_id"], wish.sha256, wait=wait)
+
+
+def _failure(task: Task) -> Exception:
+    """A task keeps the sentence of its error alone; the two digests in it tell a mismatch from a failing disk."""
+    message = task.error or "The commit failed."
+    match _SHA256.findall(message):
+        case [actual, expected]:
+            return ArtifactDigestMismatch(parse_sha256(expected), parse_sha256(actual))
+    return StorageFailed(message)
+
+
+async def delete(api: Api, request: Request) -> Response:
+    """Abort an open upload, or clear a completed one from the list; its artifact stays."""
+    await uploads.delete_upload(api.engine, api.who(request), request.path_params["upload_id"])
+    return Response(status_code=204)

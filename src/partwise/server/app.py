@@ -1,0 +1,90 @@
+"""Puts the parts together: storage, catalog, engine, dialects, and what stands before them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from partwise.catalog import open_catalog
+from partwise.core.records import Principal
+from partwise.engine.context import Engine
+from partwise.protocols.pulp.api import Api
+from partwise.protocols.pulp.problems import ERRORS_PAGE, errors_page, render_any
+from partwise.protocols.pulp.routes import routes
+from partwise.server.body import Intake
+from partwise.server.guard import LoopbackOnly
+from partwise.server.linger import LingeringClose
+from partwise.server.settings import Settings
+from partwise.storage.local import LocalStorage
+
+#: Who everyone is on a server without authentication, which serves its own machine alone.
+EVERYONE = Principal("local", admin=True)
+
+_logger = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings) -> ASGIApp:
+    """The ASGI application of one server process. The catalog must have been migrated."""
+    engine = Engine(
+        storage=LocalStorage(settings.data), catalog=open_catalog(settings.catalog_url), limits=settings.limits
+    )
+    intake = Intake(idle_timeout_seconds=settings.body_idle_timeout_seconds)
+    api = Api(
+        engine=engine,
+        body_of=intake.body_of,
+        who=lambda _request: EVERYONE,
+        prefix=settings.api_prefix,
+        chunk_size=settings.chunk_size,
+        parallel=settings.parallel,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        await engine.start()
+        try:
+            yield
+        finally:
+            await engine.stop()
+            intake.close()
+
+    app = Starlette(
+        routes=[*routes(api), *_plain_routes(engine)],
+        middleware=[Middleware(LingeringClose), Middleware(LoopbackOnly)],
+        exception_handlers={HTTPException: render_any},
+        lifespan=lifespan,
+    )
+    # A path is right or wrong: a redirect would make clients send a body twice, or drop it.
+    app.router.redirect_slashes = False
+    return app
+
+
+def _plain_routes(engine: Engine) -> list[Route]:
+    page = errors_page()
+
+    async def errors(_request: Request) -> Response:
+        return HTMLResponse(page)
+
+    async def livez(_request: Request) -> Response:
+        """The process serves requests."""
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_request: Request) -> Response:
+        """Records and storage answer too."""
+        try:
+            await engine.catalog.count_states()
+            await engine.storage.space()
+        except Exception as error:
+            _logger.warning("not ready: %s", error)
+            return PlainTextResponse("not ready\n", 503, {"Retry-After": "1"})
+        return PlainTextResponse("ok\n")
+
+    return [Route(ERRORS_PAGE, errors), Route("/livez", livez), Route("/readyz", readyz)]

@@ -1,0 +1,142 @@
+"""The bytes of a request, from ASGI messages to a sink on a worker thread.
+
+Messages are gathered into blocks, since a thread call for each message of some 64 KiB would cost more than the
+writing. While one block is written the next is gathered, and no more than these two are held. A block is full
+
+- at BLOCK bytes;
+- at ``_SMALL`` bytes while the bodies of this process hold more than ``_BUDGET`` together;
+- after ``_MAX_AGE_SECONDS``, so that thousands of slow clients do not hold a block each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import Executor, ThreadPoolExecutor
+
+from starlette.requests import Request
+from starlette.types import Receive
+
+from partwise.core.errors import BodyInterrupted
+from partwise.engine.ports import BLOCK, Body, Sink
+
+_BUDGET = 12 << 20
+_SMALL = 64 << 10
+_MAX_AGE_SECONDS = 5.0
+
+
+class Intake:
+    """What the bodies of one process share: the threads that write, and the account of what is held."""
+
+    def __init__(self, *, idle_timeout_seconds: float) -> None:
+        self.idle_timeout_seconds = idle_timeout_seconds
+        self.held = 0
+        self.executor: Executor = ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1)), thread_name_prefix="body")
+
+    def body_of(self, request: Request, sha256: str | None = None) -> Body:
+        """The body of ``request``; ``sha256`` is the digest that its header fields give for it, in hex."""
+        return AsgiBody(self, request.receive, sha256)
+
+    def close(self) -> None:
+        """End the threads, after what they run."""
+        self.executor.shutdown()
+
+
+class AsgiBody:
+    """A body that comes as ASGI messages. See ``partwise.engine.ports.Body``."""
+
+    def __init__(self, intake: Intake, receive: Receive, sha256: str | None) -> None:
+        self.hashed = sha256 is not None
+        self._sha256 = sha256
+        self._intake = intake
+        self._receive = receive
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._started = 0.0  # when the first piece of the block came
+        self._writing: asyncio.Future[None] | None = None
+
+    @property
+    def sha256(self) -> str | None:
+        """The digest that the client sent for these bytes."""
+        return self._sha256
+
+    async def drain(self, sink: Sink) -> None:
+        """Give all bytes to ``sink``, as the port says."""
+        try:
+            more = True
+            while more:
+                more = await self._gather()
+                while self._size and (not more or self._is_full()):
+                    await self._written()
+                    self._write(self._take_block(), sink)
+            await self._written()
+        finally:
+            self._intake.held -= self._size
+            self._pieces.clear()
+            self._size = 0
+            await self._quiet()
+
+    def _is_full(self) -> bool:
+        limit = _SMALL if self._intake.held > _BUDGET else BLOCK
+        return self._size >= limit or asyncio.get_running_loop().time() - self._started >= _MAX_AGE_SECONDS
+
+    async def _gather(self) -> bool:
+        """Take the next message, or return when the block is old; whether more may come.
+
+        BodyInterrupted when none comes.
+        """
+        loop = asyncio.get_running_loop()
+        patience = self._intake.idle_timeout_seconds
+        if self._size:
+            patience = min(patience, max(0.0, self._started + _MAX_AGE_SECONDS - loop.time()))
+        try:
+            async with asyncio.timeout(patience):
+                message = await self._receive()
+        except TimeoutError:
+            if self._size:
+                return True
+            raise BodyInterrupted(
+                f"No byte of the body came for {self._intake.idle_timeout_seconds:g} seconds."
+            ) from None
+        if message["type"] == "http.disconnect":
+            raise BodyInterrupted("The connection broke before the body was whole.")
+        piece: bytes = message.get("body", b"")
+        if piece:
+            if not self._size:
+                self._started = loop.time()
+            self._pieces.append(piece)
+            self._size += len(piece)
+            self._intake.held += len(piece)
+        return bool(message.get("more_body", False))
+
+    def _take_block(self) -> bytes:
+        """At most BLOCK bytes of what is held."""
+        whole = b"".join(self._pieces)
+        block, rest = (whole, b"") if len(whole) <= BLOCK else (whole[:BLOCK], whole[BLOCK:])
+        self._pieces = [rest] if rest else []
+        self._size = len(rest)
+        return block
+
+    def _write(self, block: bytes, sink: Sink) -> None:
+        future = asyncio.get_running_loop().run_in_executor(self._intake.executor, sink, memoryview(block))
+        future.add_done_callback(lambda _: self._release(len(block)))
+        self._writing = future
+
+    def _release(self, size: int) -> None:
+        self._intake.held -= size
+
+    async def _written(self) -> None:
+        """Wait for the block that is being written; its error comes out."""
+        if self._writing is not None:
+            await asyncio.shield(self._writing)
+            self._writing = None
+
+    async def _quiet(self) -> None:
+        """Wait until no call to the sink runs, also when cancelled meanwhile: the block and the range are its own."""
+        while self._writing is not None and not self._writing.done():
+            try:
+                await asyncio.wait({self._writing})
+            except asyncio.CancelledError:
+                continue
+        if self._writing is not None and not self._writing.cancelled():
+            self._writing.exception()  # seen already, or of no interest any more

@@ -1,0 +1,63 @@
+"""What protects a server without authentication: it serves this machine, and only pages that it served itself.
+
+A page on any site can make the visitor's browser send requests to this machine. Two checks stop that: the Host field
+must be a name of this machine (DNS rebinding brings a foreign name), and an unsafe method with an Origin must come
+from this very server (CSRF).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from partwise.protocols.pulp.problems import render_http
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address, without a port, means this machine."""
+    name = host.strip("[]").rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+class LoopbackOnly:
+    """ASGI middleware that answers 403 to what does not come from this machine by its own name."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse, or pass on."""
+        refusal = _refusal(scope) if scope["type"] == "http" else None
+        if refusal is None:
+            await self._app(scope, receive, send)
+        else:
+            await render_http(403, refusal)(scope, receive, send)
+
+
+def _refusal(scope: Scope) -> str | None:
+    headers = Headers(scope=scope)
+    host = headers.get("host", "")
+    if not is_loopback(_host_name(host)):
+        return "Without authentication this server answers to names of this machine only, such as localhost."
+    origin = headers.get("origin")
+    if origin is not None and scope["method"] not in _SAFE and origin != f"{scope['scheme']}://{host}":
+        return "Without authentication this server takes changes from its own pages only."
+    return None
+
+
+def _host_name(host: str) -> str:
+    """The host of a Host field, or an empty string when it is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""

@@ -1,0 +1,269 @@
+"""The fast way of a body: its socket is handed to a worker thread, past the event loop and the parser.
+
+ASGI gives a body out in messages of some 64 KiB, each of which costs a trip through the event loop and a copy or two:
+about half of the speed that the machine has. Here a thread reads the socket into a large buffer of its own
+(``recv_into``) and gives that to the sink, which writes and hashes; all of it frees the interpreter's lock.
+
+``HandoverProtocol`` is uvicorn's HTTP protocol with one addition: a request with a large body of known length on a
+plain connection offers a ``Handover`` among the scope's extensions. Whoever takes it gets the body as a
+``SocketBody``; whoever does not gets ASGI messages as ever (TLS, chunked transfer, small bodies). It rests on
+uvicorn's internals (the parser, the cycle's buffer, flow control): so uvicorn is held to one minor version, and this
+module is small.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import select
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from partwise.core.errors import BodyInterrupted
+from partwise.engine.ports import BLOCK, Sink
+
+#: The name of the offer among ``scope["extensions"]``.
+EXTENSION = "partwise.handover"
+
+#: Smaller bodies come with the headers, or nearly: handing over would cost more than it saves.
+SMALLEST = 128 << 10
+#: A worker thread that got this much in one go waits a moment for more; a slow client does not hold a thread.
+STICKY = 256 << 10
+STICKY_MILLISECONDS = 5
+#: The event loop is woken when this much has arrived (SO_RCVLOWAT), or the rest of the body.
+LOW_WATER = 128 << 10
+#: After this much, a thread gives way to other bodies.
+TURN = 64 << 20
+
+_thread = threading.local()
+
+
+class HandoverProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which can hand the socket of a body over."""
+
+    #: Bytes still to come of a body that was handed over and given back before its end.
+    _unread = 0
+
+    def on_headers_complete(self) -> None:
+        """Offer the handover where it can be done and pays."""
+        length = _content_length(self.headers)
+        if self.scheme == "http" and length >= SMALLEST:
+            # The type says that extensions are dictionaries; ASGI itself leaves their shape to whoever offers them.
+            self.scope["extensions"] = {EXTENSION: Handover(self, length)}  # type: ignore[dict-item]
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Skip what is left of a body that was given back; the rest is for the parser."""
+        if self._unread:
+            skipped = min(self._unread, len(data))
+            self._unread -= skipped
+            data = data[skipped:]
+            if not self._unread:
+                self._body_is_over()
+        if data:
+            super().data_received(data)
+
+    def begin_handover(self) -> tuple[bytes, socket.socket]:
+        """Stop reading. Gives the bytes that were read already, and a descriptor of the caller's own for the rest.
+
+        A duplicate, since the transport may close its own at any time, and the number would become another file's.
+        """
+        cycle = self.cycle
+        if cycle.waiting_for_100_continue:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            cycle.waiting_for_100_continue = False
+        self.flow.pause_reading()
+        self._unset_keepalive_if_required()
+        early, cycle.body = bytes(cycle.body), bytearray()
+        duplicate = socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno()))
+        duplicate.setblocking(False)
+        return early, duplicate
+
+    def end_handover(self, unread: int, *, past_parser: bool) -> None:
+        """Go on behind the body, or with ``unread`` bytes of it still to come.
+
+        ``past_parser``: bytes went past the parser, which would wait for them for ever; a new one begins with the
+        next request. (If none did, the present one may hold the start of a pipelined request already.)
+        """
+        if past_parser:
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._unread = unread
+        if not unread:
+            self._body_is_over()
+
+    def _body_is_over(self) -> None:
+        self.cycle.more_body = False
+        self.cycle.message_event.set()
+
+
+def _content_length(headers: list[tuple[bytes, bytes]]) -> int:
+    """The body's length, or 0 where there is none or it is not to be relied on."""
+    values = [value for name, value in headers if name == b"content-length"]
+    chunked = any(name == b"transfer-encoding" for name, _ in headers)
+    return int(values[0]) if len(values) == 1 and not chunked and values[0].isdigit() else 0
+
+
+class Handover:
+    """The offer to take the socket of one request's body."""
+
+    def __init__(self, protocol: HandoverProtocol, length: int) -> None:
+        self.length = length
+        #: Whether the body was taken, and has been read to its end.
+        self.complete = False
+        self._protocol = protocol
+
+    def begin(self) -> tuple[bytes, socket.socket]:
+        """See HandoverProtocol."""
+        return self._protocol.begin_handover()
+
+    def end(self, unread: int, *, past_parser: bool) -> None:
+        """See HandoverProtocol. Without effect when the connection is lost."""
+        self.complete = not unread
+        if self._protocol.parser is not None:
+            self._protocol.end_handover(unread, past_parser=past_parser)
+
+
+class SocketBody:
+    """A body that a worker thread reads from the socket. See ``partwise.engine.ports.Body``."""
+
+    def __init__(self, handover: Handover, executor: Executor, idle_seconds: float, sha256: str | None) -> None:
+        self.hashed = sha256 is not None
+        self.sha256 = sha256
+        self._handover = handover
+        self._executor = executor
+        self._idle_seconds = idle_seconds
+        self._left = handover.length
+
+    async def drain(self, sink: Sink) -> None:
+        """Give all bytes to ``sink``, as the port says."""
+        early, connection = self._handover.begin()
+        past_parser = len(early) < self._left
+        try:
+            with connection:
+                if early:
+                    await self._on_thread(_give, early, sink)
+                    self._left -= len(early)
+                while self._left:
+                    await self._turn(connection, sink)
+        finally:
+            self._handover.end(self._left, past_parser=past_parser)
+
+    async def _turn(self, connection: socket.socket, sink: Sink) -> None:
+        """Let a thread read what is there; then wait for more, unless it stopped only to give way."""
+        burst = _Burst(connection, self._left, sink)
+        try:
+            await self._on_thread(burst.run)
+        finally:
+            self._left -= burst.taken
+        if self._left and burst.taken < TURN and not await self._readable(connection):
+            # Below the low-water mark something may have come all the same.
+            probe = _Burst(connection, self._left, sink)
+            try:
+                await self._on_thread(probe.run)
+            finally:
+                self._left -= probe.taken
+            if not probe.taken:
+                raise BodyInterrupted(f"No byte of the body came for {self._idle_seconds:g} seconds.")
+
+    async def _on_thread(self, function: Callable[..., None], *arguments: object) -> None:
+        """Run on a worker thread, and come back only when the thread has, also when cancelled."""
+        job = asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
+        try:
+            await asyncio.shield(job)
+        except asyncio.CancelledError:
+            while not job.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait({job})
+            raise
+
+    async def _readable(self, connection: socket.socket) -> bool:
+        """Wait until enough has arrived (or the end has); False when that took too long."""
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, min(LOW_WATER, self._left))
+        loop.add_reader(connection.fileno(), ready.set)
+        try:
+            await asyncio.wait_for(ready.wait(), self._idle_seconds)
+        except TimeoutError:
+            return False
+        finally:
+            loop.remove_reader(connection.fileno())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+        return True
+
+
+def _give(early: bytes, sink: Sink) -> None:
+    view = memoryview(early)
+    for offset in range(0, len(view), BLOCK):
+        sink(view[offset : offset + BLOCK])
+
+
+class _Burst:
+    """One go of a worker thread: what is in the socket, in blocks, while it keeps coming."""
+
+    def __init__(self, connection: socket.socket, left: int, sink: Sink) -> None:
+        self._connection = connection
+        self._left = left
+        self._sink = sink
+        #: Bytes that the sink has had, also when it then failed.
+        self.taken = 0
+        self._buffer = memoryview(b"")
+        self._filled = 0
+
+    def run(self) -> None:
+        """Read until the body, the turn or the patience is over. Raises BodyInterrupted at an early end."""
+        self._buffer = _buffer()
+        while self._left and self.taken < TURN:
+            try:
+                received = self._receive()
+            except BodyInterrupted:
+                self._give()
+                raise
+            if received:
+                if self._filled == min(BLOCK, self._left):
+                    self._give()
+            elif self._filled >= STICKY:
+                self._give()  # there is time to write while more comes
+            elif self.taken + self._filled < STICKY or not self._more_comes():
+                break
+        self._give()
+
+    def _receive(self) -> int:
+        """How many bytes came into the buffer; 0 when there are none now."""
+        try:
+            received = self._connection.recv_into(self._buffer[self._filled : min(BLOCK, self._left)])
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise BodyInterrupted("The connection broke before the body was whole.") from error
+        if not received:
+            raise BodyInterrupted("The connection ended before the body was whole.")
+        self._filled += received
+        return received
+
+    def _give(self) -> None:
+        size, self._filled = self._filled, 0
+        if size:
+            self.taken += size
+            self._left -= size
+            self._sink(self._buffer[:size])
+
+    def _more_comes(self) -> bool:
+        poll = select.poll()
+        poll.register(self._connection, select.POLLIN)
+        return bool(poll.poll(STICKY_MILLISECONDS))
+
+
+def _buffer() -> memoryview:
+    """This thread's buffer: as many as there are threads, whatever the number of clients."""
+    if not hasattr(_thread, "buffer"):
+        _thread.buffer = memoryview(bytearray(BLOCK))
+    buffer: memoryview = _thread.buffer
+    return buffer

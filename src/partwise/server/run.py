@@ -1,0 +1,157 @@
+"""Start the server: look at the settings, bring the records up to date, listen, and keep the workers running."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import socket
+import sys
+from functools import partial
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.supervisors import Multiprocess
+
+from partwise import __version__
+from partwise.catalog import CatalogTooNew, migrate
+from partwise.server.guard import is_loopback
+from partwise.server.settings import Settings
+
+_READY_TIMEOUT_SECONDS = 60.0
+_PR_SET_PDEATHSIG = 1
+
+
+class CannotServe(Exception):
+    """The server cannot start; ``str`` says why, and what to do."""
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM. Raises CannotServe when it cannot start."""
+    _check(settings)
+    _prepare(settings)
+    listener = _listen(settings)
+    with listener:
+        config = _config(settings)
+        if settings.workers == 1:
+            _OneProcess(config, settings).run([listener])
+        else:
+            _Workers(config, [listener], settings).run()
+
+
+def _check(settings: Settings) -> None:
+    if not is_loopback(settings.host):
+        raise CannotServe(
+            f"Anyone who reaches {settings.host} could read and delete everything: without authentication partwise "
+            "listens on this machine only. Use --host 127.0.0.1, and an SSH tunnel (ssh -L 24817:127.0.0.1:24817 …) "
+            "or a reverse proxy with authentication to reach it from elsewhere."
+        )
+
+
+def _prepare(settings: Settings) -> None:
+    """Before any worker: the folder, and the records' schema."""
+    try:
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotServe(f"The data folder cannot be used: {error}.") from error
+    try:
+        migrate(settings.catalog_url)
+    except CatalogTooNew as error:
+        raise CannotServe(str(error)) from error
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+        listener.set_inheritable(True)
+    except OSError as error:
+        listener.close()
+        raise CannotServe(f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}.") from error
+    return listener
+
+
+def _config(settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        partial(make_app, settings, os.getpid()),
+        factory=True,
+        workers=settings.workers,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_level=settings.log_level,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=4096,
+        timeout_keep_alive=settings.keep_alive_seconds,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+        # A worker that is busy is not hung: one is replaced only when it has been silent for this long.
+        timeout_worker_healthcheck=30,
+    )
+
+
+def make_app(settings: Settings, parent: int) -> ASGIApp:
+    """The application in its worker process, or in process ``parent`` itself when there is one process only."""
+    from partwise.server.app import create_app
+
+    if os.getpid() != parent:
+        _end_with(parent)
+    return create_app(settings)
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel end this worker when its parent dies: an orphan would hold the port and the data for ever."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it died before that
+        sys.exit(1)
+
+
+class _OneProcess(uvicorn.Server):
+    """Serves in this process, and says so when it does."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+        super().__init__(config)
+        self._settings = settings
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and sockets:
+            await asyncio.to_thread(_announce, self._settings, sockets[0])
+
+
+class _Workers(Multiprocess):
+    """uvicorn's supervisor, which replaces workers that die; says so when all serve."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], settings: Settings) -> None:
+        super().__init__(config, sockets)
+        self._settings = settings
+
+    def init_processes(self) -> None:
+        super().init_processes()
+        if all(process.wait_until_ready(_READY_TIMEOUT_SECONDS) for process in self.processes):
+            _announce(self._settings, self.sockets[0])
+
+
+def url_of(listener: socket.socket) -> str:
+    """The URL that reaches a listening socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _announce(settings: Settings, listener: socket.socket) -> None:
+    """Say on standard output that requests are served, and how to begin."""
+    url = url_of(listener)
+    processes = "1 process" if settings.workers == 1 else f"{settings.workers} processes"
+    sys.stdout.write(
+        f"partwise {__version__} is ready at {url}\n"
+        f"  data     {settings.data.absolute()}  ({processes})\n"
+        f"  access   this machine only, without authentication\n"
+        f"  try      partwise upload FILE --server {url}\n"
+        f"  stop     Ctrl-C\n"
+    )
+    sys.stdout.flush()

@@ -1,0 +1,63 @@
+"""What the operator can set: by ``PARTWISE_…`` environment variables, and by flags, which win."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ByteSize, Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from partwise.core.ranges import MAX_SIZE
+from partwise.engine.context import Limits
+
+
+class Settings(BaseSettings):
+    """The settings of a server. Sizes may carry a unit (``16MiB``); times are in seconds where the name says so."""
+
+    model_config = SettingsConfigDict(env_prefix="PARTWISE_", frozen=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on")
+    port: int = Field(24817, ge=0, le=65535, description="TCP port; 0 picks a free one")
+    data: Path = Field(Path("partwise-data"), description="Folder for uploads, artifacts and records")
+    workers: int = Field(1, ge=1, le=256, description="Server processes")
+    auth: Literal["none"] = Field("none", description="Who may use it; 'none' serves this machine only")
+    api_prefix: str = Field("/pulp/api/v3/", description="Path that the REST API begins with")
+
+    chunk_size: ByteSize = Field(ByteSize(16 << 20), gt=0, description="Chunk size advised to clients")
+    parallel: int = Field(8, ge=1, description="Connections advised to clients")
+
+    max_upload_size: ByteSize | None = Field(None, le=MAX_SIZE, description="Largest upload")
+    quota: ByteSize | None = Field(None, description="Bytes for each user: open uploads and artifacts")
+    max_open_uploads: int | None = Field(None, ge=1, description="Open uploads for each user")
+    max_chunks: int = Field(100_000, ge=1, description="Chunks of an upload")
+    idle_expiry_days: float = Field(7, gt=0, description="An open upload goes after this long without activity")
+    completed_expiry_days: float = Field(7, gt=0, description="A completed upload leaves the list after this long")
+
+    body_idle_timeout_seconds: float = Field(60, gt=0, description="Longest silence within a request's body")
+    keep_alive_seconds: int = Field(60, ge=1, description="Longest silence between two requests")
+    shutdown_seconds: int = Field(30, ge=1, description="How long a stop waits for requests in flight")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="What is logged")
+
+    @field_validator("api_prefix")
+    @classmethod
+    def _rooted(cls, value: str) -> str:
+        return f"/{value.strip('/')}/" if value.strip("/") else "/"
+
+    @property
+    def catalog_url(self) -> str:
+        """Where the records are."""
+        return f"sqlite:///{self.data.absolute() / 'catalog.sqlite3'}"
+
+    @property
+    def limits(self) -> Limits:
+        """The limits in the engine's terms."""
+        return Limits(
+            max_upload_size=self.max_upload_size,
+            quota=self.quota,
+            max_open_uploads=self.max_open_uploads,
+            max_chunks=self.max_chunks,
+            idle_expiry=timedelta(days=self.idle_expiry_days),
+            completed_expiry=timedelta(days=self.completed_expiry_days),
+        )
