@@ -24,8 +24,7 @@ _EXAMPLES = (
 def _epilog() -> str:
     lines = ["[bold]Examples[/]", *(f"[dim]  $[/] {example}" for example in _EXAMPLES), ""]
     lines += ["[bold]Exit codes[/]", *(f"[cyan]{code:>5}[/]  {meaning}" for code, meaning in MEANINGS.items())]
-    # The help printer joins what one line break parts, and breaks the line at two.
-    return "\n\n".join(lines)
+    return "\n".join(lines)
 
 
 app = typer.Typer(

@@ -19,8 +19,10 @@ def choose_chunk_size(size: int, wanted: int | None, advised: int | None) -> int
     """
     if wanted is not None:
         return wanted
-    least = -(-size // MOST_CHUNKS)
-    return max(advised or DEFAULT_CHUNK_BYTES, -(-least // MIB) * MIB)
+    usual = advised or DEFAULT_CHUNK_BYTES
+    if size <= usual * MOST_CHUNKS:
+        return usual
+    return -(-size // (MOST_CHUNKS * MIB)) * MIB
 
 
 def plan(size: int, recorded: Iterable[ByteRange], chunk_size: int) -> list[ByteRange]:

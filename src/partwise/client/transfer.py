@@ -27,7 +27,7 @@ class Counters:
 
 
 class Transfer:
-    """One round of sending. Its threads end when nothing is left, at the first lasting error, or when cancelled."""
+    """Sends chunks of one file. The threads end when nothing is left, at the first lasting error, or when cancelled."""
 
     def __init__(
         self,
@@ -59,7 +59,9 @@ class Transfer:
 
     def send(self, pieces: list[ByteRange]) -> None:
         """Send all ``pieces``. Raises the first lasting error; Cancelled when asked to stop."""
-        self._left.extend(pieces)
+        self._left = deque(pieces)
+        self._stop = threading.Event()
+        self._error = None
         threads = [
             threading.Thread(target=self._work, name=f"partwise-send-{number}", daemon=True)
             for number in range(min(self._parallel, len(pieces)))
@@ -68,9 +70,10 @@ class Transfer:
             thread.start()
         try:
             for thread in threads:
-                # In slices: a join without an end would not let Ctrl-C through on every platform.
                 while thread.is_alive():
-                    thread.join(0.5)
+                    thread.join(0.1)
+                    if self._cancelled.is_set():
+                        self._stop.set()
         except BaseException:
             self._stop.set()
             for thread in threads:
@@ -78,6 +81,8 @@ class Transfer:
             raise
         if self._error is not None:
             raise self._error
+        if self._left:
+            raise Cancelled("Stopped.")
 
     def _work(self) -> None:
         while not self._stop.is_set():
@@ -131,7 +136,7 @@ class Transfer:
             with self._lock:
                 self._counters.bytes_sent += count
             self._on_progress(count)
-            if self._stop.is_set() or self._cancelled.is_set():
+            if self._stop.is_set():
                 raise Cancelled("Stopped.")
 
         try:

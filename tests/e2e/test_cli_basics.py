@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Cli
+from tests.support.server import ServerProcess
+
+MIB = 1024 * 1024
+Make = Callable[..., Path]
+
+
+@pytest.mark.parametrize("size", [0, 1, MIB - 1, MIB, 5 * MIB + 4321])
+def test_a_file_goes_up_and_comes_back(cli: Cli, make: Make, tmp_path: Path, size: int) -> None:
+    path = make(size)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    up = cli("upload", path, "--chunk-size", "1MiB", "--json").json
+    assert (up["name"], up["size"], up["sha256"]) == ("data.bin", size, sha256)
+    assert up["artifact"].startswith("/pulp/api/v3/artifacts/")
+    assert (up["chunks_sent"], up["chunks_skipped"]) == (-(-size // MIB), 0)
+    assert (up["bytes_sent"], up["retries"]) == (size, 0)
+    down = cli("download", sha256, "-o", tmp_path / "back", "--json").json
+    assert (down["sha256"], down["bytes_received"]) == (sha256, size)
+    assert (tmp_path / "back").read_bytes() == path.read_bytes()
+
+
+def test_chunks_can_be_verified_one_by_one(cli: Cli, make: Make) -> None:
+    cli("upload", make(3 * MIB + 1), "--chunk-size", "1MiB", "--verify-chunks")
+
+
+def test_people_get_name_size_digest_rate_and_artifact(cli: Cli, make: Make) -> None:
+    path = make(2 * MIB)
+    ran = cli("upload", path, "--name", "disk[1].img")
+    assert ran.out == ""
+    assert "disk[1].img: 2.0 MiB in" in ran.err
+    assert "/s\n" in ran.err
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in ran.err
+    assert "artifact  /pulp/api/v3/artifacts/" in ran.err
+
+
+def test_several_files_go_one_after_another_past_one_that_fails(cli: Cli, make: Make, tmp_path: Path) -> None:
+    paths = [make(1000, "a"), tmp_path / "none", make(2000, "b")]
+    ran = cli("upload", *paths, "--json", code=2)
+    records = [json.loads(line) for line in ran.out.splitlines()]
+    assert [record["file"] for record in records] == [str(path) for path in paths]
+    assert records[1]["exit_code"] == 2
+    assert "none: No such file" in ran.err
+    assert "2 of 3 files uploaded" in ran.err
+
+
+def test_listing_showing_and_deleting(cli: Cli, make: Make) -> None:
+    path = make(1234, "shown.bin")
+    up = cli("upload", path, "--json").json
+    upload_id, artifact_id = up["upload"].split("/")[-2], up["artifact"].split("/")[-2]
+    listed = cli("ls").out
+    assert upload_id in listed
+    assert up["sha256"] in listed
+    assert "shown.bin" in cli("ls", "--artifacts").out
+    assert up["sha256"] not in cli("ls", "--uploads").out
+    kinds = {json.loads(line)["kind"] for line in cli("ls", "--json").out.splitlines()}
+    assert kinds == {"upload", "artifact"}
+
+    assert "completed" in cli("show", upload_id).out
+    for reference in (artifact_id, up["sha256"], up["artifact"]):
+        assert cli("show", reference, "--json").json["sha256"] == up["sha256"]
+
+    cli("rm", upload_id)
+    cli("show", upload_id, code=7)
+    cli("show", up["sha256"])
+    cli("rm", up["sha256"])
+    assert "no artifact" in cli("show", up["sha256"], code=7).err
+
+
+def test_a_download_takes_the_artifacts_name_and_replaces_nothing_unasked(
+    cli: Cli, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make(5000, "named.bin")
+    sha256 = cli("upload", path, "--json").json["sha256"]
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    cli("download", sha256)
+    (tmp_path / "here" / "named.bin").write_bytes(b"mine")
+    assert "--force" in cli("download", sha256, code=2).err
+    assert (tmp_path / "here" / "named.bin").read_bytes() == b"mine"
+    cli("download", sha256, "--force")
+    assert (tmp_path / "here" / "named.bin").read_bytes() == path.read_bytes()
+
+
+def test_a_server_that_is_not_there_is_code_3(cli: Cli, make: Make) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        ran = cli("upload", make(10), "--server", url, "--patience", "0", code=3)
+    assert "refused" in ran.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["upload"],
+        ["upload", "-"],
+        ["upload", "x", "--chunk-size", "1e9"],
+        ["upload", "x", "--parallel", "0"],
+        ["upload", "x", "y", "--name", "z"],
+        ["upload", "x", "--server", "ftp://host"],
+        ["serve", "--port", "70000"],
+        ["serve", "--log-level", "loud"],
+        ["nonsense"],
+    ],
+)
+def test_command_lines_that_make_no_sense_are_code_2(cli: Cli, arguments: list[str]) -> None:
+    cli(*arguments, code=2)
+
+
+def test_what_the_server_has_no_room_for_is_code_5(tmp_path: Path, make: Make) -> None:
+    with ServerProcess(tmp_path / "data", max_upload_size=1000) as small:
+        ran = Cli(small.url, tmp_path / "state")("upload", make(1001), code=5)
+    assert "1000" in ran.err
+
+
+def test_serve_says_where_it_is_and_ends_when_told(cli: Cli, tmp_path: Path) -> None:
+    process = cli.begin("serve", "--port", "0", "--data", tmp_path / "served")
+    try:
+        assert process.stdout is not None
+        assert "is ready at http://127.0.0.1:" in process.stdout.readline()
+    finally:
+        process.send_signal(signal.SIGTERM)
+    assert process.wait(30) in (0, -signal.SIGTERM)
+    process.communicate()
+
+
+def test_serve_refuses_to_be_open_to_everyone(cli: Cli, tmp_path: Path) -> None:
+    ran = cli("serve", "--host", "0.0.0.0", "--port", "0", "--data", tmp_path / "served", code=1)
+    assert "127.0.0.1" in ran.err
+
+
+def test_the_installed_command_is_the_same(cli: Cli) -> None:
+    command = Path(sys.executable).with_name("partwise")
+    ran = subprocess.run([command, "--version"], capture_output=True, text=True, timeout=30, check=True)
+    assert ran.stdout == cli("--version").out

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+#: What only a server needs, and what only a transfer needs.
+SERVER_SIDE = {"starlette", "uvicorn", "sqlalchemy", "pydantic", "alembic", "uvloop", "structlog"}
+CLIENT_SIDE = {"urllib3", "partwise.client"}
+
+PROGRAM = """
+import sys
+from partwise.cli import main
+sys.argv = ["partwise", *sys.argv[1:]]
+try:
+    main()
+except SystemExit:
+    pass
+sys.stderr.write(" ".join(sys.modules))
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments,needless",
+    [
+        (["--help"], SERVER_SIDE | CLIENT_SIDE),
+        (["upload", "--help"], SERVER_SIDE | CLIENT_SIDE),
+        (["--version"], SERVER_SIDE | CLIENT_SIDE),
+        (["ls", "--server", "http://127.0.0.1:9"], SERVER_SIDE),
+    ],
+)
+def test_commands_import_only_what_they_need(arguments: list[str], needless: set[str]) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, timeout=30, check=True
+    )
+    loaded = set(ran.stderr.split())
+    assert "partwise.cli.app" in loaded
+    assert loaded & needless == set()
