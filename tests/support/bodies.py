@@ -1,0 +1,56 @@
+"""Request bodies for tests: the engine's Body port over bytes at hand."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+
+from partwise.core.errors import BodyInterrupted
+from partwise.engine.ports import Sink
+
+
+class BytesBody:
+    """A body of ``data`` in blocks. It may be cut after some bytes, and may wait for a gate before a block."""
+
+    def __init__(
+        self,
+        data: bytes,
+        *,
+        sha256: str | None = None,
+        hashed: bool = False,
+        block: int = 1 << 16,
+        cut_after: int | None = None,
+        before_block: Callable[[int], asyncio.Event | None] | None = None,
+    ) -> None:
+        self.hashed = hashed or sha256 is not None
+        self.sha256 = sha256
+        self._data = data
+        self._block = block
+        self._cut_after = cut_after
+        self._before_block = before_block
+        #: Set once the first block is in the sink's hands.
+        self.started = asyncio.Event()
+
+    async def drain(self, sink: Sink) -> None:
+        """As the port says."""
+        end = len(self._data) if self._cut_after is None else self._cut_after
+        for number, offset in enumerate(range(0, end, self._block)):
+            gate = self._before_block(number) if self._before_block else None
+            if gate is not None:
+                await gate.wait()
+            block = memoryview(self._data)[offset : min(offset + self._block, end)]
+            job = asyncio.ensure_future(asyncio.to_thread(sink, block))
+            try:
+                await asyncio.shield(job)
+            except asyncio.CancelledError:
+                await asyncio.wait({job})
+                raise
+            self.started.set()
+        if self._cut_after is not None:
+            raise BodyInterrupted("The connection broke.")
+
+
+def sha256(data: bytes) -> str:
+    """In hex."""
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,200 @@
+"""``partwise serve`` as a process of its own, and an HTTP client that sends exactly what it is told."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Self
+
+API = "/pulp/api/v3/"
+_START_SECONDS = 30.0
+
+
+class ServerProcess:
+    """A server on a free port of 127.0.0.1 with its data in ``data``; ``settings`` are as in PARTWISE_… variables."""
+
+    def __init__(self, data: Path, *, workers: int = 1, port: int = 0, **settings: object) -> None:
+        self.data = data
+        self.workers = workers
+        self.port = port
+        self._settings = {f"PARTWISE_{name.upper()}": str(value) for name, value in settings.items()}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """Of the process that was started (the supervisor, with several workers)."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def url(self) -> str:
+        """Without a final slash."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it and wait until it says that it is ready."""
+        command = [
+            sys.executable,
+            "-c",
+            "from partwise.server.run import serve; from partwise.server.settings import Settings; serve(Settings())",
+        ]
+        environment = (
+            os.environ
+            | self._settings
+            | {
+                "PARTWISE_PORT": str(self.port),
+                "PARTWISE_DATA": str(self.data),
+                "PARTWISE_WORKERS": str(self.workers),
+            }
+        )
+        self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+        assert self._process.stdout is not None
+        said = b""
+        deadline = time.monotonic() + _START_SECONDS
+        while not (found := re.search(rb"ready at http://127\.0\.0\.1:(\d+)\n", said)):
+            ready, _, _ = select.select([self._process.stdout], [], [], max(0, deadline - time.monotonic()))
+            piece = os.read(self._process.stdout.fileno(), 4096) if ready else b""
+            if not piece:
+                self.kill()
+                raise RuntimeError(f"the server did not start; it said: {said!r}")
+            said += piece
+        self.port = int(found[1])
+
+    def stop(self) -> int:
+        """End it as an operator does; its exit status. It is killed if it does not end."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> int:
+        """SIGKILL."""
+        return self._end(signal.SIGKILL)
+
+    def _end(self, number: int) -> int:
+        process = self._process
+        assert process is not None
+        assert process.stdout is not None
+        process.send_signal(number)
+        try:
+            return process.wait(40)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+        finally:
+            process.stdout.close()
+
+
+class Answer:
+    """An HTTP answer that has been read whole."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.status = response.status
+        self.headers = response.headers
+        self.body = response.read()
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+    @property
+    def problem(self) -> tuple[int, str]:
+        """Status and name of the type of a problem."""
+        assert self.headers["Content-Type"] == "application/problem+json", self.body
+        assert self.json["status"] == self.status
+        return self.status, self.json["type"].partition("#")[2]
+
+
+class Http:
+    """One connection that is made again when the server has closed it."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        """``body`` bytes or an iterable of bytes are sent as they are, anything else as JSON; ``_`` in names of
+        header fields becomes ``-``."""
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        if isinstance(body, dict | list | str | int):
+            body = json.dumps(body).encode()
+            fields.setdefault("Content-Type", "application/json")
+        self._connection.request(method, path, body, fields)
+        return Answer(self._connection.getresponse())
+
+    def create(self, size: int, **members: object) -> str:
+        """A new upload's path."""
+        answer = self("POST", f"{API}uploads/", {"size": size, **members})
+        assert answer.status == 201, answer.body
+        return str(answer.json["pulp_href"])
+
+    def put(self, href: str, offset: int, data: bytes, total: int | str = "*", **headers: str) -> Answer:
+        """A chunk as raw bytes."""
+        span = f"bytes {offset}-{offset + len(data) - 1}/{total}"
+        return self("PUT", href, data, Content_Range=span, Content_Type="application/octet-stream", **headers)
+
+    def put_form(self, href: str, offset: int, data: bytes, total: int | str = "*", **fields: str) -> Answer:
+        """A chunk as a form's file."""
+        content, kind = form(data, **fields)
+        span = f"bytes {offset}-{offset + len(data) - 1}/{total}"
+        return self("PUT", href, content, Content_Range=span, Content_Type=kind)
+
+    def commit(self, href: str, data: bytes | None = None) -> Answer:
+        """PUT commit, with the digest of ``data``."""
+        return self("PUT", f"{href}commit", {} if data is None else {"sha256": sha256(data)})
+
+    def store(self, data: bytes, **members: object) -> dict[str, Any]:
+        """Upload ``data`` as one chunk and commit it; the upload."""
+        href = self.create(len(data), **members)
+        if data:
+            assert self.put(href, 0, data, len(data)).status == 200
+        answer = self.commit(href, data)
+        assert answer.status == 200, answer.body
+        return dict(answer.json)
+
+
+def form(data: bytes, name: str = "file", **fields: str) -> tuple[bytes, str]:
+    """A multipart form with a file and other fields after it, and its Content-Type."""
+    boundary = "4f3b7a0c"
+    parts = [f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="f"\r\n\r\n'.encode() + data]
+    for key, value in fields.items():
+        parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}'.encode())
+    return b"\r\n".join([*parts, f"--{boundary}--\r\n".encode()]), f"multipart/form-data; boundary={boundary}"
+
+
+def sha256(data: bytes) -> str:
+    """In hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def exchange(port: int, request: bytes, *, half_close: bool = False, timeout: float = 10.0) -> bytes:
+    """Send ``request`` on a connection of its own and read until the server closes it."""
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
+        connection.sendall(request)
+        if half_close:
+            connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+        return answer
