@@ -1,0 +1,241 @@
+"""Claims on byte ranges of local upload files: who may write where, and how a newer writer takes over.
+
+A newcomer passes three locks of ``locks.py``, and whoever stands at the next one leaves when it sees the newcomer
+behind it: the arrival (its holder asks the one at the knock to leave), the knock (its holder asks the one with the
+claim), the claim. So the newest of any number of writers wins, in whatever process each of them is. Writers of the
+same process are told at once; for those of others one task for each process looks at the knocks every 50 ms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+
+from partwise.core.errors import NotFound, RangeBusy, StorageFailed, Superseded, WrongState
+from partwise.core.ranges import ByteRange
+from partwise.core.state import Event, UploadState
+from partwise.storage.files import FailPoint, SystemCalls, failures, open_file
+from partwise.storage.locks import FIRST_PAUSE, LONGEST_PAUSE, WHOLE_FILE, Area, is_locked, try_lock, unlock
+
+#: Seconds between two looks at the knocks of other processes.
+KNOCK_INTERVAL = 0.05
+
+
+class LocalWriter:
+    """A claim on a byte range of an upload's file, held by the descriptor that the range is written through.
+
+    A descriptor must not be closed under a running write: its number could belong to another upload's file before the
+    write starts. So ``close`` only marks, and the last call inside closes; until then the claim holds.
+    """
+
+    def __init__(self, claims: Claims, upload_id: str, chunk: ByteRange, fd: int) -> None:
+        self.upload_id, self.chunk = upload_id, chunk
+        self._claims, self._fd = claims, fd
+        self._mutex = threading.Lock()
+        self._inside = 0
+        self._closed = False
+        self._superseded = asyncio.Event()
+
+    def read(self, offset: int, size: int) -> bytes:
+        """The stored bytes ``[offset, offset + size)``, which lie within the claimed range."""
+        fd = self._enter(offset, size)
+        try:
+            data = bytearray(size)
+            view = memoryview(data)
+            with failures("read"):
+                while view:
+                    count = self._claims.calls.preadv(fd, [view], offset + size - len(view))
+                    if count == 0:
+                        raise StorageFailed("The storage failed to read: the file ends before the chunk.")
+                    view = view[count:]
+            return bytes(data)
+        finally:
+            self._leave()
+
+    def write(self, offset: int, block: memoryview) -> None:
+        """Write ``block``, whole, at ``offset`` of the file, within the claimed range."""
+        fd = self._enter(offset, len(block))
+        try:
+            with failures("write"):
+                while block:
+                    count = self._claims.calls.pwrite(fd, block, offset)
+                    block, offset = block[count:], offset + count
+            self._claims.failpoint("write.block")
+        finally:
+            self._leave()
+
+    async def finish(self) -> str | None:
+        """Nothing to do: the bytes are at their place."""
+        return None
+
+    async def superseded(self) -> None:
+        """Wait until a newer writer knocks."""
+        await self._superseded.wait()
+
+    def close(self) -> None:
+        """Give the range back, now or when the running call comes out."""
+        with self._mutex:
+            if self._closed:
+                return
+            self._closed = True
+            last = self._inside == 0
+        self._claims.forget(self)
+        if last:
+            os.close(self._fd)
+
+    def supersede(self) -> None:
+        """Tell whoever waits in ``superseded``. Call on the event loop."""
+        self._superseded.set()
+
+    def hears_knock(self, span: ByteRange) -> bool | None:
+        """Whether someone knocks at ``span``; None when this writer is closed and cannot tell."""
+        with self._mutex:  # so that nobody closes the descriptor meanwhile
+            return None if self._closed else is_locked(self._fd, Area.KNOCK, span)
+
+    def _enter(self, offset: int, size: int) -> int:
+        if offset < self.chunk.offset or offset + size > self.chunk.end:
+            raise ValueError(f"{size} bytes at {offset} are not within the claimed bytes {self.chunk}")
+        with self._mutex:
+            if self._closed:
+                raise Superseded
+            self._inside += 1
+            return self._fd
+
+    def _leave(self) -> None:
+        with self._mutex:
+            self._inside -= 1
+            last = self._closed and self._inside == 0
+        if last:
+            os.close(self._fd)
+
+
+class Claims:
+    """The claims of one process on one data folder. ``patience``: seconds that a newcomer waits for a range."""
+
+    def __init__(self, calls: SystemCalls, failpoint: FailPoint, patience: float) -> None:
+        self.calls, self.failpoint = calls, failpoint
+        self._patience = patience
+        self._mutex = threading.Lock()  # writers may be closed on any thread
+        self._writers: dict[str, set[LocalWriter]] = {}
+        self._occupied = asyncio.Event()
+        self._listener: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to listen for knocks. Call on the event loop."""
+        self._listener = asyncio.create_task(self._listen(), name="partwise-knocks")
+
+    async def stop(self) -> None:
+        """Stop listening, and close what is still held."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.cancel()
+            with suppress(asyncio.CancelledError):
+                await listener
+        for writer in self._held():
+            writer.close()
+
+    async def take(self, upload_id: str, path: str, chunk: ByteRange) -> LocalWriter:
+        """Claim ``chunk`` of the file at ``path``. Raises NotFound, RangeBusy, Superseded (a still newer one came),
+        and WrongState when the file is published."""
+        try:
+            fd = open_file(path, os.O_RDWR)
+        except FileNotFoundError:
+            raise NotFound("upload") from None
+        except PermissionError:  # mode 0400
+            raise WrongState(UploadState.COMMITTING, Event.WRITE) from None
+        except OSError:
+            with failures("open the upload's file"):
+                raise
+        try:
+            with failures("lock"):
+                await self._pass_locks(fd, upload_id, chunk)
+                self._check_file(fd, path)
+        except BaseException:
+            os.close(fd)
+            raise
+        writer = LocalWriter(self, upload_id, chunk, fd)
+        with self._mutex:
+            self._writers.setdefault(upload_id, set()).add(writer)
+        self._occupied.set()
+        return writer
+
+    def forget(self, writer: LocalWriter) -> None:
+        """Take a closed writer off the list. Any thread may call it."""
+        with self._mutex:
+            writers = self._writers.get(writer.upload_id, set())
+            writers.discard(writer)
+            if not writers:
+                self._writers.pop(writer.upload_id, None)
+
+    async def _pass_locks(self, fd: int, upload_id: str, chunk: ByteRange) -> None:
+        # Nothing here awaits while nobody is in the way: five calls of the kernel, and the range is claimed.
+        deadline = asyncio.get_running_loop().time() + self._patience
+        await self._wait(fd, Area.ARRIVAL, chunk, deadline)
+        await self._wait(fd, Area.KNOCK, chunk, deadline)
+        unlock(fd, Area.ARRIVAL, chunk)
+        for writer in self._held(upload_id):
+            if writer.chunk.overlaps(chunk):
+                writer.supersede()
+        await self._wait(fd, Area.CLAIM, chunk, deadline, leave_for=Area.ARRIVAL)
+        unlock(fd, Area.KNOCK, chunk)
+
+    async def _wait(
+        self, fd: int, area: Area, chunk: ByteRange, deadline: float, *, leave_for: Area | None = None
+    ) -> None:
+        pause = FIRST_PAUSE
+        while not try_lock(fd, area, chunk):
+            if leave_for is not None and is_locked(fd, leave_for, chunk):
+                raise Superseded
+            if asyncio.get_running_loop().time() >= deadline:
+                raise RangeBusy(chunk)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    @staticmethod
+    def _check_file(fd: int, path: str) -> None:
+        # While this one waited the file may have been discarded, made anew, or published.
+        claimed = os.fstat(fd)
+        try:
+            named = os.stat(path, follow_symlinks=False)
+        except FileNotFoundError:
+            raise NotFound("upload") from None
+        if not os.path.samestat(claimed, named):
+            raise NotFound("upload")
+        if not claimed.st_mode & 0o200:
+            raise WrongState(UploadState.COMMITTING, Event.WRITE)
+
+    def _held(self, upload_id: str | None = None) -> list[LocalWriter]:
+        with self._mutex:
+            if upload_id is not None:
+                return list(self._writers.get(upload_id, ()))
+            return [writer for writers in self._writers.values() for writer in writers]
+
+    async def _listen(self) -> None:
+        while True:
+            await self._occupied.wait()
+            with self._mutex:
+                uploads = [tuple(writers) for writers in self._writers.values()]
+            if not uploads:
+                self._occupied.clear()
+                continue
+            for writers in uploads:
+                _pass_knocks_on(writers)
+            await asyncio.sleep(KNOCK_INTERVAL)
+
+
+def _pass_knocks_on(writers: Iterable[LocalWriter]) -> None:
+    """Tell those of one file's ``writers`` at whose range someone knocks."""
+    # One look at the whole file first, by any of them: thousands that nobody knocks at cost next to nothing.
+    for writer in writers:
+        heard = writer.hears_knock(WHOLE_FILE)
+        if heard is not None:
+            break
+    else:
+        return
+    if heard:
+        for writer in writers:
+            if writer.hears_knock(writer.chunk):
+                writer.supersede()

@@ -1,0 +1,113 @@
+"""What all of local storage shares: opening files, the calls that can fail, their errors, and work in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+from partwise.core.errors import OutOfSpace, StorageFailed
+from partwise.engine.ports import BLOCK, Sink
+from partwise.storage import kernel
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: A name of a step that a crash could separate from the next, given as it is reached. Tests stop there.
+FailPoint = Callable[[str], None]
+
+
+def no_failpoint(step: str) -> None:
+    """Do nothing: what every fail point does outside tests."""
+
+
+class SystemCalls:
+    """The calls that move bytes, reserve room for them or make them durable: tests replace single ones to fail."""
+
+    pwrite = staticmethod(os.pwrite)
+    preadv = staticmethod(os.preadv)
+    fallocate = staticmethod(kernel.fallocate)
+    ftruncate = staticmethod(os.ftruncate)
+    fsync = staticmethod(os.fsync)
+    fdatasync = staticmethod(os.fdatasync)
+    link = staticmethod(os.link)
+    statvfs = staticmethod(os.statvfs)
+
+
+#: Quotas and sizes beyond what the file system can hold are a lack of room, too.
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def failures(action: str) -> Iterator[None]:
+    """Turn OSError into OutOfSpace or StorageFailed. The original, with its path, stays as the cause, for the log."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise OutOfSpace from error
+        code = errno.errorcode.get(error.errno or 0, "unknown error")
+        raise StorageFailed(f"The storage failed to {action} ({code}).") from error
+
+
+def open_file(path: str, flags: int) -> int:
+    """A descriptor of ``path`` that no symbolic link leads elsewhere and no started program inherits."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
+@contextmanager
+def opened(path: str, flags: int) -> Iterator[int]:
+    """``open_file`` for the time of a ``with`` block."""
+    fd = open_file(path, flags)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+class _Buffer(threading.local):
+    """One block for each thread: memory grows with the threads, not with the files."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(BLOCK))
+
+
+_buffer = _Buffer()
+
+
+def read_blocks(calls: SystemCalls, fd: int, offset: int, size: int, sink: Sink) -> int:
+    """Give the bytes ``[offset, offset + size)`` of a file to ``sink`` in blocks; returns how many there were.
+
+    Fewer than ``size`` when the file ends before. Blocks: use a thread. Raises OSError.
+    """
+    done = 0
+    while done < size:
+        view = _buffer.view[: min(BLOCK, size - done)]
+        count = calls.preadv(fd, [view], offset + done)
+        if count == 0:
+            break
+        sink(view[:count])
+        done += count
+    return done
+
+
+async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run ``call`` on a worker thread. Unlike ``asyncio.to_thread`` it ends after the call has, even when cancelled.
+
+    Whoever cleans up after a cancellation may therefore close what the call used.
+    """
+    future = asyncio.get_running_loop().run_in_executor(None, partial(call, *args, **kwargs))
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError:  # asked again: the answer is the same, after the thread
+                continue
+        raise

@@ -1,0 +1,393 @@
+"""Uploads and artifacts as files of one local file system.
+
+::
+
+    DATA/staging/<upload id>      a file with all its room reserved; chunks are written at their final place
+    DATA/artifacts/ab/cdef…       the same file, by its SHA-256: linked there when it is whole, never copied
+    DATA/locks/…                  empty files whose bytes are locks (``locks.py``)
+
+Folders are 0700, files 0600 and artifacts 0400. What a name on disk is made of is an upload id or a digest, checked
+before; what clients call their files never comes here.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+
+from partwise.core.errors import NotFound, OutOfSpace, StorageFailed
+from partwise.core.ranges import ByteRange, split
+from partwise.core.records import Chunk
+from partwise.engine.ports import BLOCK, ChunkWriter, Lock, Purpose, Sink, Space
+from partwise.storage.claims import Claims
+from partwise.storage.files import (
+    FailPoint,
+    SystemCalls,
+    failures,
+    in_thread,
+    no_failpoint,
+    open_file,
+    opened,
+    read_blocks,
+)
+from partwise.storage.locks import LockFile, name_byte
+from partwise.storage.probe import can_allocate, check_fitness
+
+_UPLOAD_ID = re.compile(r"[0-9a-f-]{1,64}", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_FOLDERS = tuple(f"{number:02x}" for number in range(256))
+
+#: Bytes that one turn on a worker thread hashes at most, so that verifying a large file can be cancelled.
+_HASH_STEP = 64 * BLOCK
+
+
+class LocalStorage:
+    """The storage port on local files, safe for any number of processes on one ``data`` folder.
+
+    ``floor``: bytes of the file system that new uploads leave free. ``patience``: seconds that a chunk waits for
+    another writer of its range. ``failpoint`` and ``calls`` let tests stop or fail at single steps.
+    """
+
+    in_place = True
+
+    def __init__(
+        self,
+        data: str | os.PathLike[str],
+        *,
+        floor: int = 0,
+        patience: float = 10.0,
+        failpoint: FailPoint = no_failpoint,
+        calls: SystemCalls | None = None,
+    ) -> None:
+        self._data = os.path.abspath(os.fspath(data))
+        self._staging, self._artifacts, self._locks = (
+            os.path.join(self._data, name) for name in ("staging", "artifacts", "locks")
+        )
+        self._floor = floor
+        self._failpoint = failpoint
+        self._calls = calls or SystemCalls()
+        self._claims = Claims(self._calls, failpoint, patience)
+        self._purposes = {purpose: self._lock_file(purpose.value) for purpose in Purpose}
+        self._creations, self._reservations = self._lock_file("create"), self._lock_file("reserve")
+        self._digests = self._lock_file("digests")
+        self._allocates = False
+
+    # start and stop
+
+    async def start(self) -> None:
+        """Make the folders, and try out what the promises rest on. StorageFailed says what is wrong with the place."""
+        await in_thread(self._prepare)
+        self._claims.start()
+
+    async def stop(self) -> None:
+        """Stop listening for knocks, and give back what is still claimed."""
+        await self._claims.stop()
+
+    def _prepare(self) -> None:
+        with failures("prepare the data folder"):
+            os.makedirs(self._data, mode=0o700, exist_ok=True)
+            check_fitness(self._data)
+            folders = [os.path.join(self._artifacts, name) for name in _FOLDERS]
+            for folder in (self._staging, self._locks, self._artifacts, *folders):
+                with suppress(FileExistsError):
+                    os.mkdir(folder, 0o700)
+            # Made durable now, so that a commit has one folder to bring to disk. Free where nothing has changed.
+            for folder in (*folders, self._artifacts, self._staging, self._locks, self._data):
+                self._sync_folder(folder)
+            self._allocates = can_allocate(self._calls, self._staging, self._artifacts)
+
+    # staging files
+
+    async def reserve(self, upload_id: str, size: int) -> Lock:
+        """Make the file with all its bytes allocated, under the creation lock that is returned."""
+        path = self._staging_path(upload_id)
+        lock = self._creations.try_hold(name_byte(upload_id))
+        if lock is None:
+            raise StorageFailed("An upload of this id is being made already.")
+        try:
+            if await in_thread(os.path.lexists, path):
+                raise StorageFailed("There is a staging file of this id already.")
+            try:
+                async with self._reservations.held(0):
+                    await in_thread(self._create, path, size)
+                await in_thread(self._sync_new, path)
+            except BaseException:
+                # Nobody else makes this file, and it was not there: what is there now came from here.
+                await in_thread(self._discard, path)
+                raise
+        except BaseException:
+            lock.release()
+            raise
+        return lock
+
+    async def resize(self, upload_id: str, size: int) -> None:
+        """Allocate more, or cut off the end."""
+        path = self._staging_path(upload_id)
+        async with self._reservations.held(0):
+            await in_thread(self._resize, path, size)
+
+    def _create(self, path: str, size: int) -> None:
+        with failures("create a file"), opened(path, os.O_RDWR | os.O_CREAT | os.O_EXCL) as fd:
+            self._allocate(fd, 0, size)
+            self._failpoint("reserve.allocated")
+
+    def _resize(self, path: str, size: int) -> None:
+        with _existing("upload"), failures("resize a file"), opened(path, os.O_RDWR) as fd:
+            before = os.fstat(fd).st_size
+            if size > before:
+                try:
+                    self._allocate(fd, before, size - before)
+                except OSError:
+                    self._calls.ftruncate(fd, before)  # a part may have been allocated
+                    raise
+            else:
+                self._calls.ftruncate(fd, size)
+            self._calls.fsync(fd)
+
+    def _allocate(self, fd: int, offset: int, size: int) -> None:
+        """Reserve room for ``size`` more bytes of a file; the caller holds the reservations' lock. Raises OSError."""
+        if size == 0:
+            return
+        if size > self._space().available:
+            raise OutOfSpace
+        try:
+            self._calls.fallocate(fd, offset, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+            # A hole: its bytes are counted as reserved from its size and its blocks, for as long as it has the hole.
+            self._calls.ftruncate(fd, offset + size)
+
+    def _sync_new(self, path: str) -> None:
+        with failures("make a file durable"):
+            with opened(path, os.O_RDONLY) as fd:
+                self._calls.fsync(fd)
+            self._sync_folder(self._staging)
+            self._failpoint("reserve.synced")
+
+    async def claim(self, upload_id: str, chunk: ByteRange) -> ChunkWriter:
+        """See ``claims.py``."""
+        return await self._claims.take(upload_id, self._staging_path(upload_id), chunk)
+
+    def read_staged(self, upload_id: str, chunk: Chunk, span: ByteRange, sink: Sink) -> None:
+        """Read from the file; from memory while the page cache has it."""
+        with _existing("upload"), failures("read"), opened(self._staging_path(upload_id), os.O_RDONLY) as fd:
+            if read_blocks(self._calls, fd, span.offset, span.size, sink) < span.size:
+                if os.fstat(fd).st_nlink == 0:
+                    raise NotFound("upload")  # discarded meanwhile
+                raise StorageFailed("The storage failed to read: a file ends before its last chunk.")
+
+    async def flush(self, upload_id: str) -> None:
+        """Fdatasync. After an error the kernel calls the lost pages clean: a second try would succeed for nothing."""
+        await in_thread(self._flush, self._staging_path(upload_id))
+
+    def _flush(self, path: str) -> None:
+        with _existing("upload"), failures("make bytes durable"), opened(path, os.O_RDONLY) as fd:
+            self._calls.fdatasync(fd)
+
+    async def discard(self, upload_id: str) -> None:
+        """Unlink, and give the room back even while slow writers have the file open."""
+        await in_thread(self._discard, self._staging_path(upload_id))
+
+    def _discard(self, path: str) -> None:
+        with failures("delete a file"):
+            try:
+                fd = open_file(path, os.O_RDWR)
+            except OSError as error:
+                if error.errno == errno.ENOENT:
+                    return
+                os.unlink(path)  # mode 0400: its bytes are an artifact's
+            else:
+                try:
+                    with suppress(FileNotFoundError):
+                        os.unlink(path)
+                    if os.fstat(fd).st_nlink == 0:
+                        self._calls.ftruncate(fd, 0)
+                finally:
+                    os.close(fd)
+            self._failpoint("discard.unlinked")
+
+    def try_lock(self, upload_id: str, purpose: Purpose) -> Lock | None:
+        """One byte of the purpose's file of locks."""
+        return self._purposes[purpose].try_hold(name_byte(upload_id))
+
+    def list_staged(self) -> Iterator[str]:
+        """Names in the staging folder; a creation is locked before its file is there, so none is seen too early."""
+        with failures("list files"), os.scandir(self._staging) as entries:
+            for entry in entries:
+                if _UPLOAD_ID.fullmatch(entry.name) and not self._creations.is_held(name_byte(entry.name)):
+                    yield entry.name
+
+    # artifacts
+
+    def artifact_path(self, sha256: str) -> str:
+        """Where an artifact's bytes are, for a server that sends files by itself. Does not look whether they are."""
+        if not _SHA256.fullmatch(sha256):
+            raise ValueError("not a SHA-256 in lower-case hexadecimal")
+        return os.path.join(self._artifacts, sha256[:2], sha256[2:])
+
+    def digest_lock(self, sha256: str) -> AbstractAsyncContextManager[None]:
+        """One byte of the digests' file of locks."""
+        return self._digests.held(name_byte(sha256))
+
+    async def publish(self, upload_id: str, sha256: str, *, recorded: bool) -> None:
+        """Fdatasync, link, fsync of the folder, and mode 0400 last: a failed publish leaves the upload writable."""
+        staged, target = self._staging_path(upload_id), self.artifact_path(sha256)
+        found = await in_thread(_what_is_there, staged, target)
+        if recorded and found is not None:
+            return
+        if found == "another" and await self.verify_artifact(sha256):
+            staged = target  # nothing is known of how it came here: bring it to disk as if it were new
+        await in_thread(self._publish, staged, target)
+
+    def _publish(self, source: str, target: str) -> None:
+        with _existing("upload"), failures("publish a file"), opened(source, os.O_RDONLY) as fd:
+            self._calls.fdatasync(fd)
+            self._failpoint("publish.synced")
+            if source != target:
+                self._link(source, target)
+            self._failpoint("publish.linked")
+            try:
+                self._sync_folder(os.path.dirname(target))
+            except OSError:
+                if source != target:
+                    os.unlink(target)  # or the upload, which goes on, would write into an artifact
+                raise
+            self._failpoint("publish.folder_synced")
+            os.fchmod(fd, 0o400)
+
+    def _link(self, source: str, target: str) -> None:
+        try:
+            self._calls.link(source, target, follow_symlinks=False)
+        except FileExistsError:
+            if os.path.samestat(os.lstat(source), os.lstat(target)):
+                return
+            # A file that failed its digest: readers see the bad one or the good one, never none.
+            new = target + ".new"
+            with suppress(FileNotFoundError):
+                os.unlink(new)
+            self._calls.link(source, new, follow_symlinks=False)
+            os.rename(new, target)
+
+    async def delete_artifact(self, sha256: str) -> None:
+        """Unlink, and bring the folder to disk."""
+        await in_thread(self._delete_artifact, self.artifact_path(sha256))
+
+    def _delete_artifact(self, path: str) -> None:
+        with failures("delete a file"):
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+            self._failpoint("delete.unlinked")
+            self._sync_folder(os.path.dirname(path))
+
+    async def read_artifact(self, sha256: str, span: ByteRange) -> AsyncIterator[bytes]:
+        """Blocks of at most 1 MiB. The file is opened with the first, and closed with the last or with the iterator."""
+        file = await self._open_artifact(sha256)
+        for piece in split(span, BLOCK):
+            with failures("read"):
+                block = await in_thread(os.pread, file.fd, piece.size, piece.offset)
+            if len(block) < piece.size:
+                raise StorageFailed("The storage failed to read: an artifact is shorter than its record says.")
+            yield block
+
+    async def verify_artifact(self, sha256: str) -> bool:
+        """Hash the file, in steps that end when the caller is cancelled."""
+        hasher, offset = hashlib.sha256(), 0
+        try:
+            file = await self._open_artifact(sha256)
+        except NotFound:
+            return False
+        while True:
+            with failures("read"):
+                count = await in_thread(read_blocks, self._calls, file.fd, offset, _HASH_STEP, hasher.update)
+            offset += count
+            if count < _HASH_STEP:
+                return hasher.hexdigest() == sha256
+
+    async def _open_artifact(self, sha256: str) -> _OpenArtifact:
+        path = self.artifact_path(sha256)
+        with _existing("artifact"), failures("read"):
+            return await in_thread(lambda: _OpenArtifact(open_file(path, os.O_RDONLY)))
+
+    def list_artifacts(self) -> Iterator[str]:
+        """Names in the 256 folders, in order of the folders."""
+        for folder in _FOLDERS:
+            with failures("list files"), os.scandir(os.path.join(self._artifacts, folder)) as entries:
+                for entry in entries:
+                    if _SHA256.fullmatch(folder + entry.name):
+                        yield folder + entry.name
+
+    # space and paths
+
+    async def space(self) -> Space:
+        """From statvfs(2), with reservations that hold no blocks yet taken off."""
+        with failures("look at the free space"):
+            return await in_thread(self._space)
+
+    def _space(self) -> Space:
+        stat = self._calls.statvfs(self._staging)
+        free = stat.f_bavail * stat.f_frsize
+        available = max(0, free - self._outstanding() - self._floor)
+        return Space(total=stat.f_blocks * stat.f_frsize, free=free, available=available)
+
+    def _outstanding(self) -> int:
+        """Bytes reserved that hold no blocks yet. The files are the account: no count that a crash could falsify."""
+        if self._allocates:
+            return 0
+        with os.scandir(self._staging) as entries:
+            return sum(map(_hole, entries))
+
+    def _sync_folder(self, path: str) -> None:
+        with opened(path, os.O_RDONLY | os.O_DIRECTORY) as fd:
+            self._calls.fsync(fd)
+
+    def _staging_path(self, upload_id: str) -> str:
+        if not _UPLOAD_ID.fullmatch(upload_id):
+            raise NotFound("upload")
+        return os.path.join(self._staging, upload_id)
+
+    def _lock_file(self, name: str) -> LockFile:
+        return LockFile(os.path.join(self._locks, name))
+
+
+class _OpenArtifact:
+    """A descriptor that is closed when nobody refers to it any more: an iterator may be dropped at any block."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+@contextmanager
+def _existing(what: str) -> Iterator[None]:
+    """Around ``failures``: a file that is not there is no failure, ``what`` it stands for is not there."""
+    try:
+        yield
+    except StorageFailed as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise NotFound(what) from error.__cause__
+        raise
+
+
+def _what_is_there(staged: str, target: str) -> str | None:
+    """What the artifact's name leads to: None, "the same" file as the upload's, or "another"."""
+    with failures("look at a file"):
+        if not os.path.lexists(target):
+            return None
+        if os.path.lexists(staged) and os.path.samestat(os.lstat(staged), os.lstat(target)):
+            return "the same"
+        return "another"
+
+
+def _hole(entry: os.DirEntry[str]) -> int:
+    try:
+        stat = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return 0
+    return max(0, stat.st_size - 512 * stat.st_blocks)

@@ -1,0 +1,69 @@
+"""What local storage rests on, tried out once at start: better no server than one that cannot keep its promises."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from contextlib import suppress
+
+from partwise.core.errors import StorageFailed
+from partwise.core.ranges import ByteRange
+from partwise.engine.ports import BLOCK
+from partwise.storage.files import SystemCalls, open_file
+from partwise.storage.kernel import unfit_file_system
+from partwise.storage.locks import Area, try_lock
+
+_ADVICE = "Choose a data folder on a local disk (ext4, XFS, Btrfs and others)."
+
+
+def check_fitness(data: str) -> None:
+    """Refuse file systems over a network or in user space. Raises StorageFailed, OSError."""
+    unfit = unfit_file_system(data)
+    if unfit is not None:
+        raise StorageFailed(f"The data folder is on {unfit}, whose locks and syncs cannot be relied on. {_ADVICE}")
+
+
+def can_allocate(calls: SystemCalls, staging: str, artifacts: str) -> bool:
+    """Try hard links from ``staging`` to ``artifacts``, locks, and allocation: returns whether that one works.
+
+    The other two must: StorageFailed says which does not. Raises OSError.
+    """
+    fd, path = tempfile.mkstemp(prefix=".probe-", dir=staging)
+    link = os.path.join(artifacts, os.path.basename(path))
+    try:
+        _check_links(calls, path, link)
+        _check_locks(fd, path)
+        try:
+            calls.fallocate(fd, 0, BLOCK)
+        except OSError as error:
+            # A full disk is no reason not to start: what is there can be read, and committed.
+            return error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS)
+        return True
+    finally:
+        os.close(fd)
+        for name in (path, link):
+            with suppress(FileNotFoundError):
+                os.unlink(name)
+
+
+def _check_links(calls: SystemCalls, path: str, link: str) -> None:
+    try:
+        calls.link(path, link, follow_symlinks=False)
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            raise StorageFailed("The folders staging and artifacts must be on one file system.") from error
+        raise StorageFailed(f"The data folder's file system has no hard links. {_ADVICE}") from error
+
+
+def _check_locks(fd: int, path: str) -> None:
+    byte = ByteRange(0, 1)
+    other = open_file(path, os.O_RDWR)
+    try:
+        works = try_lock(fd, Area.CLAIM, byte) and not try_lock(other, Area.CLAIM, byte)
+    except OSError:
+        works = False
+    finally:
+        os.close(other)
+    if not works:
+        raise StorageFailed(f"The data folder's file system has no open-file-description locks. {_ADVICE}")
