@@ -136,15 +136,19 @@ class Flip:
     def __init__(self, marker: bytes) -> None:
         self.marker = marker
         self.done = False
+        self._armed: int | None = None
         self._lock = threading.Lock()
 
-    def __call__(self, data: bytes) -> bytes:
+    def __call__(self, connection: int, data: bytes) -> bytes:
         with self._lock:
-            head, end, body = data.partition(b"\r\n\r\n")
-            if self.done or self.marker not in head or not body:
+            begin = 0
+            if self.marker in data:
+                self._armed = connection
+                begin = data.index(b"\r\n\r\n", data.index(self.marker)) + 4
+            if self.done or self._armed != connection or begin == len(data):
                 return data
             self.done = True
-            return head + end + body[:-1] + bytes([body[-1] ^ 1])
+            return data[:-1] + bytes([data[-1] ^ 1])
 
 
 def test_a_file_changed_meanwhile_is_not_committed(server: ServerProcess, slow: Cli, proxy: Proxy, make: Make) -> None:

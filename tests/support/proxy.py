@@ -14,8 +14,8 @@ class Proxy:
 
     def __init__(self, target: int) -> None:
         self.target = target
-        #: Applied to each piece that a client sent before it is passed on.
-        self.mangle: Callable[[bytes], bytes] = lambda data: data
+        #: Applied to each piece that a client sent before it is passed on; the first argument tells connections apart.
+        self.mangle: Callable[[int, bytes], bytes] = lambda connection, data: data
         #: Bytes that clients have sent and that were passed on.
         self.passed = 0
         self._hold_at: int | None = None
@@ -107,7 +107,7 @@ class Proxy:
                         )
                         self.passed += len(data)
                         self._changed.notify_all()
-                    data = self.mangle(data)
+                    data = self.mangle(id(source), data)
                 sink.sendall(data)
         for each in (source, sink):
             with contextlib.suppress(OSError):
