@@ -1,4 +1,4 @@
-"""The bytes of a request, from ASGI messages to a sink on a worker thread.
+"""The bytes of a request, from ASGI messages to a sink on a worker thread; ``handover.py`` has the faster way.
 
 Messages are gathered into blocks, since a thread call for each message of some 64 KiB would cost more than the
 writing. While one block is written the next is gathered, and no more than these two are held. A block is full
@@ -19,6 +19,7 @@ from starlette.types import Receive
 
 from partwise.core.errors import BodyInterrupted
 from partwise.engine.ports import BLOCK, Body, Sink
+from partwise.server.handover import EXTENSION, SocketBody
 
 _BUDGET = 12 << 20
 _SMALL = 64 << 10
@@ -35,6 +36,9 @@ class Intake:
 
     def body_of(self, request: Request, sha256: str | None = None) -> Body:
         """The body of ``request``; ``sha256`` is the digest that its header fields give for it, in hex."""
+        offer = request.scope.get("extensions", {}).get(EXTENSION)
+        if offer is not None:
+            return SocketBody(offer, self.executor, self.idle_timeout_seconds, sha256)
         return AsgiBody(self, request.receive, sha256)
 
     def close(self) -> None:

@@ -11,6 +11,8 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from partwise.server.handover import EXTENSION, Handover
+
 _MAX_SECONDS = 10.0
 _IDLE_SECONDS = 2.0
 _MAX_BYTES = 256 << 20
@@ -27,7 +29,7 @@ class LingeringClose:
         if scope["type"] != "http" or not _has_body(scope):
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(receive, send)
+        exchange = _Exchange(receive, send, scope.get("extensions", {}).get(EXTENSION))
         await self._app(scope, exchange.receive, exchange.send)
 
 
@@ -41,15 +43,20 @@ def _has_body(scope: Scope) -> bool:
 class _Exchange:
     """One request with a body, and its answer."""
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    def __init__(self, receive: Receive, send: Send, handover: Handover | None) -> None:
         self._receive = receive
         self._send = send
-        self._over = False  # the body has been read whole, or the client is gone
+        self._handover = handover
+        self._received = False  # the body has been read whole by messages, or the client is gone
         self._close = False
+
+    @property
+    def _over(self) -> bool:
+        return self._received or (self._handover is not None and self._handover.complete)
 
     async def receive(self) -> Message:
         message = await self._receive()
-        self._over = message["type"] == "http.disconnect" or not message.get("more_body", False)
+        self._received = message["type"] == "http.disconnect" or not message.get("more_body", False)
         return message
 
     async def send(self, message: Message) -> None:

@@ -17,6 +17,7 @@ from uvicorn.supervisors import Multiprocess
 from partwise import __version__
 from partwise.catalog import CatalogTooNew, migrate
 from partwise.server.guard import is_loopback
+from partwise.server.handover import HandoverProtocol
 from partwise.server.settings import Settings
 
 _READY_TIMEOUT_SECONDS = 60.0
@@ -80,7 +81,7 @@ def _config(settings: Settings) -> uvicorn.Config:
         factory=True,
         workers=settings.workers,
         loop="uvloop",
-        http="httptools",
+        http=HandoverProtocol,
         ws="none",
         lifespan="on",
         log_level=settings.log_level,
