@@ -141,8 +141,10 @@ async def _record(engine: Engine, upload: Upload, receiver: _Receiver, declared:
         await engine.catalog.mark_durable(upload.id, chunk.seq)
     engine.workers.follower.notify(upload.id)
     engine.workers.flusher.notify(upload.id)
-    received = upload.received + chunk.size
-    after = replace(upload, updated=now, seq=chunk.seq, received=received, chunk_count=upload.chunk_count + 1)
+    gone = receiver.replaced  # ``upload`` was read before, and still counts it
+    received = upload.received + chunk.size - (gone.size if gone else 0)
+    count = upload.chunk_count + (0 if gone else 1)
+    after = replace(upload, updated=now, seq=chunk.seq, received=received, chunk_count=count)
     return Received(after, chunk, unchanged=False)
 
 
@@ -181,6 +183,11 @@ class _Receiver:
         if self._engine.storage.in_place:
             return self._comparing
         return self._same is not None and self._same.sha256 == self.digest
+
+    @property
+    def replaced(self) -> Chunk | None:
+        """The chunk of the same range that was recorded before."""
+        return self._same
 
     @property
     def may_keep(self) -> bool:

@@ -137,6 +137,12 @@ class _Workers(Multiprocess):
         if all(process.wait_until_ready(_READY_TIMEOUT_SECONDS) for process in self.processes):
             _announce(self._settings, self.sockets[0])
 
+    def terminate_all(self) -> None:
+        # Else new connections would wait in this process's queue, which nobody serves any more, until the end.
+        for listener in self.sockets:
+            listener.close()
+        super().terminate_all()
+
 
 def url_of(listener: socket.socket) -> str:
     """The URL that reaches a listening socket."""
