@@ -145,7 +145,7 @@ class Storage(Protocol):
     async def claim(self, upload_id: str, chunk: ByteRange) -> ChunkWriter:
         """Take hold of a range. Asks a holder to leave and waits for it, a bounded time; then RangeBusy.
 
-        NotFound when the staging file is gone.
+        NotFound when the staging file is gone; Superseded when a still newer one came while it waited.
         """
 
     def read_staged(self, upload_id: str, chunk: Chunk, span: ByteRange, sink: Sink) -> None:

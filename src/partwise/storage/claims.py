@@ -2,14 +2,18 @@
 
 A newcomer passes three locks of ``locks.py``, and whoever stands at the next one leaves when it sees the newcomer
 behind it: the arrival (its holder asks the one at the knock to leave), the knock (its holder asks the one with the
-claim), the claim. So the newest of any number of writers wins, in whatever process each of them is. Writers of the
-same process are told at once; for those of others one task for each process looks at the knocks every 50 ms.
+claim), the claim. So the newest of any number of writers wins, in whatever process each of them is.
+
+Writers of the same process are told at once. For those of other processes a newcomer rings the bell: one task for
+each process listens for that every 50 ms, and looks for knocks at the files of its writers only while the bell rings,
+so that thousands of writers cost nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import random
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
@@ -18,7 +22,7 @@ from partwise.core.errors import NotFound, RangeBusy, StorageFailed, Superseded,
 from partwise.core.ranges import ByteRange
 from partwise.core.state import Event, UploadState
 from partwise.storage.files import FailPoint, SystemCalls, failures, open_file
-from partwise.storage.locks import FIRST_PAUSE, LONGEST_PAUSE, WHOLE_FILE, Area, is_locked, try_lock, unlock
+from partwise.storage.locks import FIRST_PAUSE, LONGEST_PAUSE, WHOLE_FILE, Area, LockFile, is_locked, try_lock, unlock
 
 #: Seconds between two looks at the knocks of other processes.
 KNOCK_INTERVAL = 0.05
@@ -115,8 +119,9 @@ class LocalWriter:
 class Claims:
     """The claims of one process on one data folder. ``patience``: seconds that a newcomer waits for a range."""
 
-    def __init__(self, calls: SystemCalls, failpoint: FailPoint, patience: float) -> None:
+    def __init__(self, calls: SystemCalls, failpoint: FailPoint, bell: LockFile, patience: float) -> None:
         self.calls, self.failpoint = calls, failpoint
+        self._bell = bell
         self._patience = patience
         self._mutex = threading.Lock()  # writers may be closed on any thread
         self._writers: dict[str, set[LocalWriter]] = {}
@@ -179,7 +184,13 @@ class Claims:
         for writer in self._held(upload_id):
             if writer.chunk.overlaps(chunk):
                 writer.supersede()
-        await self._wait(fd, Area.CLAIM, chunk, deadline, leave_for=Area.ARRIVAL)
+        if not try_lock(fd, Area.CLAIM, chunk):
+            bell = self._bell.try_hold(random.getrandbits(60))
+            try:
+                await self._wait(fd, Area.CLAIM, chunk, deadline, leave_for=Area.ARRIVAL)
+            finally:
+                if bell is not None:  # else another newcomer rings at this very byte
+                    bell.release()
         unlock(fd, Area.KNOCK, chunk)
 
     async def _wait(
@@ -221,14 +232,16 @@ class Claims:
             if not uploads:
                 self._occupied.clear()
                 continue
-            for writers in uploads:
-                _pass_knocks_on(writers)
+            with suppress(StorageFailed):  # no descriptor left for the bell, say: the next look may have one
+                if self._bell.is_held():
+                    for writers in uploads:
+                        _pass_knocks_on(writers)
             await asyncio.sleep(KNOCK_INTERVAL)
 
 
 def _pass_knocks_on(writers: Iterable[LocalWriter]) -> None:
     """Tell those of one file's ``writers`` at whose range someone knocks."""
-    # One look at the whole file first, by any of them: thousands that nobody knocks at cost next to nothing.
+    # One look at the whole file first, by any of them: the bell may ring for another file.
     for writer in writers:
         heard = writer.hears_knock(WHOLE_FILE)
         if heard is not None:

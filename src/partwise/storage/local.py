@@ -70,7 +70,7 @@ class LocalStorage:
         self._floor = floor
         self._failpoint = failpoint
         self._calls = calls or SystemCalls()
-        self._claims = Claims(self._calls, failpoint, patience)
+        self._claims = Claims(self._calls, failpoint, self._lock_file("bell"), patience)
         self._purposes = {purpose: self._lock_file(purpose.value) for purpose in Purpose}
         self._creations, self._reservations = self._lock_file("create"), self._lock_file("reserve")
         self._digests = self._lock_file("digests")
@@ -92,12 +92,13 @@ class LocalStorage:
             os.makedirs(self._data, mode=0o700, exist_ok=True)
             check_fitness(self._data)
             folders = [os.path.join(self._artifacts, name) for name in _FOLDERS]
-            for folder in (self._staging, self._locks, self._artifacts, *folders):
-                with suppress(FileExistsError):
-                    os.mkdir(folder, 0o700)
-            # Made durable now, so that a commit has one folder to bring to disk. Free where nothing has changed.
-            for folder in (*folders, self._artifacts, self._staging, self._locks, self._data):
-                self._sync_folder(folder)
+            made = [_make_folder(folder) for folder in (self._staging, self._artifacts, *folders)]
+            # The locks' folder comes last: where it is, the others are there for good, also after a power loss. So a
+            # commit has one folder to bring to disk, and a start that finds all in place has none.
+            if any(made) or not os.path.isdir(self._locks):
+                for folder in (*folders, self._artifacts, self._staging, self._data):
+                    self._sync_folder(folder)
+                _make_folder(self._locks)
             self._allocates = can_allocate(self._calls, self._staging, self._artifacts)
 
     # staging files
@@ -383,6 +384,15 @@ def _what_is_there(staged: str, target: str) -> str | None:
         if os.path.lexists(staged) and os.path.samestat(os.lstat(staged), os.lstat(target)):
             return "the same"
         return "another"
+
+
+def _make_folder(path: str) -> bool:
+    """Make a folder unless it is there; returns whether it was made."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _hole(entry: os.DirEntry[str]) -> int:

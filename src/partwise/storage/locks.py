@@ -14,6 +14,8 @@ across processes *and* within one, cost about a microsecond, and are gone as soo
       one byte for each upload or digest: ``name_byte``
     locks/reserve
       byte 0: one reservation at a time looks at the free space and takes from it
+    locks/bell
+      a byte at random for each newcomer that waits for a claim: while there is none, no holder looks for a knock
 
 Rules
 - Every holder has an open file description of its own: ``open`` again, never ``dup``. The lock ends with its close.
@@ -132,11 +134,12 @@ class LockFile:
         os.close(fd)
         return None
 
-    def is_held(self, byte: int) -> bool:
-        """Whether anyone has the lock."""
+    def is_held(self, byte: int | None = None) -> bool:
+        """Whether anyone has the lock, or without ``byte`` any lock. Raises StorageFailed."""
         fd = self._open()
         try:
-            return is_locked(fd, 0, ByteRange(byte, 1))
+            with failures("look at a lock"):
+                return is_locked(fd, 0, WHOLE_FILE if byte is None else ByteRange(byte, 1))
         finally:
             os.close(fd)
 
