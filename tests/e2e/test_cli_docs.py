@@ -1,0 +1,55 @@
+"""What the pages say about the command line and the Python client is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+
+import partwise.client
+from partwise.cli.app import app
+from partwise.cli.exits import MEANINGS
+from tests.support.server import ServerProcess
+
+DOCS = Path(__file__).parents[2] / "docs"
+CLI_PAGE = (DOCS / "cli.md").read_text()
+CLIENT_PAGE = (DOCS / "python-client.md").read_text()
+
+
+def test_the_page_and_the_help_know_every_exit_code() -> None:
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", CLI_PAGE, re.MULTILINE)
+    assert [(int(code), meaning) for code, meaning in rows] == [(int(code), text) for code, text in MEANINGS.items()]
+
+
+def test_every_command_and_option_is_on_the_page_and_every_one_on_the_page_exists() -> None:
+    group = typer.main.get_command(app)
+    commands = group.commands  # type: ignore[attr-defined]
+    options = {
+        name for command in commands.values() for option in command.params for name in option.opts if name[:2] == "--"
+    }
+    for command in commands:
+        assert f"partwise {command}" in CLI_PAGE or f", {command}" in CLI_PAGE
+    named = set(re.findall(r"`(--[a-z-]+)", CLI_PAGE))
+    hidden = {"--help"}
+    assert options - named - hidden == set()
+    assert named - options - {"--no-resume"} == hidden & named
+
+
+def test_every_error_is_on_the_page() -> None:
+    for name in partwise.client.__all__:
+        kind = getattr(partwise.client, name)
+        if isinstance(kind, type) and issubclass(kind, Exception):
+            assert f"`{name}`" in CLIENT_PAGE
+
+
+@pytest.mark.parametrize(
+    "example", re.findall(r"```python\n(.*?)```", CLIENT_PAGE, re.DOTALL), ids=["plain", "observed", "async"]
+)
+def test_the_examples_run(example: str, server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("http_proxy", raising=False)
+    Path("disk.img").write_bytes(b"content" * 1000)
+    exec(compile(example, "python-client.md", "exec"), {"server": server.url, "__name__": "example"})
