@@ -169,8 +169,24 @@ async def test_a_failed_commit_is_told_to_all_of_its_group(runner: SqliteRunner)
     assert await runner.write(add, 4) == 4
 
 
-async def test_a_full_disk_takes_the_whole_group_and_passes(runner: SqliteRunner) -> None:
-    """SQLite gives up the transaction by itself then: what others did in it is gone, and they must hear it."""
+async def test_a_transaction_that_sqlite_gave_up_fails_for_all_of_it(runner: SqliteRunner) -> None:
+    """As it does after some disk errors: what others did in it is gone, and they must hear it."""
+
+    def give_up(connection: Connection) -> None:
+        connection.execute(text("INSERT OR ROLLBACK INTO numbers VALUES (1)"))
+
+    gate = Gate()
+    first = await gather_behind(runner, gate)
+    calls = [runner.write(add, 1), runner.write(give_up), runner.write(add, 2)]
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    await asyncio.sleep(0)
+    gate.opened.set()
+    outcomes = await asyncio.gather(first, *tasks, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [IntegrityError, IntegrityError, IntegrityError, int]
+    assert await runner.read(numbers) == [2]
+
+
+async def test_a_full_disk_is_told_and_passes(runner: SqliteRunner) -> None:
 
     def pages(connection: Connection, count: int) -> None:
         raw(connection).execute(f"PRAGMA max_page_count = {count}").fetchall()
