@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -182,13 +183,15 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def running() -> Iterator[FakeServer]:
-    """A fake server that listens on loopback."""
+def running(tls: ssl.SSLContext | None = None) -> Iterator[FakeServer]:
+    """A fake server that listens on loopback, over TLS if it is given a certificate."""
     fake = FakeServer()
     handler = type("Handler", (_Handler,), {"fake": fake})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
-        fake.url = f"http://127.0.0.1:{server.server_address[1]}"
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        fake.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
