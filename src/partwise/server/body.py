@@ -56,6 +56,7 @@ class AsgiBody:
         self._receive = receive
         self._pieces: list[bytes] = []
         self._size = 0
+        self._last = 0.0  # when the last piece came, or the wait for the first began
         self._started = 0.0  # when the first piece of the block came
         self._writing: asyncio.Future[None] | None = None
 
@@ -66,21 +67,33 @@ class AsgiBody:
 
     async def drain(self, sink: Sink) -> None:
         """Give all bytes to ``sink``, as the port says."""
+        self._last = asyncio.get_running_loop().time()
         try:
             more = True
             while more:
-                more = await self._gather()
-                while self._size and (not more or self._is_full()):
-                    await self._written()
-                    self._write(self._take_block(), sink)
-            await self._written()
+                try:
+                    more = await self._gather()
+                except BodyInterrupted:
+                    await self._flush(sink)  # some receivers keep what came of a broken body
+                    raise
+                while self._is_full():
+                    await self._write(sink)
+            await self._flush(sink)
         finally:
             self._intake.held -= self._size
             self._pieces.clear()
             self._size = 0
             await self._quiet()
 
+    async def _flush(self, sink: Sink) -> None:
+        """Write all that is held."""
+        while self._size:
+            await self._write(sink)
+        await self._written()
+
     def _is_full(self) -> bool:
+        if not self._size:
+            return False
         limit = _SMALL if self._intake.held > _BUDGET else BLOCK
         return self._size >= limit or asyncio.get_running_loop().time() - self._started >= _MAX_AGE_SECONDS
 
@@ -90,14 +103,13 @@ class AsgiBody:
         BodyInterrupted when none comes.
         """
         loop = asyncio.get_running_loop()
-        patience = self._intake.idle_timeout_seconds
-        if self._size:
-            patience = min(patience, max(0.0, self._started + _MAX_AGE_SECONDS - loop.time()))
+        silent_until = self._last + self._intake.idle_timeout_seconds
+        deadline = min(silent_until, self._started + _MAX_AGE_SECONDS) if self._size else silent_until
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout_at(deadline):
                 message = await self._receive()
         except TimeoutError:
-            if self._size:
+            if loop.time() < silent_until:
                 return True
             raise BodyInterrupted(
                 f"No byte of the body came for {self._intake.idle_timeout_seconds:g} seconds."
@@ -106,8 +118,9 @@ class AsgiBody:
             raise BodyInterrupted("The connection broke before the body was whole.")
         piece: bytes = message.get("body", b"")
         if piece:
+            self._last = loop.time()
             if not self._size:
-                self._started = loop.time()
+                self._started = self._last
             self._pieces.append(piece)
             self._size += len(piece)
             self._intake.held += len(piece)
@@ -121,7 +134,10 @@ class AsgiBody:
         self._size = len(rest)
         return block
 
-    def _write(self, block: bytes, sink: Sink) -> None:
+    async def _write(self, sink: Sink) -> None:
+        """Begin to write a block, once the one before it is written."""
+        await self._written()
+        block = self._take_block()
         future = asyncio.get_running_loop().run_in_executor(self._intake.executor, sink, memoryview(block))
         future.add_done_callback(lambda _: self._release(len(block)))
         self._writing = future

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -89,14 +90,19 @@ async def test_small_blocks_while_much_is_held(intake: Intake) -> None:
 
 async def test_a_broken_connection(intake: Intake) -> None:
     receive = Messages({"type": "http.request", "body": b"abc", "more_body": True}, {"type": "http.disconnect"})
+    got = bytearray()
     with pytest.raises(BodyInterrupted, match="broke"):
-        await AsgiBody(intake, receive, None).drain(lambda _: None)
+        await AsgiBody(intake, receive, None).drain(got.extend)
+    assert got == b"abc"
 
 
 async def test_silence() -> None:
     intake = Intake(idle_timeout_seconds=0.05)
+    receive = Messages({"type": "http.request", "body": b"abc", "more_body": True})
+    before = time.monotonic()
     with pytest.raises(BodyInterrupted, match=r"0\.05 seconds"):
-        await AsgiBody(intake, Messages({"type": "http.request", "more_body": True}), None).drain(lambda _: None)
+        await AsgiBody(intake, receive, None).drain(lambda _: None)
+    assert time.monotonic() - before < 2
     intake.close()
 
 
