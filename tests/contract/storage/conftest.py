@@ -13,6 +13,7 @@ import pytest
 from partwise.engine.ports import Storage
 from partwise.storage.local import LocalStorage
 from partwise.storage.memory import MemoryFile, MemoryStorage
+from tests.support.folders import make_data_folder
 
 #: Seconds that a newcomer waits for a range: short, for tests let it run out.
 PATIENCE = 0.5
@@ -28,7 +29,7 @@ class Harness:
 
 
 def _local(data: Path) -> Harness:
-    storage = LocalStorage(data, patience=PATIENCE)
+    storage = LocalStorage(make_data_folder(data), patience=PATIENCE)
 
     def plant(sha256: str, content: bytes) -> None:
         path = Path(storage.artifact_path(sha256))
