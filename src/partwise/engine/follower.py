@@ -124,7 +124,8 @@ class Follower:
             run.wake()
             run.published.clear()
             try:
-                await asyncio.wait_for(run.published.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await run.published.wait()
                 wait = POLL_FIRST
             except TimeoutError:
                 wait = min(wait * 1.5, POLL_LAST)
@@ -223,7 +224,8 @@ class _Run:
     async def _wait(self, timeout: float) -> bool:
         """Whether there was news within ``timeout`` seconds."""
         try:
-            await asyncio.wait_for(self._news.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._news.wait()
         except TimeoutError:
             return False
         return True

@@ -190,7 +190,8 @@ class SocketBody:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, min(LOW_WATER, self._left))
         loop.add_reader(connection.fileno(), ready.set)
         try:
-            await asyncio.wait_for(ready.wait(), self._idle_seconds)
+            async with asyncio.timeout(self._idle_seconds):
+                await ready.wait()
         except TimeoutError:
             return False
         finally:
