@@ -1,8 +1,8 @@
 """Where records live: SQL tables, queries and migrations that implement the catalog port.
 
 ``tables.py`` is the schema; ``uploads.py``, ``chunks.py``, ``commits.py``, ``artifacts.py``, ``tasks.py`` and
-``tokens.py`` are the transactions, plain functions of a connection; ``sqlite.py`` runs them; ``catalog.py`` puts them
-behind the port; ``schema.py`` and ``migrations/`` bring a database up to date.
+``tokens.py`` are the transactions, plain functions of a connection; ``sqlite.py`` and ``postgres.py`` run them;
+``catalog.py`` puts them behind the port; ``schema.py`` and ``migrations/`` bring a database up to date.
 """
 
 from partwise.catalog.catalog import SqlCatalog
@@ -13,5 +13,10 @@ __all__ = ["CatalogTooNew", "SqlCatalog", "migrate", "open_catalog"]
 
 
 def open_catalog(url: str) -> SqlCatalog:
-    """The catalog at ``url`` (``sqlite:///PATH``; ValueError for another), to be started. ``migrate`` it first."""
-    return SqlCatalog(SqliteRunner(parse_url(url)))
+    """The catalog at ``url`` (see ``schema.parse_url``; ValueError), to be started. ``migrate`` it first."""
+    parsed = parse_url(url)
+    if parsed.drivername == "postgresql":
+        from partwise.catalog.postgres import PostgresRunner  # its driver is an optional part of the installation
+
+        return SqlCatalog(PostgresRunner(parsed))
+    return SqlCatalog(SqliteRunner(parsed))

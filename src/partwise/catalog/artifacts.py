@@ -55,7 +55,8 @@ def unlink_artifact(connection: Connection, artifact_id: str) -> bool:
     """Delete a link, and the record of the content with the last one."""
     sha256 = get_artifact(connection, artifact_id).sha256
     connection.execute(_LOCK, {"sha256": sha256})
-    connection.execute(delete(artifact_links).where(artifact_links.c.id == artifact_id))
+    if connection.execute(delete(artifact_links).where(artifact_links.c.id == artifact_id)).rowcount == 0:
+        raise NotFound("artifact")  # someone else deleted it while this transaction waited
     if connection.execute(_ANY_LINK, {"sha256": sha256}).one_or_none() is not None:
         return False
     connection.execute(delete(artifacts).where(artifacts.c.sha256 == sha256))

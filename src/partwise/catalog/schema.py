@@ -12,10 +12,13 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, make_url
+from sqlalchemy.exc import ArgumentError
 
 from partwise.catalog.sqlite import BUSY_TIMEOUT_SECONDS, is_busy, make_engine, raw
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+#: The advisory lock that migrations of one PostgreSQL database take turns with: "partwise" in ASCII.
+_MIGRATION_LOCK = int.from_bytes(b"partwise", "big")
 
 
 class CatalogTooNew(RuntimeError):
@@ -23,21 +26,45 @@ class CatalogTooNew(RuntimeError):
 
 
 def parse_url(url: str) -> URL:
-    """A catalog's URL: ``sqlite:///PATH``. ValueError for anything else; records in memory would not be records."""
-    parsed = make_url(url)
+    """A catalog's URL: ``sqlite:///PATH`` or ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE?OPTIONS``.
+
+    Options are those of asyncpg; ``sslmode`` is understood too. ValueError for anything else; records in memory
+    would not be records.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ValueError("The catalog's URL must read sqlite:///PATH or postgresql://HOST/DATABASE.") from None
+    if parsed.drivername == "postgresql":
+        if not parsed.database:
+            raise ValueError("The catalog's URL must name a database: postgresql://USER:PASSWORD@HOST/DATABASE.")
+        if "sslmode" in parsed.query:
+            parsed = parsed.difference_update_query(["sslmode"]).update_query_dict({"ssl": parsed.query["sslmode"]})
+        return parsed
     if parsed.drivername != "sqlite":
-        raise ValueError(f"The catalog's URL must begin with sqlite:///, not {parsed.drivername}:.")
+        raise ValueError(f"The catalog's URL must begin with sqlite:/// or postgresql://, not {parsed.drivername}:.")
     if parsed.database in (None, "", ":memory:") or parsed.query:
         raise ValueError("The catalog's URL must name a file: sqlite:///PATH.")
     return parsed
 
 
 def migrate(url: str) -> None:
-    """Create the database at ``url``, or bring it to the newest schema; safe to call from several processes at once.
+    """Create the records at ``url``, or bring them to the newest schema; safe to call from several processes at once.
 
-    Raises CatalogTooNew, ValueError (the URL), and SQLAlchemy's or sqlite3's errors when the file cannot be used.
+    A PostgreSQL database must exist, and may be empty. Raises CatalogTooNew, ValueError (the URL), StorageFailed
+    (PostgreSQL cannot be reached), and SQLAlchemy's or sqlite3's errors when a file cannot be used. Blocks; call it
+    where no event loop runs.
     """
     parsed = parse_url(url)
+    if parsed.drivername == "postgresql":
+        from partwise.catalog.postgres import run_locked
+
+        run_locked(parsed, _MIGRATION_LOCK, _upgrade)
+    else:
+        _migrate_sqlite(parsed)
+
+
+def _migrate_sqlite(parsed: URL) -> None:
     assert parsed.database is not None
     _create_private(Path(parsed.database))
     engine = make_engine(parsed)

@@ -180,6 +180,8 @@ def count_states(connection: Connection) -> dict[str, int]:
 # What owners hold
 
 _MIB = 1 << 20
+#: The first half of the keys of PostgreSQL's advisory locks on owners.
+_OWNERS = int.from_bytes(b"ownr", "big")
 
 
 def _sums(column: ColumnElement[int]) -> tuple[ColumnElement[int], ColumnElement[int]]:
@@ -213,10 +215,12 @@ def usage(connection: Connection, owner: str, *, except_id: str = "") -> Usage:
 def _check_limits(connection: Connection, upload: Upload, size: int, limits: OwnerLimits, *, new: bool) -> None:
     """Whether the owner may hold ``upload`` with ``size`` bytes, beside all else that the owner holds.
 
-    A database with concurrent writers needs a lock on the owner here; SQLite has one writer at a time.
+    Transactions of one owner that take room wait for each other: two that look at once would both find the last of it.
     """
     if limits == OwnerLimits():
         return
+    if connection.dialect.name == "postgresql":  # SQLite has one writer at a time
+        connection.execute(select(func.pg_advisory_xact_lock(_OWNERS, func.hashtext(upload.owner))))
     held = usage(connection, upload.owner, except_id=upload.id)
     if new and limits.open_uploads is not None and held.open_uploads >= limits.open_uploads:
         raise TooManyUploads(limits.open_uploads)

@@ -10,13 +10,11 @@ import pytest
 from partwise.catalog import SqlCatalog, migrate, open_catalog
 
 
-def sqlite_url(folder: Path) -> str:
-    return f"sqlite:///{folder / 'catalog.db'}"
-
-
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.engines)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    made = {"sqlite": sqlite_url}[request.param](tmp_path)
+    if request.param == "postgres":
+        return str(request.getfixturevalue("postgres_url"))
+    made = f"sqlite:///{tmp_path / 'catalog.db'}"
     migrate(made)
     return made
 

@@ -7,6 +7,7 @@ import multiprocessing
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from multiprocessing.synchronize import Barrier
 
 from partwise.catalog import migrate, open_catalog
@@ -33,12 +34,23 @@ def migrate_at_once(url: str) -> None:
 
 
 def _in_processes(function: Callable[..., Outcomes], work: Work | None, url: str) -> list[Outcomes]:
+    try:
+        # Each of them waits at the barrier, so that none takes the work of two.
+        futures = [_pool().submit(function, work, url, number) for number in range(PROCESSES)]
+        return [future.result(timeout=90) for future in futures]
+    except BaseException:
+        _pool().shutdown(wait=False, cancel_futures=True)  # its barrier may be broken
+        _pool.cache_clear()
+        raise
+
+
+@cache
+def _pool() -> ProcessPoolExecutor:
+    """The same processes for all tests: to start Python and import everything takes longer than a test."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
+    return ProcessPoolExecutor(
         PROCESSES, mp_context=context, initializer=_initialize, initargs=(context.Barrier(PROCESSES),)
-    ) as pool:
-        futures = [pool.submit(function, work, url, number) for number in range(PROCESSES)]
-        return [future.result(timeout=60) for future in futures]
+    )
 
 
 def _initialize(barrier: Barrier) -> None:

@@ -1,0 +1,184 @@
+"""PostgreSQL: a pool of connections in each process, and one transaction for each function.
+
+Functions that change something run at READ COMMITTED and begin by locking a row (``uploads.lock_upload``): each
+statement after that sees what other transactions committed while this one waited. Functions that only read run in
+one snapshot. Where a lock cannot help, because the row is not there yet, two transactions may insert the same key:
+the later one is run again, and finds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import asyncpg
+from sqlalchemy import URL, Connection, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from partwise.core.errors import OutOfSpace, StorageFailed
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+#: Connections of one process, at most.
+POOL_SIZE = 8
+#: Seconds to wait for a connection, for one that is free, and for other transactions' locks.
+CONNECT_SECONDS, POOL_SECONDS, LOCK_SECONDS = 10, 30, 30
+#: How often a transaction is tried that others were in the way of.
+TRIES = 5
+
+# Of a machine that dies without a word, PostgreSQL gives up the open transaction, and with it the locks on rows, after
+# a minute, and the connection after half of that: others go on.
+_SESSION = {
+    "application_name": "partwise",
+    "jit": "off",  # every query is small: compiling one would cost more than running it
+    "lock_timeout": f"{LOCK_SECONDS}s",
+    "idle_in_transaction_session_timeout": "60s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "4",
+}
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_IN_THE_WAY = {"40001", "40P01", "23505"}  # serialization failure, deadlock, a key that another has just inserted
+_NO_ROOM = {"53100"}  # disk full
+_OUR_DEFECT = ("22", "23", "25006", "42")  # data, constraints, a read that writes, syntax: not the database's fault
+
+#: What comes out of SQLAlchemy when the database does not do its work; while it connects, also what is under it.
+_FAILURES = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+
+def make_engine(url: URL, *, pooled: bool = True) -> AsyncEngine:
+    """An engine for one database; without a pool each connection is new and closes when it is given back."""
+    pool: dict[str, Any] = {"poolclass": NullPool}
+    if pooled:
+        pool = {"pool_size": POOL_SIZE, "max_overflow": 0, "pool_timeout": POOL_SECONDS}
+    arguments = {"server_settings": _SESSION, "timeout": CONNECT_SECONDS}
+    return create_async_engine(url.set(drivername="postgresql+asyncpg"), connect_args=arguments, **pool)
+
+
+def _code(error: BaseException) -> str:
+    """PostgreSQL's five letters for what went wrong; empty when it did not say."""
+    return str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
+
+
+def _lost(error: BaseException) -> bool:
+    """Whether a connection turned out to be closed, perhaps long ago: a new one may well work."""
+    return isinstance(error, DBAPIError) and (error.connection_invalidated or isinstance(error, InterfaceError))
+
+
+def _translated(error: BaseException) -> BaseException:
+    """The error for the caller: a database that cannot do its work is a failing storage, a defect is itself."""
+    code = _code(error)
+    if code.startswith(_OUR_DEFECT):
+        return error
+    logger.error("the catalog failed: %s", getattr(error, "orig", error))
+    if code in _NO_ROOM:
+        return OutOfSpace("The server has no room for its records; try again later.")
+    return StorageFailed("The catalog failed to read or write; try again later.")
+
+
+class PostgresRunner:
+    """Runs transactions on one PostgreSQL database, which any number of machines share."""
+
+    def __init__(self, url: URL) -> None:
+        self._engine = make_engine(url)
+        self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self._running: set[asyncio.Task[Any]] = set()
+        self._started = False
+
+    async def start(self) -> None:
+        """Open the first connection. StorageFailed when the database cannot be reached."""
+        settings = await self._attempt(self._engine, _durability)
+        self._started = True
+        for name, value in settings.items():
+            if value == "off":
+                logger.warning("PostgreSQL has %s = off: a power loss may take records that were acknowledged", name)
+
+    async def stop(self) -> None:
+        """Refuse new work, finish what runs, and close connections. May be called again without effect."""
+        self._started = False
+        if self._running:
+            await asyncio.wait(self._running)
+        await self._engine.dispose()
+
+    async def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``query`` in a snapshot."""
+        return await self._run(self._reading, query, *args, **kwargs)
+
+    async def write(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``query`` in a task of its own, which goes on when the caller is cancelled."""
+        task = asyncio.ensure_future(self._run(self._engine, query, *args, **kwargs))
+        self._running.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at, also when nobody waits for it any more
+
+    async def _run(
+        self, engine: AsyncEngine, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        if not self._started:
+            raise RuntimeError("The catalog is not running.")
+        return await self._attempt(engine, query, *args, **kwargs)
+
+    async def _attempt(
+        self, engine: AsyncEngine, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run it until nobody is in the way. What may have been committed is never run again."""
+        left = TRIES
+        while True:
+            left -= 1
+            committing = False
+            try:
+                async with engine.connect() as connection:
+                    result = await connection.run_sync(query, *args, **kwargs)
+                    committing = True
+                    await connection.commit()
+                    return result
+            except _FAILURES as error:
+                if left and (_code(error) in _IN_THE_WAY or (_lost(error) and not committing)):
+                    continue
+                failed = _translated(error)
+                if failed is error:
+                    raise
+                raise failed from error
+
+
+def _durability(connection: Connection) -> dict[str, str]:
+    """The settings that acknowledged records rest on."""
+    return {name: connection.execute(text(f"SHOW {name}")).scalar_one() for name in ("fsync", "synchronous_commit")}
+
+
+async def _in_transaction(url: URL, lock: int, function: Callable[[Connection], None]) -> None:
+    engine = make_engine(url, pooled=False)
+
+    def locked(connection: Connection) -> None:
+        # Migrations wait for each other as long as it takes.
+        connection.execute(text("SET LOCAL lock_timeout = 0"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock})
+        function(connection)
+
+    connection: AsyncConnection
+    async with engine.begin() as connection:
+        await connection.run_sync(locked)
+
+
+def run_locked(url: URL, lock: int, function: Callable[[Connection], None]) -> None:
+    """Run ``function`` in one transaction, while no other process is in one with the same ``lock``. Blocks."""
+    try:
+        asyncio.run(_in_transaction(url, lock, function))
+    except _FAILURES as error:
+        failed = _translated(error)
+        if failed is error:
+            raise
+        raise failed from error
