@@ -34,7 +34,7 @@ serve: $(VENV)/.runtime ## run the server (ARGS="--port … --data … --workers
 	@exec $(BIN)/partwise serve $(ARGS)
 
 check: lint ## formatting, types, layers and fast tests: under a minute
-	$(BIN)/pytest tests/unit tests/contract $(ARGS)
+	$(BIN)/pytest tests/unit tests/contract -m "not engines" $(ARGS)
 
 test: lint ## what check does, and the whole test suite: under 10 minutes
 	$(BIN)/pytest $(ARGS)

@@ -16,6 +16,7 @@ from uvicorn.supervisors import Multiprocess
 
 from partwise import __version__
 from partwise.catalog import CatalogTooNew, migrate
+from partwise.core.errors import StorageFailed
 from partwise.server.guard import is_loopback
 from partwise.server.handover import HandoverProtocol
 from partwise.server.settings import Settings
@@ -58,8 +59,12 @@ def _prepare(settings: Settings) -> None:
         raise CannotServe(f"The data folder cannot be used: {error}.") from error
     try:
         migrate(settings.catalog_url)
-    except CatalogTooNew as error:
+    except (CatalogTooNew, ValueError) as error:
         raise CannotServe(str(error)) from error
+    except StorageFailed as error:
+        raise CannotServe(f"The catalog cannot be reached: {error.__cause__}.") from error
+    except ModuleNotFoundError as error:
+        raise CannotServe("PostgreSQL needs its driver: pip install 'partwise[postgres]'.") from error
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ByteSize, Field, field_validator
+from pydantic import ByteSize, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from partwise.core.ranges import MAX_SIZE
@@ -21,6 +21,10 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on")
     port: int = Field(24817, ge=0, le=65535, description="TCP port; 0 picks a free one")
     data: Path = Field(Path("partwise-data"), description="Folder for uploads, artifacts and records")
+    catalog: SecretStr | None = Field(
+        None,
+        description="URL of the records: postgresql://USER:PASSWORD@HOST/DATABASE; by default SQLite in the folder",
+    )
     workers: int = Field(1, ge=1, le=256, description="Server processes")
     auth: Literal["none"] = Field("none", description="Who may use it; 'none' serves this machine only")
     api_prefix: str = Field("/pulp/api/v3/", description="Path that the REST API begins with")
@@ -47,7 +51,9 @@ class Settings(BaseSettings):
 
     @property
     def catalog_url(self) -> str:
-        """Where the records are."""
+        """Where the records are. Holds a password, perhaps: not to be shown."""
+        if self.catalog is not None:
+            return self.catalog.get_secret_value()
         return f"sqlite:///{self.data.absolute() / 'catalog.sqlite3'}"
 
     @property
