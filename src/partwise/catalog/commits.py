@@ -86,11 +86,13 @@ def _check_covered(connection: Connection, upload: Upload, expected_sha256: str 
         raise UnverifiedUpload
 
 
-def reject_commit(connection: Connection, upload_id: str, task_error: str, now: datetime) -> None:
+def reject_commit(
+    connection: Connection, upload_id: str, task_error: str, now: datetime, *, found_sha256: str | None = None
+) -> None:
     """Committing → open, and the task has failed."""
     upload = lock_upload(connection, upload_id)
     state = next_state(upload.state, Event.REJECT)
-    tasks.fail_running(connection, upload_id, task_error, now)
+    tasks.fail_running(connection, upload_id, task_error, now, found_sha256)
     change_upload(connection, upload, state=state, expected_sha256=None, updated=now)
 
 

@@ -177,6 +177,7 @@ tasks = Table(
     Column("finished", UtcTime),
     Column("artifact_id", String),
     Column("error", Text),
+    Column("found_sha256", String),
     Index("ix_tasks_upload_id_created_id", "upload_id", "created", "id"),
     Index("ix_tasks_owner_created_id", "owner", "created", "id"),
     Index("ix_tasks_created_id", "created", "id"),

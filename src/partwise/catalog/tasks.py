@@ -46,9 +46,12 @@ def list_tasks(connection: Connection, owner: str | None, *, offset: int = 0, li
     return Page([Task(**row._mapping) for row in rows], count)
 
 
-def fail_running(connection: Connection, upload_id: str, error: str, now: datetime) -> None:
-    """The upload's running task has failed, with ``error``."""
-    connection.execute(_FINISH, {"key": upload_id, "state": TaskState.FAILED, "error": error, "finished": now})
+def fail_running(
+    connection: Connection, upload_id: str, error: str, now: datetime, found_sha256: str | None = None
+) -> None:
+    """The upload's running task has failed, with ``error``; the file's digest is given if it was the reason."""
+    values = {"state": TaskState.FAILED, "error": error, "finished": now, "found_sha256": found_sha256}
+    connection.execute(_FINISH, {"key": upload_id, **values})
 
 
 def complete_running(connection: Connection, upload_id: str, artifact_id: str, now: datetime) -> None:

@@ -120,6 +120,8 @@ class Task:
     finished: datetime | None = None
     artifact_id: str | None = None
     error: str | None = None
+    #: Of a commit that failed because the file is another than the expected one: the SHA-256 that it has.
+    found_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

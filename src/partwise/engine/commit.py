@@ -110,7 +110,7 @@ async def _carry_through(engine: Engine, upload_id: str) -> None:
     digest = await _digest(engine, upload)
     if upload.expected_sha256 not in (None, digest):
         error = ArtifactDigestMismatch(str(upload.expected_sha256), digest)
-        await engine.catalog.reject_commit(upload_id, str(error), engine.clock())
+        await engine.catalog.reject_commit(upload_id, str(error), engine.clock(), found_sha256=digest)
         return
     engine.failpoint("commit.digested")
     async with engine.storage.digest_lock(digest):

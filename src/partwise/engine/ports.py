@@ -296,8 +296,13 @@ class Catalog(Protocol):
         UnverifiedUpload when nothing is expected and a chunk is unverified; WrongState.
         """
 
-    async def reject_commit(self, upload_id: str, task_error: str, now: datetime) -> None:
-        """Committing → open; its running task has failed, with ``task_error``."""
+    async def reject_commit(
+        self, upload_id: str, task_error: str, now: datetime, *, found_sha256: str | None = None
+    ) -> None:
+        """Committing → open; its running task has failed, with ``task_error``.
+
+        ``found_sha256``: what the file amounts to, when that is not what was expected.
+        """
 
     async def complete_commit(self, upload_id: str, sha256: str, artifact_id: str, now: datetime) -> Artifact:
         """Committing → completed: artifact, owner's link (``artifact_id`` when it is new), task, upload, all at once.

@@ -127,12 +127,13 @@ async def test_a_rejected_commit_leaves_the_upload_open_and_intact(catalog: Cata
     await covered(catalog)
     await catalog.begin_commit("u1", SHA_B, make_task(), NOW)
     before = await catalog.list_chunks("u1")
-    await catalog.reject_commit("u1", "another digest", later(3))
+    await catalog.reject_commit("u1", "another digest", later(3), found_sha256=SHA_A)
     upload = await catalog.get_upload("u1")
     assert (upload.state, upload.expected_sha256, upload.epoch) == (UploadState.OPEN, None, 0)
     assert await catalog.list_chunks("u1") == before
     task = await catalog.get_task("t1")
     assert (task.state, task.error, task.finished) == (TaskState.FAILED, "another digest", later(3))
+    assert task.found_sha256 == SHA_A
     with pytest.raises(WrongState):
         await catalog.reject_commit("u1", "again", NOW)
     again = await catalog.begin_commit("u1", SHA_A, make_task("t2", created=later(4)), NOW)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import AsyncIterator
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from partwise.core.digests import parse_sha256
 from partwise.core.errors import ArtifactDigestMismatch, BadRequest, BodySizeMismatch, StorageFailed
-from partwise.core.records import Chunk, Task, TaskState
+from partwise.core.records import Chunk, TaskState
 from partwise.core.state import UploadState
 from partwise.engine import chunks, uploads
 from partwise.engine.commit import commit
@@ -46,8 +44,6 @@ FORM_OVERHEAD = 64 * 1024
 #: the first look find it completed. The other form answers with the upload itself, so it waits longer.
 TASK_WAIT = 0.5
 COMMIT_WAIT = 10.0
-
-_SHA256 = re.compile(r"\b[0-9a-f]{64}\b")
 
 
 async def create(api: Api, request: Request) -> Response:
@@ -138,35 +134,27 @@ async def update(api: Api, request: Request) -> Response:
 
 async def commit_task(api: Api, request: Request) -> Response:
     """Commit, and answer with a task to follow."""
-    task = await _commit(api, request, TASK_WAIT)
+    wish = await read_model(api, request, UploadCommit)
+    upload_id = request.path_params["upload_id"]
+    task = await commit(api.engine, api.who(request), upload_id, wish.sha256, wait=TASK_WAIT)
     # Nothing else in it: Pulp's clients take any other member for a finished result.
     return json_response(request, TaskHref(task=api.href("tasks", task.id)), 202)
 
 
 async def commit_now(api: Api, request: Request) -> Response:
     """Commit, and answer with the completed upload; with a task when it takes long."""
-    task = await _commit(api, request, COMMIT_WAIT)
-    if task.state is TaskState.FAILED:
-        raise _failure(task)
-    if task.state is not TaskState.COMPLETED:
+    wish = await read_model(api, request, UploadCommit)
+    who, upload_id = api.who(request), request.path_params["upload_id"]
+    task = await commit(api.engine, who, upload_id, wish.sha256, wait=COMMIT_WAIT)
+    if task.state is TaskState.RUNNING:
         href = api.href("tasks", task.id)
         return json_response(request, TaskHref(task=href), 202, {"Location": href})
-    upload = await uploads.get_upload(api.engine, api.who(request), request.path_params["upload_id"])
+    upload = await uploads.get_upload(api.engine, who, upload_id)
+    if task.found_sha256 is not None:
+        raise ArtifactDigestMismatch(str(wish.sha256 or upload.declared_sha256), task.found_sha256)
+    if task.state is not TaskState.COMPLETED:
+        raise StorageFailed(task.error or "The commit failed; try again.")
     return json_response(request, upload_out(api, upload))
-
-
-async def _commit(api: Api, request: Request, wait: float) -> Task:
-    wish = await read_model(api, request, UploadCommit)
-    return await commit(api.engine, api.who(request), request.path_params["upload_id"], wish.sha256, wait=wait)
-
-
-def _failure(task: Task) -> Exception:
-    """A task keeps the sentence of its error alone; the two digests in it tell a mismatch from a failing disk."""
-    message = task.error or "The commit failed."
-    match _SHA256.findall(message):
-        case [actual, expected]:
-            return ArtifactDigestMismatch(parse_sha256(expected), parse_sha256(actual))
-    return StorageFailed(message)
 
 
 async def delete(api: Api, request: Request) -> Response:

@@ -105,6 +105,7 @@ def _tasks() -> None:
         sa.Column("finished", sa.BigInteger()),
         sa.Column("artifact_id", sa.String()),
         sa.Column("error", sa.Text()),
+        sa.Column("found_sha256", sa.String()),
     )
     op.create_index("ix_tasks_upload_id_created_id", "tasks", ["upload_id", "created", "id"])
     op.create_index("ix_tasks_owner_created_id", "tasks", ["owner", "created", "id"])
