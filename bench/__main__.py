@@ -1,0 +1,83 @@
+"""``python -m bench``: run measurements, show what they find, and write the page."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.harness import QUICK, Bench, Scale, install_nginx, machine, prepared
+from bench.measures import client, commit, footprint, growth, slow, small, verified, workers
+from bench.report import Section, page
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+MEASURES: dict[str, Callable[[Bench], Section]] = {
+    "verified": verified.run,
+    "commit": commit.run,
+    "footprint": footprint.run,
+    "growth": growth.run,
+    "slow": slow.run,
+    "small": small.run,
+    "client": client.run,
+    "workers": workers.run,
+}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure partwise beside its peers.")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs, not how fast")
+    parser.add_argument("--only", action="append", choices=MEASURES, help="this measurement alone; may be repeated")
+    parser.add_argument("--rounds", type=int, help="rounds of each comparison")
+    parser.add_argument(
+        "--output", type=Path, help="the page to write; a full run writes docs/performance.md, others none"
+    )
+    parser.add_argument("--folder", type=Path, default=_ROOT / "build", help="where data is put (default: build/)")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run; the exit status."""
+    arguments = _arguments()
+    scale = QUICK if arguments.quick else Scale()
+    if arguments.rounds:
+        scale = replace(scale, rounds=arguments.rounds)
+    names = arguments.only or list(MEASURES)
+    output = arguments.output
+    if output is None and not arguments.quick and not arguments.only:
+        output = _ROOT / "docs" / "performance.md"
+    # Thousands of connections, here and in the servers, which inherit the limit.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    install_nginx(_say)
+    started = time.monotonic()
+    folder = arguments.folder / f"bench-{os.getpid()}"
+    with prepared(scale, folder, _say) as bench:
+        facts = machine(folder)
+        sections = []
+        for name in names:
+            _say(name)
+            sections.append(MEASURES[name](bench))
+    minutes = (time.monotonic() - started) / 60
+    text = page(datetime.now(UTC).strftime("%Y-%m-%d"), minutes, facts, sections)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text)
+        _say(f"wrote {output}")
+    else:
+        print(text)
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

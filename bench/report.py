@@ -1,0 +1,120 @@
+"""What a measurement found, and the page that shows it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+MiB = 1 << 20
+GiB = 1 << 30
+
+
+class Series(list[float]):
+    """The values of several rounds."""
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self)
+
+    def over(self, other: Series) -> float:
+        """The median of the rounds' ratios: what slows the whole machine in one round cancels out."""
+        return statistics.median(mine / its for mine, its in zip(self, other, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of text under ``head``; all columns but the first are figures."""
+
+    head: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+    def markdown(self) -> str:
+        lines = [self.head, ("---", *("---:" for _ in self.head[1:])), *self.rows]
+        return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A figure that the project promises, and what it was in this run."""
+
+    figure: str
+    bound: str
+    found: str
+    met: bool
+
+
+@dataclass(slots=True)
+class Section:
+    """The answer of one measurement."""
+
+    title: str
+    text: str
+    tables: list[Table] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def markdown(self) -> str:
+        parts = [f"## {self.title}", self.text, *(table.markdown() for table in self.tables), *self.notes]
+        return "\n\n".join(parts)
+
+
+def at_most(figure: str, found: float, bound: float, unit: str = "×") -> Target:
+    return Target(figure, f"≤ {bound:g}{_unit(unit)}", f"{found:.3g}{_unit(unit)}", found <= bound)
+
+
+def at_least(figure: str, found: float, bound: float, unit: str = "×") -> Target:
+    return Target(figure, f"≥ {bound:g}{_unit(unit)}", f"{found:.3g}{_unit(unit)}", found >= bound)
+
+
+def _unit(unit: str) -> str:
+    return unit if unit == "×" else f" {unit}"
+
+
+def size_text(size: int) -> str:
+    """A number of bytes in the largest unit that divides it."""
+    for unit, name in ((GiB, "GiB"), (MiB, "MiB"), (1 << 10, "KiB")):
+        if size % unit == 0 and size:
+            return f"{size // unit} {name}"
+    return f"{size:,} bytes"
+
+
+def rate(size: int, seconds: float) -> str:
+    """In MB/s."""
+    return f"{size / seconds / 1e6:.0f}"
+
+
+def spread(series: Series) -> str:
+    """The median, with the smallest and largest beside it."""
+    return f"{series.median:.2f} ({min(series):.2f}–{max(series):.2f})"
+
+
+def milliseconds(series: Series) -> str:
+    """Seconds as milliseconds: the median, with the smallest and largest beside it."""
+    return f"{series.median * 1e3:.0f} ({min(series) * 1e3:.0f}–{max(series) * 1e3:.0f})"
+
+
+_HEAD = """\
+# Performance
+
+<!-- Written by `make bench`: run it rather than edit this page. -->
+
+Measured {date} by `make bench` in one run, {minutes:.0f} minutes long. Figures of different runs, or machines, do not
+compare: the same machine drifts by a factor of two between hours. So whatever is compared here ran in turn, round by
+round; tables show **medians** (in brackets the smallest and largest), and every ratio is the median of the rounds'
+ratios. What the figures led to is told in [decisions/](decisions/).
+
+How to read it: the load generator sends from the page cache over loopback and shares the machine's cores with the
+server, as a real network would not. The clock of an upload starts before it is created and stops with the answer that
+the artifact is verified. MB are 10⁶ bytes; chunks are of 16 MiB unless a line says otherwise.
+"""
+
+
+def page(date: str, minutes: float, machine: Sequence[tuple[str, str]], sections: Sequence[Section]) -> str:
+    """The whole page, in Markdown."""
+    facts = Table(("machine", ""), list(machine))
+    targets = [target for section in sections for target in section.targets]
+    rows = [(t.figure, t.bound, t.found, "yes" if t.met else "**no**") for t in targets]
+    goals = "## Targets\n\n" + Table(("figure", "target", "here", "met"), rows).markdown() if rows else ""
+    parts = [_HEAD.format(date=date, minutes=minutes), facts.markdown(), goals]
+    return "\n\n".join(part.strip() for part in [*parts, *(section.markdown() for section in sections)] if part) + "\n"
