@@ -11,20 +11,23 @@ from partwise.engine.ports import Sink
 
 
 class BytesBody:
-    """A body of ``data`` in blocks. It may be cut after some bytes, and may wait for a gate before a block."""
+    """A body of ``data`` in blocks. It may be cut after some bytes, and may wait for a gate before a block.
+
+    ``late_sha256`` becomes its digest once all bytes are out, as in a form.
+    """
 
     def __init__(
         self,
         data: bytes,
         *,
         sha256: str | None = None,
-        hashed: bool = False,
+        late_sha256: str | None = None,
         block: int = 1 << 16,
         cut_after: int | None = None,
         before_block: Callable[[int], asyncio.Event | None] | None = None,
     ) -> None:
-        self.hashed = hashed or sha256 is not None
         self.sha256 = sha256
+        self._late_sha256 = late_sha256
         self._data = data
         self._block = block
         self._cut_after = cut_after
@@ -47,6 +50,7 @@ class BytesBody:
                 await asyncio.wait({job})
                 raise
             self.started.set()
+        self.sha256 = self.sha256 or self._late_sha256
         if self._cut_after is not None:
             raise BodyInterrupted("The connection broke.")
 

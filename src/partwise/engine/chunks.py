@@ -58,9 +58,11 @@ async def put_chunk(
         # Only now: state and rows as they were before the claim prove nothing.
         upload, same = await _check(engine, upload_id, span, total)
         with engine.workers.follower.writing(upload_id, span) as inflight:
-            receiver = _Receiver(engine, upload_id, span, body.hashed, writer, same, inflight)
+            receiver = _Receiver(engine, upload_id, span, body.sha256 is not None, writer, same, inflight)
             try:
                 await _drain(body, receiver, writer)
+                if body.sha256 is not None:
+                    await receiver.hash_written()
                 receiver.check(body.sha256, partial=partial)
             except (BodyInterrupted, Superseded):
                 if partial and receiver.may_keep:
@@ -217,6 +219,22 @@ class _Receiver:
             raise BodySizeMismatch(self.span.size, self.received)
         if declared is not None and self.digest != declared:
             raise ChunkDigestMismatch(declared, str(self.digest))
+
+    async def hash_written(self) -> None:
+        """Hash what is stored, where it was not hashed as it came.
+
+        In a form the digest comes after the bytes, if it comes at all: hashing every form just in case would cost more
+        than all else that is done with it.
+        """
+        if self._hasher is not None:
+            return
+        hasher = hashlib.sha256()
+        written = ByteRange(self.span.offset, self.received)
+        if self.received:
+            chunk = Chunk(offset=written.offset, size=written.size)
+            storage = self._engine.storage
+            await asyncio.to_thread(storage.read_staged, self._upload_id, chunk, written, hasher.update)
+        self._hasher = hasher
 
     def _await(self, function: Callable[..., object], *arguments: object) -> None:
         """Run a transaction on the event loop, and hold this thread until it has ended."""

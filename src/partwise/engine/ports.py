@@ -59,12 +59,12 @@ Sink = Callable[[memoryview], None]
 class Body(Protocol):
     """The bytes of one request."""
 
-    #: Whether ``sha256`` may be known later: the receiver then hashes what it writes.
-    hashed: bool
-
     @property
     def sha256(self) -> str | None:
-        """The digest that the client sent for these bytes, in hex. Final after ``drain``: in a form it comes last."""
+        """The digest that the client sent for these bytes, in hex. Final after ``drain``: in a form it may come last.
+
+        Known before ``drain``, the bytes are hashed as they come; otherwise they are read back if one comes after all.
+        """
 
     async def drain(self, sink: Sink) -> None:
         """Give all bytes to ``sink``: in order, in blocks of at most BLOCK bytes, one at a time, on worker threads.

@@ -114,9 +114,6 @@ class FormBody:
     ``sha256`` is a digest of the file that came otherwise, such as in Content-Digest.
     """
 
-    #: The field with the digest may come last, so the file is hashed as it comes.
-    hashed = True
-
     def __init__(self, body: Body, content_type: str, sha256: str | None = None) -> None:
         self._body = body
         self._content_type = content_type

@@ -50,7 +50,6 @@ class AsgiBody:
     """A body that comes as ASGI messages. See ``partwise.engine.ports.Body``."""
 
     def __init__(self, intake: Intake, receive: Receive, sha256: str | None) -> None:
-        self.hashed = sha256 is not None
         self._sha256 = sha256
         self._intake = intake
         self._receive = receive

@@ -134,7 +134,6 @@ class SocketBody:
     """A body that a worker thread reads from the socket. See ``partwise.engine.ports.Body``."""
 
     def __init__(self, handover: Handover, executor: Executor, idle_seconds: float, sha256: str | None) -> None:
-        self.hashed = sha256 is not None
         self.sha256 = sha256
         self._handover = handover
         self._executor = executor

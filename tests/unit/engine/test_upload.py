@@ -181,14 +181,16 @@ async def test_a_body_of_another_length_is_refused(engine: Engine, length: int) 
     assert (await uploads.get_upload(engine, ALICE, upload.id)).received == 0
 
 
-async def test_a_wrong_chunk_digest_is_refused_and_a_right_one_verifies(engine: Engine) -> None:
+@pytest.mark.parametrize("when", ["sha256", "late_sha256"])
+async def test_a_wrong_chunk_digest_is_refused_and_a_right_one_verifies(engine: Engine, when: str) -> None:
     upload = await create(engine)
     span = ByteRange(0, len(DATA))
     with pytest.raises(ChunkDigestMismatch):
-        await put(engine, upload, span, sha256=sha256(b"other"))
+        await put(engine, upload, span, DATA, **{when: sha256(b"other")})
     assert (await uploads.get_upload(engine, ALICE, upload.id)).received == 0
-    received = await put(engine, upload, span, sha256=sha256(DATA))
+    received = await put(engine, upload, span, DATA, **{when: sha256(DATA)})
     assert received.chunk.verified
+    assert received.chunk.sha256 == sha256(DATA)
     await artifact_of(engine, await done(engine, upload, None))
 
 

@@ -81,8 +81,6 @@ async def _from_form(api: Api, request: Request, length: int) -> Artifact:
 class _Bytes:
     """Bytes in memory as a body."""
 
-    hashed = True
-
     def __init__(self, content: bytes, sha256: str | None) -> None:
         self._content = content
         self.sha256 = sha256
