@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -23,9 +24,17 @@ def test_the_page_and_the_help_know_every_exit_code() -> None:
     assert [(int(code), meaning) for code, meaning in rows] == [(int(code), text) for code, text in MEANINGS.items()]
 
 
+def all_commands(group: Any, prefix: str = "") -> dict[str, Any]:
+    """By what follows `partwise`; those of groups too."""
+    found: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        nested = hasattr(command, "commands")
+        found |= all_commands(command, f"{prefix}{name} ") if nested else {f"{prefix}{name}": command}
+    return found
+
+
 def test_every_command_and_option_is_on_the_page_and_every_one_on_the_page_exists() -> None:
-    group = typer.main.get_command(app)
-    commands = group.commands  # type: ignore[attr-defined]
+    commands = all_commands(typer.main.get_command(app))
     options = {
         name for command in commands.values() for option in command.params for name in option.opts if name[:2] == "--"
     }

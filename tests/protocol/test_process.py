@@ -142,6 +142,12 @@ def test_a_host_that_others_reach_is_refused(tmp_path: Path) -> None:
         serve(Settings(host="0.0.0.0", data=tmp_path))
 
 
+def test_a_host_that_others_reach_needs_tokens(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CannotServe, match="data folder"):  # it went on to the next check
+        serve(Settings(host="0.0.0.0", auth="token", data=tmp_path / "file" / "data"))
+
+
 def test_a_port_that_is_taken_is_refused(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(CannotServe, match="in use"):
         serve(Settings(port=taken.getsockname()[1], data=tmp_path))

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from partwise.cli import token as token_commands
 from partwise.cli.exits import MEANINGS, Exit
 from partwise.cli.sizes import parse_size
 
@@ -35,6 +36,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(token_commands.app, name="token")
 
 _SERVER_PANEL = "Server"
 _TRANSFER_PANEL = "Transfer"
@@ -113,6 +116,10 @@ def serve(
         typer.Option(metavar="FOLDER", help="Folder for uploads, artifacts and records. (default: partwise-data)"),
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Server processes. (default: 1)")] = None,
+    auth: Annotated[
+        str | None,
+        typer.Option(metavar="HOW", help="none (this machine only) or token (see partwise token). (default: none)"),
+    ] = None,
     max_upload_size: Annotated[str | None, typer.Option(metavar="SIZE", help="Largest upload, such as 2TiB.")] = None,
     quota: Annotated[str | None, typer.Option(metavar="SIZE", help="Bytes for each user, such as 500GiB.")] = None,
     log_level: Annotated[
@@ -132,6 +139,7 @@ def serve(
         "port": port,
         "data": data,
         "workers": workers,
+        "auth": auth,
         "max_upload_size": None if max_upload_size is None else _size(max_upload_size),
         "quota": None if quota is None else _size(quota),
         "log_level": log_level,

@@ -20,6 +20,7 @@ from partwise.engine.context import Engine
 from partwise.protocols.pulp.api import Api
 from partwise.protocols.pulp.problems import ERRORS_PAGE, errors_page, render_any
 from partwise.protocols.pulp.routes import routes
+from partwise.server.auth import Authenticator, TokenRequired, principal_of
 from partwise.server.body import Intake
 from partwise.server.guard import LoopbackOnly
 from partwise.server.linger import LingeringClose
@@ -29,19 +30,23 @@ from partwise.storage.local import LocalStorage
 #: Who everyone is on a server without authentication, which serves its own machine alone.
 EVERYONE = Principal("local", admin=True)
 
+#: What anyone may read, also where a token is needed for all else; a path that ends with a slash with all below it.
+PUBLIC_PATHS = ("/livez", "/readyz", ERRORS_PAGE)
+
 _logger = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings) -> ASGIApp:
     """The ASGI application of one server process. The catalog must have been migrated."""
-    engine = Engine(
-        storage=LocalStorage(settings.data), catalog=open_catalog(settings.catalog_url), limits=settings.limits
-    )
+    catalog = open_catalog(settings.catalog_url)
+    engine = Engine(storage=LocalStorage(settings.data), catalog=catalog, limits=settings.limits)
+    authenticator = Authenticator(catalog)
     intake = Intake(idle_timeout_seconds=settings.body_idle_timeout_seconds)
     api = Api(
         engine=engine,
         body_of=intake.body_of,
-        who=lambda _request: EVERYONE,
+        who=principal_of if settings.auth == "token" else lambda _request: EVERYONE,
+        authenticated=settings.auth == "token",
         prefix=settings.api_prefix,
         chunk_size=settings.chunk_size,
         parallel=settings.parallel,
@@ -53,18 +58,33 @@ def create_app(settings: Settings) -> ASGIApp:
         try:
             yield
         finally:
+            await authenticator.stop()
             await engine.stop()
             intake.close()
 
     app = Starlette(
         routes=[*routes(api), *_plain_routes(engine)],
-        middleware=[Middleware(LingeringClose), Middleware(LoopbackOnly)],
+        middleware=[Middleware(LingeringClose), _access(settings, authenticator)],
         exception_handlers={HTTPException: render_any},
         lifespan=lifespan,
     )
     # A path is right or wrong: a redirect would make clients send a body twice, or drop it.
     app.router.redirect_slashes = False
     return app
+
+
+def _access(settings: Settings, authenticator: Authenticator) -> Middleware:
+    """What decides who gets in."""
+    if settings.auth == "none":
+        return Middleware(LoopbackOnly)
+    # Clients read the description of the API before they sign in.
+    documents = [f"{settings.api_prefix}docs/{name}.json" for name in ("api", "openapi")]
+    return Middleware(
+        TokenRequired,
+        authenticator=authenticator,
+        api_prefix=settings.api_prefix,
+        public=(*PUBLIC_PATHS, *documents),
+    )
 
 
 def _plain_routes(engine: Engine) -> list[Route]:

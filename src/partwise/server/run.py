@@ -24,6 +24,11 @@ from partwise.server.settings import Settings
 _READY_TIMEOUT_SECONDS = 60.0
 _PR_SET_PDEATHSIG = 1
 
+_ACCESS = {
+    "none": "this machine only, without authentication",
+    "token": "with a token: partwise token create NAME",
+}
+
 
 class CannotServe(Exception):
     """The server cannot start; ``str`` says why, and what to do."""
@@ -32,7 +37,7 @@ class CannotServe(Exception):
 def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM. Raises CannotServe when it cannot start."""
     _check(settings)
-    _prepare(settings)
+    prepare(settings)
     listener = _listen(settings)
     with listener:
         config = _config(settings)
@@ -43,15 +48,15 @@ def serve(settings: Settings) -> None:
 
 
 def _check(settings: Settings) -> None:
-    if not is_loopback(settings.host):
+    if settings.auth == "none" and not is_loopback(settings.host):
         raise CannotServe(
             f"Anyone who reaches {settings.host} could read and delete everything: without authentication partwise "
-            "listens on this machine only. Use --host 127.0.0.1, and an SSH tunnel (ssh -L 24817:127.0.0.1:24817 …) "
-            "or a reverse proxy with authentication to reach it from elsewhere."
+            "listens on this machine only. Use --auth token, and make a token for each user with 'partwise token "
+            "create NAME'; or --host 127.0.0.1 and an SSH tunnel (ssh -L 24817:127.0.0.1:24817 …)."
         )
 
 
-def _prepare(settings: Settings) -> None:
+def prepare(settings: Settings) -> None:
     """Before any worker: the folder, and the records' schema."""
     try:
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -162,7 +167,7 @@ def _announce(settings: Settings, listener: socket.socket) -> None:
     sys.stdout.write(
         f"partwise {__version__} is ready at {url}\n"
         f"  data     {settings.data.absolute()}  ({processes})\n"
-        f"  access   this machine only, without authentication\n"
+        f"  access   {_ACCESS[settings.auth]}\n"
         f"  try      partwise upload FILE --server {url}\n"
         f"  stop     Ctrl-C\n"
     )

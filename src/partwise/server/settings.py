@@ -26,7 +26,9 @@ class Settings(BaseSettings):
         description="URL of the records: postgresql://USER:PASSWORD@HOST/DATABASE; by default SQLite in the folder",
     )
     workers: int = Field(1, ge=1, le=256, description="Server processes")
-    auth: Literal["none"] = Field("none", description="Who may use it; 'none' serves this machine only")
+    auth: Literal["none", "token"] = Field(
+        "none", description="Who may use it: everyone on this machine and nobody else, or who has a token"
+    )
     api_prefix: str = Field("/pulp/api/v3/", description="Path that the REST API begins with")
 
     chunk_size: ByteSize = Field(ByteSize(16 << 20), gt=0, description="Chunk size advised to clients")

@@ -32,6 +32,8 @@ class Api:
     #: Advice to clients: bytes of a chunk, and how many to send at once.
     chunk_size: int = 16 << 20
     parallel: int = 8
+    #: Whether requests need credentials.
+    authenticated: bool = False
 
     def href(self, kind: str, id_: str) -> str:
         """The site-relative path of an upload, artifact or task."""

@@ -26,9 +26,13 @@ _HREFS = {
 _NAME = re.compile(r"{(\w+)}")
 
 
-def document(prefix: str, *, pulp_paths: bool) -> dict[str, Any]:
-    """The description of all calls below ``prefix``; with Pulp's path keys or with plain templates."""
+def document(prefix: str, *, pulp_paths: bool, authenticated: bool = False) -> dict[str, Any]:
+    """The description of all calls below ``prefix``; with Pulp's path keys or with plain templates.
+
+    ``authenticated``: requests need credentials.
+    """
     schemas = _schemas()
+    security: list[dict[str, Any]] = [{"basicAuth": []}, {"bearerAuth": []}]
     paths: dict[str, Any] = {}
     for operation in OPERATIONS:
         key = _pulp_key(prefix, operation.path) if pulp_paths else prefix + operation.path
@@ -45,10 +49,13 @@ def document(prefix: str, *, pulp_paths: bool) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "securitySchemes": {"basicAuth": {"type": "http", "scheme": "basic"}},
+            "securitySchemes": {
+                "basicAuth": {"type": "http", "scheme": "basic"},
+                "bearerAuth": {"type": "http", "scheme": "bearer"},
+            },
         },
-        # An empty requirement beside it: without authentication no credentials are needed.
-        "security": [{"basicAuth": []}, {}],
+        # An empty requirement beside them: without authentication no credentials are needed.
+        "security": security if authenticated else [*security, {}],
         "servers": [{"url": "/"}],
     }
 
@@ -83,7 +90,7 @@ def _describe(operation: Operation, key: str) -> dict[str, Any]:
         ],
         "responses": {
             **{str(status): _answer(operation, status) for status in operation.responses},
-            **{str(status): _problem(status) for status in sorted({*operation.errors, 403, 500})},
+            **{str(status): _problem(status) for status in sorted({*operation.errors, 401, 403, 500})},
         },
     }
     if operation.body is not None:

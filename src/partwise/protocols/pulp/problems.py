@@ -73,6 +73,7 @@ PROBLEMS: Mapping[type[errors.PartwiseError], Problem] = {
 HTTP_PROBLEMS: Mapping[int, Problem] = {
     problem.status: problem
     for problem in (
+        Problem("not-signed-in", 401, "A token is needed"),
         Problem("forbidden", 403, "Not from here"),
         Problem("no-such-path", 404, "No such path"),
         Problem("method-not-allowed", 405, "The path has no such method"),

@@ -1,0 +1,248 @@
+"""Who asks: tokens, sent as ``Authorization: Bearer TOKEN`` or as the password of Basic with any user name.
+
+A token is 256 random bits; the catalog keeps its SHA-256 alone, and finds it by that. So no comparison of secrets can
+be timed: what takes longer or shorter depends on a digest, which nobody can steer. There is nothing to guess, so there
+is no slow password hash either: a check costs microseconds, from a memory of seconds, after which a revoked token
+opens nothing any more.
+
+A page cannot put a header field on a download link. For that alone there is a cookie (``SESSION_PATH``): it opens
+downloads, nothing else, and other sites cannot make a browser send it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+import hashlib
+import logging
+import re
+import secrets
+import time
+from base64 import b64decode
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.requests import Request, cookie_parser
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from partwise.core.errors import PartwiseError
+from partwise.core.records import Principal
+from partwise.engine.context import utc_now
+from partwise.engine.ports import Token, Tokens
+from partwise.protocols.pulp.problems import render_any, render_http
+
+#: What tokens begin with, so that people and scanners for leaked secrets know them.
+PREFIX = "partwise_"
+
+#: Who asks, in the scope of a request.
+PRINCIPAL = "partwise.principal"
+
+#: Where a page gets the cookie for downloads (POST), and gives it back (DELETE).
+SESSION_PATH = "/session"
+
+_COOKIE = "partwise_download"
+
+#: How long a token is taken as it was when the catalog was asked last, and how many are remembered.
+_TTL_SECONDS = 5.0
+_REMEMBERED = 10_000
+
+#: How exact a token's time of last use is: noting each use would cost a write for each request.
+_LAST_USE = timedelta(minutes=1)
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_SECRET = re.compile(r"[A-Za-z0-9_-]{20,200}", re.ASCII)
+
+_logger = logging.getLogger(__name__)
+
+
+def new_secret() -> str:
+    """A token as it is handed out, once."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def digest_of(secret: str) -> str:
+    """What the catalog knows a token by."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class Authenticator:
+    """Looks tokens up, and remembers what it found for a few seconds."""
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tokens = tokens
+        self._clock = clock
+        self._monotonic = monotonic
+        self._known: dict[str, tuple[float, Principal]] = {}
+        self._notes: set[asyncio.Task[None]] = set()
+
+    async def find(self, secret: str) -> Principal | None:
+        """Whom a token stands for; None when it is none, or was revoked."""
+        if not _SECRET.fullmatch(secret):
+            return None
+        digest = digest_of(secret)
+        until, known = self._known.get(digest, (0.0, None))
+        if known is not None and self._monotonic() < until:
+            return known
+        token = await self._tokens.find_token(digest)
+        if token is None:
+            self._known.pop(digest, None)
+            return None
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        principal = Principal(token.owner, token.admin)
+        self._known[digest] = (self._monotonic() + _TTL_SECONDS, principal)
+        self._note_use(token)
+        return principal
+
+    def _note_use(self, token: Token) -> None:
+        now = self._clock()
+        if token.last_used is None or now - token.last_used > _LAST_USE:
+            note = asyncio.create_task(self._use(token.name, now), name=f"note the use of token {token.name}")
+            self._notes.add(note)
+            note.add_done_callback(self._notes.discard)
+
+    async def _use(self, name: str, now: datetime) -> None:
+        try:
+            await self._tokens.use_token(name, now)
+        except PartwiseError as error:
+            _logger.warning("the use of the token %s could not be noted: %s", name, error)
+
+    async def stop(self) -> None:
+        """Wait for what is being noted."""
+        if self._notes:
+            await asyncio.wait(self._notes)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a request brings along. ``ambient``: a browser adds it by itself, whichever page made the request."""
+
+    secret: str
+    ambient: bool
+
+
+def credentials_of(scope: Scope, downloads: re.Pattern[str]) -> Credentials | None:
+    """The token of a request, or None when it brings none that can be read."""
+    headers = Headers(scope=scope)
+    values = headers.getlist("authorization")
+    if len(values) > 1:
+        return None
+    if values:
+        scheme, _, rest = values[0].partition(" ")
+        rest = rest.strip()
+        if scheme.lower() == "bearer":
+            return Credentials(rest, ambient=False)
+        if scheme.lower() == "basic":
+            secret = _password(rest)
+            return None if secret is None else Credentials(secret, ambient=True)
+        return None
+    if scope["method"] in _SAFE and downloads.fullmatch(scope["path"]):
+        secret = cookie_parser(headers.get("cookie", "")).get(_COOKIE)
+        return Credentials(secret, ambient=True) if secret else None
+    return None
+
+
+def _password(encoded: str) -> str | None:
+    try:
+        _user, colon, password = b64decode(encoded, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return None
+    return password if colon else None
+
+
+class TokenRequired:
+    """ASGI middleware that lets pass only who has a token, and notes in the scope who that is.
+
+    ``public`` are paths that anyone may read; one that ends with a slash stands for all below it too.
+    """
+
+    def __init__(self, app: ASGIApp, *, authenticator: Authenticator, api_prefix: str, public: Iterable[str]) -> None:
+        self._app = app
+        self._authenticator = authenticator
+        self._downloads = re.compile(re.escape(f"{api_prefix}artifacts/") + r"[^/]+/download/?")
+        self._cookie_path = f"{api_prefix}artifacts/"
+        paths = frozenset(public)
+        self._public = paths
+        self._public_below = tuple(path for path in paths if path.endswith("/") and path != "/")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse, or pass on."""
+        if scope["type"] != "http" or self._is_public(scope):
+            await self._app(scope, receive, send)
+            return
+        credentials = credentials_of(scope, self._downloads)
+        try:
+            who = await self._authenticator.find(credentials.secret) if credentials else None
+        except PartwiseError as error:
+            await render_any(Request(scope), error)(scope, receive, send)
+            return
+        if who is None or credentials is None:
+            await _refusal(scope, known=credentials is not None)(scope, receive, send)
+        elif credentials.ambient and _is_foreign(scope):
+            await render_http(403, "Another site's page made this request.")(scope, receive, send)
+        elif scope["path"] == SESSION_PATH:
+            await self._session(scope, credentials)(scope, receive, send)
+        else:
+            scope[PRINCIPAL] = who
+            await self._app(scope, receive, send)
+
+    def _is_public(self, scope: Scope) -> bool:
+        path = scope["path"]
+        return scope["method"] in _SAFE and (path in self._public or path.startswith(self._public_below))
+
+    def _session(self, scope: Scope, credentials: Credentials) -> Response:
+        """Give out, or take back, the cookie that opens downloads."""
+        if scope["method"] not in ("POST", "DELETE"):
+            return render_http(
+                405, "POST makes the cookie for downloads, DELETE removes it.", {"Allow": "POST, DELETE"}
+            )
+        response = Response(status_code=204, headers={"Cache-Control": "no-store"})
+        # Behind a proxy that ends TLS only the page knows that it came by https.
+        secure = scope["scheme"] == "https" or Headers(scope=scope).get("origin", "").startswith("https://")
+        attributes: dict[str, Any] = {"path": self._cookie_path, "secure": secure, "httponly": True}
+        if scope["method"] == "POST":
+            response.set_cookie(_COOKIE, credentials.secret, samesite="strict", **attributes)
+        else:
+            response.delete_cookie(_COOKIE, samesite="strict", **attributes)
+        return response
+
+
+def principal_of(request: Request) -> Principal:
+    """Who makes a request that ``TokenRequired`` let pass."""
+    principal: Principal = request.scope[PRINCIPAL]
+    return principal
+
+
+def _is_foreign(scope: Scope) -> bool:
+    """Whether a page of another site makes a change. A proxy may have changed the scheme: the host tells."""
+    headers = Headers(scope=scope)
+    origin = headers.get("origin")
+    if origin is None or scope["method"] in _SAFE:
+        return False
+    try:
+        return urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    except ValueError:
+        return True
+
+
+def _refusal(scope: Scope, *, known: bool) -> Response:
+    detail = "This token opens nothing: it is mistyped, or was revoked." if known else "Send a token with the request."
+    response = render_http(401, detail)
+    error = ', error="invalid_token"' if known else ""
+    response.headers.append("WWW-Authenticate", f'Bearer realm="partwise"{error}')
+    headers = Headers(scope=scope)
+    # To a script's request a browser answers this challenge with a dialog of its own, over the page's.
+    if headers.get("sec-fetch-dest") != "empty" and "x-requested-with" not in headers:
+        response.headers.append("WWW-Authenticate", 'Basic realm="partwise", charset="UTF-8"')
+    return response

@@ -1,0 +1,185 @@
+"""Tokens: what is looked up when, what is forgotten, and which requests carry one."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from partwise.core.errors import StorageFailed
+from partwise.core.records import Principal
+from partwise.engine.ports import Token
+from partwise.server.auth import Authenticator, credentials_of, digest_of, new_secret
+
+DOWNLOADS = re.compile(r"/artifacts/[^/]+/download/?")
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+class Tokens:
+    """The port, in memory."""
+
+    def __init__(self) -> None:
+        self.by_digest: dict[str, Token] = {}
+        self.asked = 0
+        self.used: list[str] = []
+        self.failing = False
+
+    async def create_token(self, token: Token, sha256: str) -> None:
+        self.by_digest[sha256] = token
+
+    async def find_token(self, sha256: str) -> Token | None:
+        self.asked += 1
+        return self.by_digest.get(sha256)
+
+    async def list_tokens(self) -> list[Token]:
+        return list(self.by_digest.values())
+
+    async def use_token(self, name: str, now: datetime) -> None:
+        if self.failing:
+            raise StorageFailed("no")
+        self.used.append(name)
+
+    async def revoke_token(self, name: str, now: datetime) -> None:
+        self.by_digest = {digest: token for digest, token in self.by_digest.items() if token.name != name}
+
+
+class Seconds:
+    """A monotonic clock that is moved by hand."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def tokens() -> Tokens:
+    return Tokens()
+
+
+@pytest.fixture
+def seconds() -> Seconds:
+    return Seconds()
+
+
+@pytest.fixture
+def authenticator(tokens: Tokens, seconds: Seconds) -> Authenticator:
+    return Authenticator(tokens, clock=lambda: NOW, monotonic=seconds)
+
+
+async def known(tokens: Tokens, **fields: Any) -> str:
+    secret = new_secret()
+    token = replace(Token(name="laptop", owner="alice", created=NOW), **fields)
+    await tokens.create_token(token, digest_of(secret))
+    return secret
+
+
+def test_secrets_are_long_and_differ() -> None:
+    made = {new_secret() for _ in range(100)}
+    assert len(made) == 100
+    assert all(re.fullmatch(r"partwise_[A-Za-z0-9_-]{43}", secret) for secret in made)
+
+
+async def test_a_token_stands_for_its_user(tokens: Tokens, authenticator: Authenticator) -> None:
+    assert await authenticator.find(await known(tokens)) == Principal("alice")
+    assert await authenticator.find(await known(tokens, name="root", owner="root", admin=True)) == Principal(
+        "root", admin=True
+    )
+
+
+async def test_the_catalog_is_asked_once_in_five_seconds(
+    tokens: Tokens, authenticator: Authenticator, seconds: Seconds
+) -> None:
+    secret = await known(tokens)
+    for _ in range(100):
+        assert await authenticator.find(secret)
+    assert tokens.asked == 1
+    await tokens.revoke_token("laptop", NOW)
+    seconds.now += 4.9
+    assert await authenticator.find(secret)
+    seconds.now += 0.2
+    assert await authenticator.find(secret) is None
+    assert tokens.asked == 2
+
+
+async def test_a_new_token_works_at_once_though_it_was_tried_before(
+    tokens: Tokens, authenticator: Authenticator
+) -> None:
+    secret = new_secret()
+    assert await authenticator.find(secret) is None
+    await tokens.create_token(Token(name="a", owner="a", created=NOW), digest_of(secret))
+    assert await authenticator.find(secret) == Principal("a")
+
+
+@pytest.mark.parametrize("secret", ["", "short", "x" * 201, "a b" * 10, "partwise_" + "é" * 43, "\n" * 40])
+async def test_what_is_no_token_is_not_looked_up(tokens: Tokens, authenticator: Authenticator, secret: str) -> None:
+    assert await authenticator.find(secret) is None
+    assert tokens.asked == 0
+
+
+async def test_the_last_use_is_noted_now_and_then(tokens: Tokens, authenticator: Authenticator) -> None:
+    await authenticator.find(await known(tokens))
+    await authenticator.find(await known(tokens, name="recent", last_used=NOW - timedelta(seconds=30)))
+    await authenticator.find(await known(tokens, name="old", last_used=NOW - timedelta(minutes=2)))
+    await authenticator.stop()
+    assert tokens.used == ["laptop", "old"]
+
+
+async def test_a_use_that_cannot_be_noted_refuses_nobody(tokens: Tokens, authenticator: Authenticator) -> None:
+    tokens.failing = True
+    assert await authenticator.find(await known(tokens))
+    await authenticator.stop()
+
+
+def scope(path: str = "/uploads/", method: str = "GET", **headers: str) -> dict[str, Any]:
+    encoded = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return {"type": "http", "method": method, "path": path, "headers": encoded}
+
+
+def basic(text: str) -> str:
+    return "Basic " + b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "header, secret, ambient",
+    [
+        ("Bearer abc", "abc", False),
+        ("bearer  abc ", "abc", False),
+        (basic("me:abc"), "abc", True),
+        (basic(":abc"), "abc", True),
+        (basic("me:a:b"), "a:b", True),
+    ],
+)
+def test_credentials(header: str, secret: str, ambient: bool) -> None:
+    found = credentials_of(scope(authorization=header), DOWNLOADS)
+    assert found is not None
+    assert (found.secret, found.ambient) == (secret, ambient)
+
+
+@pytest.mark.parametrize("header", ["", "abc", "Digest abc", "Basic %%%", basic("no colon"), "Basic /w==", "Basic é"])
+def test_no_credentials(header: str) -> None:
+    assert credentials_of(scope(authorization=header), DOWNLOADS) is None
+
+
+def test_two_authorizations_are_none() -> None:
+    twice = scope(authorization="Bearer a")
+    twice["headers"] *= 2
+    assert credentials_of(twice, DOWNLOADS) is None
+
+
+def test_the_cookie_opens_downloads_alone() -> None:
+    cookie = "other=1; partwise_download=abc"
+    found = credentials_of(scope("/artifacts/x/download/", cookie=cookie), DOWNLOADS)
+    assert found is not None
+    assert found.secret == "abc"
+    for path, method in (
+        ("/artifacts/x/", "GET"),
+        ("/artifacts/x/download/", "DELETE"),
+        ("/uploads/", "GET"),
+        ("/artifacts/x/y/download/", "GET"),
+    ):
+        assert credentials_of(scope(path, method, cookie=cookie), DOWNLOADS) is None
