@@ -12,7 +12,7 @@ from datetime import datetime
 from partwise.core.errors import NotFound, UploadTooLarge
 from partwise.core.ranges import ByteRange, missing_ranges
 from partwise.core.records import Chunk, Page, Principal, Task, TaskState, Upload
-from partwise.core.state import UploadState
+from partwise.core.state import Event, UploadState, next_state
 from partwise.engine.context import Engine
 
 
@@ -136,6 +136,7 @@ def _stored_digest(engine: Engine, upload_id: str, chunk: Chunk) -> Chunk:
 async def set_size(engine: Engine, who: Principal, upload_id: str, size: int) -> Upload:
     """Fix the size of an open upload: one that was deferred, or that turned out smaller than was reserved."""
     upload = await engine.owned_upload(who, upload_id)
+    next_state(upload.state, Event.WRITE)
     largest = engine.limits.max_upload_size
     if largest is not None and size > largest:
         raise UploadTooLarge(size, largest)

@@ -360,3 +360,12 @@ async def test_completed_uploads_leave_the_list_and_their_artifacts_stay(engine:
     clock.move(days=8)
     assert await expire(engine) == [upload.id]
     assert await content(engine, artifact) == DATA
+
+
+async def test_the_size_of_a_completed_upload_stays(engine: Engine) -> None:
+    upload = await create(engine)
+    await put(engine, upload, ByteRange(0, len(DATA)))
+    await artifact_of(engine, await done(engine, upload, sha256(DATA)))
+    for size in (len(DATA) - 1, len(DATA) + 1):
+        with pytest.raises(WrongState):
+            await uploads.set_size(engine, ALICE, upload.id, size)

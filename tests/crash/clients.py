@@ -1,0 +1,228 @@
+"""Clients that drive the engine directly, tell what they do before and after it, and know what must be true."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from partwise.core.errors import BodyInterrupted, NotFound, Superseded
+from partwise.core.ranges import ByteRange
+from partwise.core.records import Chunk, Principal, TaskState, Upload
+from partwise.core.state import UploadState
+from partwise.engine import artifacts, uploads
+from partwise.engine.chunks import put_chunk
+from partwise.engine.commit import commit
+from partwise.engine.context import Engine
+from tests.crash.known import CONTENTS, Event, Known, KnownUpload, Variant, chunk_bytes, content, pieces
+from tests.support.bodies import BytesBody, sha256
+
+OWNERS = (Principal("alice"), Principal("bob"))
+_BLOCK = 64
+_WAIT = 30.0
+
+
+class Lost(AssertionError):
+    """A promise was broken."""
+
+
+def _must(condition: bool, what: str, *details: object) -> None:
+    if not condition:
+        raise Lost(f"{what}: {details}")
+
+
+async def work(engine: Engine, known: Known, rng: random.Random, tell: Callable[[Event], None], cycles: int) -> None:
+    """What every start is followed by: look at what is there, then go on uploading, for so many files of each owner."""
+    await settled(engine)
+    await check(engine, known)
+    await _remove_unknown(engine, known)
+    clients = [_Client(engine, known, random.Random(rng.random()), tell, owner) for owner in OWNERS]
+    await asyncio.gather(*(client.run(cycles) for client in clients))
+
+
+async def settled(engine: Engine) -> None:
+    """Wait until recovery has ended the commits that it found."""
+    async with asyncio.timeout(_WAIT):
+        while await engine.catalog.list_committing():
+            await asyncio.sleep(0.002)
+
+
+async def check(engine: Engine, known: Known) -> None:
+    """Everything that was acknowledged is there, everything that is there is true, and nothing is left over."""
+    found = {u.id: u for u in (await engine.catalog.list_uploads(None, limit=10_000)).items}
+    for id_, upload in known.uploads.items():
+        if id_ in found:
+            await _check_upload(engine, found[id_], upload)
+        else:
+            _must(upload.deleting, "an upload is lost", id_)
+    staged = set(engine.storage.list_staged())
+    unfinished = {u.id for u in found.values() if u.state is UploadState.OPEN}
+    _must(staged == unfinished, "staging files", staged ^ unfinished)
+    await _check_artifacts(engine, known)
+
+
+async def _check_upload(engine: Engine, upload: Upload, known: KnownUpload) -> None:
+    if upload.state is UploadState.COMPLETED:
+        _must(known.committing, "completed without a commit", upload.id)
+        _must(upload.sha256 == sha256(content(known.number)), "completed as another file", upload)
+        return
+    _must(upload.state is UploadState.OPEN and not known.committed, "a commit is undone", upload)
+    chunks = {chunk.offset: chunk for chunk in await engine.catalog.list_chunks(upload.id)}
+    _must(upload.received == sum(chunk.size for chunk in chunks.values()), "a wrong count of bytes", upload)
+    spans = {span.offset: span for span in pieces(known.number)}
+    _must(chunks.keys() <= spans.keys(), "a chunk that nobody sent", chunks)
+    for offset, span in spans.items():
+        holds = _variant(engine, upload.id, known.number, span, chunks.get(offset))
+        _must(holds in known.holds(offset), "a chunk", upload.id, span, holds, known.holds(offset))
+
+
+def _variant(engine: Engine, id_: str, number: int, span: ByteRange, chunk: Chunk | None) -> Variant | str:
+    if chunk is None:
+        return "missing"
+    stored: list[bytes] = []
+    engine.storage.read_staged(id_, chunk, chunk.range, lambda block: stored.append(bytes(block)))
+    for variant in ("right", "other"):
+        if b"".join(stored) == chunk_bytes(number, span, variant):
+            return variant
+    return "damaged"
+
+
+async def _check_artifacts(engine: Engine, known: Known) -> None:
+    recorded = set()
+    for owner in OWNERS:
+        page = await artifacts.list_artifacts(engine, owner, limit=10_000)
+        listed = {artifact.sha256 for artifact in page.items}
+        recorded |= listed
+        for number in range(CONTENTS):
+            digest = sha256(content(number))
+            _must((digest in listed) in known.links(owner.name, digest), "an artifact", owner.name, number)
+    for digest in recorded:
+        _must(await engine.storage.verify_artifact(digest), "a corrupt artifact", digest)
+    unrecorded = set(engine.storage.list_artifacts()) - recorded
+    interrupted = {digest for (_, digest), states in known.artifacts.items() if False in states}
+    _must(unrecorded <= interrupted, "an artifact's file without a record", unrecorded)
+
+
+async def _remove_unknown(engine: Engine, known: Known) -> None:
+    """Uploads whose creation was never acknowledged: a client would see them in its list."""
+    for upload in (await engine.catalog.list_uploads(None, limit=10_000)).items:
+        if upload.id not in known.uploads:
+            await uploads.delete_upload(engine, Principal(upload.owner), upload.id)
+
+
+class _Client:
+    """One owner, who uploads one file after the other."""
+
+    def __init__(
+        self, engine: Engine, known: Known, rng: random.Random, tell: Callable[[Event], None], owner: Principal
+    ) -> None:
+        self._engine, self._known, self._rng, self._owner = engine, known, rng, owner
+        self._send = tell
+
+    def _tell(self, *event: object) -> None:
+        self._known.learn(event)
+        self._send(event)
+
+    async def run(self, cycles: int) -> None:
+        for id_, upload in list(self._known.uploads.items()):
+            if upload.owner == self._owner.name:
+                await self._finish(id_, upload)
+        for _ in range(cycles):
+            if self._rng.random() < 0.2:
+                await self._store()
+            else:
+                await self._upload()
+
+    async def _store(self) -> None:
+        """A file in one request."""
+        data = content(self._rng.randrange(CONTENTS))
+        self._tell("storing", self._owner.name, sha256(data))
+        body = BytesBody(data, sha256=sha256(data), block=_BLOCK)
+        await artifacts.store_file(self._engine, self._owner, body, bound=len(data) + 5)
+        self._tell("stored", self._owner.name, sha256(data))
+        await self._look_at(sha256(data))
+
+    async def _upload(self) -> None:
+        number = self._rng.randrange(CONTENTS)
+        upload = await uploads.create_upload(self._engine, self._owner, size=len(content(number)))
+        self._tell("created", upload.id, self._owner.name, number)
+        await self._finish(upload.id, self._known.uploads[upload.id])
+
+    async def _finish(self, id_: str, upload: KnownUpload) -> None:
+        if not upload.deleting:
+            state = (await uploads.get_upload(self._engine, self._owner, id_)).state
+            if state is UploadState.OPEN:
+                await self._send_chunks(id_, upload)
+                if self._rng.random() < 0.1:
+                    await self._delete(id_)
+                    return
+            if not upload.committed:  # or the artifact may be deleted by now, as it should
+                await self._commit(id_, upload)
+        await self._delete(id_)
+
+    async def _send_chunks(self, id_: str, upload: KnownUpload) -> None:
+        """First in any manner, in parallel and more than once; then whatever is not certainly right."""
+        spans = pieces(upload.number) * 2
+        self._rng.shuffle(spans)
+        gate = asyncio.Semaphore(3)
+
+        async def any_way(span: ByteRange, luck: float) -> None:
+            async with gate:
+                if luck < 0.15:
+                    await self._cut(id_, upload, span)
+                else:
+                    await self._put(id_, upload, span, "other" if luck < 0.35 else "right")
+
+        await asyncio.gather(*(any_way(span, self._rng.random()) for span in spans))
+        for span in pieces(upload.number):
+            if upload.holds(span.offset) != {"right"}:
+                await self._put(id_, upload, span, "right")
+
+    async def _put(self, id_: str, upload: KnownUpload, span: ByteRange, variant: Variant) -> None:
+        data = chunk_bytes(upload.number, span, variant)
+        digest = sha256(data) if self._rng.random() < 0.5 else None
+        body = BytesBody(data, sha256=digest, block=_BLOCK)
+        self._tell("sending", id_, span.offset, variant)
+        try:
+            await put_chunk(self._engine, self._owner, id_, span, body)
+        except Superseded:
+            self._tell("refused", id_, span.offset, variant)
+        else:
+            self._tell("sent", id_, span.offset, variant)
+
+    async def _cut(self, id_: str, upload: KnownUpload, span: ByteRange) -> None:
+        data = chunk_bytes(upload.number, span, "other")
+        self._tell("cutting", id_, span.offset)
+        body = BytesBody(data, block=_BLOCK, cut_after=self._rng.randrange(len(data)))
+        try:
+            await put_chunk(self._engine, self._owner, id_, span, body)
+        except (BodyInterrupted, Superseded):
+            return
+
+    async def _commit(self, id_: str, upload: KnownUpload) -> None:
+        digest = sha256(content(upload.number))
+        self._tell("committing", id_)
+        task = await commit(self._engine, self._owner, id_, digest, wait=_WAIT)
+        _must(task.state is TaskState.COMPLETED, "a commit fails", task)
+        self._tell("committed", id_)
+        await self._look_at(digest)
+        if self._rng.random() < 0.5:
+            await self._unlink(digest)
+
+    async def _look_at(self, digest: str) -> None:
+        _must(await self._engine.storage.verify_artifact(digest), "a corrupt artifact", digest)
+
+    async def _unlink(self, digest: str) -> None:
+        page = await artifacts.list_artifacts(self._engine, self._owner, sha256=digest)
+        self._tell("unlinking", self._owner.name, digest)
+        for artifact in page.items:
+            await artifacts.delete_artifact(self._engine, self._owner, artifact.id)
+        self._tell("unlinked", self._owner.name, digest)
+
+    async def _delete(self, id_: str) -> None:
+        self._tell("deleting", id_)
+        try:
+            await uploads.delete_upload(self._engine, self._owner, id_)
+        except NotFound:
+            _must(self._known.uploads[id_].deleting, "an upload is lost", id_)
+        self._tell("deleted", id_)

@@ -1,0 +1,137 @@
+"""What the clients know for certain: their own record of what they asked for and what was acknowledged.
+
+The clients' process is killed together with the server's, so each event is told to the parent process before the
+request (what may now happen) and after the answer (what must now be so).
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from partwise.core.ranges import ByteRange, split
+from tests.support.bodies import sha256
+
+#: Contents that clients upload; few, so that different owners often have the same.
+CONTENTS = 3
+
+#: What a chunk may hold: the right bytes, other bytes, or nothing that counts.
+Variant = Literal["right", "other", "missing"]
+#: An event, as a name and its arguments.
+Event = tuple[Any, ...]
+
+
+def content(number: int) -> bytes:
+    """One of the contents."""
+    return random.Random(number).randbytes(700 + 611 * number)
+
+
+def pieces(number: int) -> list[ByteRange]:
+    """The chunks that a content is sent in."""
+    return list(split(ByteRange(0, len(content(number))), 233 + 100 * number))
+
+
+def chunk_bytes(number: int, span: ByteRange, variant: Variant) -> bytes:
+    """What a client sends: ``other`` begins as the right bytes do, so that a replacement begins in the middle."""
+    data = bytearray(content(number)[span.offset : span.end])
+    if variant == "other":
+        data[-1] ^= 0xFF
+    return bytes(data)
+
+
+@dataclass
+class KnownUpload:
+    """An upload that was acknowledged."""
+
+    owner: str
+    number: int
+    #: By the chunk's offset: what it may hold now.
+    chunks: dict[int, set[Variant]] = field(default_factory=dict)
+    #: Requests under way.
+    sending: list[tuple[int, Variant]] = field(default_factory=list)
+    #: Whether it may be committed, must be, may be gone.
+    committing: bool = False
+    committed: bool = False
+    deleting: bool = False
+
+    def holds(self, offset: int) -> set[Variant]:
+        """What the chunk at ``offset`` may hold."""
+        return self.chunks.setdefault(offset, {"missing"})
+
+
+class Known:
+    """The knowledge of all clients, as a fold over events."""
+
+    def __init__(self) -> None:
+        self.uploads: dict[str, KnownUpload] = {}
+        #: By owner and digest: whether the artifact may be there, and whether it may be gone.
+        self.artifacts: dict[tuple[str, str], set[bool]] = {}
+
+    def learn(self, event: Event) -> None:
+        """Take in an event: ``(name, *arguments)``, of which each is a method here."""
+        getattr(self, f"_{event[0]}")(*event[1:])
+
+    def links(self, owner: str, digest: str) -> set[bool]:
+        """Whether the owner may have the artifact, may not have it."""
+        return self.artifacts.setdefault((owner, digest), {False})
+
+    def crashed(self) -> None:
+        """Requests under way have ended; what they may have done is known."""
+        for upload in self.uploads.values():
+            upload.sending.clear()
+
+    def lost_power(self) -> None:
+        """Chunks that were acknowledged may be missing (reported so)."""
+        for upload in self.uploads.values():
+            for chunk in upload.chunks.values():
+                chunk.add("missing")
+
+    def _created(self, upload_id: str, owner: str, number: int) -> None:
+        self.uploads[upload_id] = KnownUpload(owner, number)
+
+    def _sending(self, upload_id: str, offset: int, variant: Variant) -> None:
+        upload = self.uploads[upload_id]
+        upload.sending.append((offset, variant))
+        if upload.holds(offset) != {variant}:  # the same again never loses it
+            upload.chunks[offset] |= {variant, "missing"}
+
+    def _sent(self, upload_id: str, offset: int, variant: Variant) -> None:
+        upload = self.uploads[upload_id]
+        upload.sending.remove((offset, variant))
+        beside = {other for place, other in upload.sending if place == offset} - {variant}
+        upload.chunks[offset] = {variant, *beside, *(("missing",) if beside else ())}
+
+    def _refused(self, upload_id: str, offset: int, variant: Variant) -> None:
+        self.uploads[upload_id].sending.remove((offset, variant))
+
+    def _cutting(self, upload_id: str, offset: int) -> None:
+        self.uploads[upload_id].holds(offset).add("missing")
+
+    def _committing(self, upload_id: str) -> None:
+        upload = self.uploads[upload_id]
+        upload.committing = True
+        self._storing(upload.owner, sha256(content(upload.number)))
+
+    def _committed(self, upload_id: str) -> None:
+        upload = self.uploads[upload_id]
+        upload.committed = True
+        self._stored(upload.owner, sha256(content(upload.number)))
+
+    def _deleting(self, upload_id: str) -> None:
+        self.uploads[upload_id].deleting = True
+
+    def _deleted(self, upload_id: str) -> None:
+        del self.uploads[upload_id]
+
+    def _storing(self, owner: str, digest: str) -> None:
+        self.links(owner, digest).add(True)
+
+    def _stored(self, owner: str, digest: str) -> None:
+        self.artifacts[owner, digest] = {True}
+
+    def _unlinking(self, owner: str, digest: str) -> None:
+        self.links(owner, digest).add(False)
+
+    def _unlinked(self, owner: str, digest: str) -> None:
+        self.artifacts[owner, digest] = {False}

@@ -1,0 +1,38 @@
+"""The named points of the protocol, and the hook that ends the process at one of them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import partwise
+
+_CALL = re.compile(r'failpoint\("([a-z_.]+)"\)')
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """All that the code has, in order: read from its source, so that a new one is not forgotten."""
+    sources = Path(partwise.__file__).parent.rglob("*.py")
+    return tuple(sorted({name for path in sources for name in _CALL.findall(path.read_text())}))
+
+
+class Killer:
+    """A fail point hook that counts, and kills the process with SIGKILL at the ``nth`` pass of ``name`` (of any)."""
+
+    def __init__(self, name: str | None = None, nth: int = 0) -> None:
+        self.passes: Counter[str] = Counter()
+        self._name, self._nth = name, nth
+        self._mutex = threading.Lock()  # points are passed on worker threads too
+
+    def __call__(self, name: str) -> None:
+        with self._mutex:
+            self.passes[name] += 1
+            count = self.passes[name] if self._name else self.passes.total()
+            if count == self._nth and self._name in (None, name):
+                os.kill(os.getpid(), signal.SIGKILL)
