@@ -26,8 +26,8 @@ from partwise.engine import artifacts, uploads
 from partwise.engine.chunks import put_chunk
 from partwise.engine.commit import commit
 from partwise.engine.context import Engine
+from partwise.engine.expiry import expire
 from partwise.engine.ports import Storage
-from partwise.engine.rounds import expire
 from partwise.storage.local import LocalStorage
 from partwise.storage.memory import MemoryStorage
 from tests.model.model import ModelChunk, ModelUpload, Sent

@@ -57,6 +57,14 @@ class SqlCatalog:
             uploads.idle_uploads, open_before=open_before, completed_before=completed_before, limit=limit
         )
 
+    async def expire_upload(self, upload_id: str, *, open_before: datetime, completed_before: datetime) -> bool:
+        return await self._write(
+            uploads.expire_upload, upload_id, open_before=open_before, completed_before=completed_before
+        )
+
+    async def touch(self, upload_id: str, now: datetime) -> None:
+        await self._write(uploads.touch, upload_id, now)
+
     # chunks
 
     async def find_chunks(self, upload_id: str, span: ByteRange, limit: int = 100) -> tuple[Upload, list[Chunk], int]:
@@ -136,6 +144,12 @@ class SqlCatalog:
 
     async def find_task(self, upload_id: str) -> Task | None:
         return await self._read(tasks.find_task, upload_id)
+
+    async def prune_tasks(self, before: datetime, limit: int) -> int:
+        return await self._write(tasks.prune_tasks, before, limit)
+
+    async def count_old_tasks(self, before: datetime) -> int:
+        return await self._read(tasks.count_old_tasks, before)
 
     async def usage(self, owner: str) -> Usage:
         return await self._read(uploads.usage, owner)

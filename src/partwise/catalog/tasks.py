@@ -6,9 +6,21 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    update,
+)
 
-from partwise.catalog.tables import TASK, tasks
+from partwise.catalog.tables import TASK, tasks, uploads
 from partwise.core.errors import NotFound
 from partwise.core.records import Page, Task, TaskState
 
@@ -44,6 +56,27 @@ def list_tasks(connection: Connection, owner: str | None, *, offset: int = 0, li
     count = connection.execute(select(func.count()).select_from(tasks).where(*conditions)).scalar_one()
     rows = connection.execute(select(*TASK).where(*conditions).order_by(*_NEWEST_FIRST).offset(offset).limit(limit))
     return Page([Task(**row._mapping) for row in rows], count)
+
+
+def _old(before: datetime) -> list[ColumnElement[bool]]:
+    # No task ends before it begins, and by that there is an index.
+    kept = exists().where(uploads.c.id == tasks.c.upload_id)
+    return [
+        tasks.c.created < before,
+        tasks.c.finished < before,
+        or_(tasks.c.state != TaskState.COMPLETED, not_(kept)),
+    ]
+
+
+def prune_tasks(connection: Connection, before: datetime, limit: int) -> int:
+    """Delete what nobody refers to any more."""
+    some = select(tasks.c.id).where(*_old(before)).limit(limit)
+    return connection.execute(delete(tasks).where(tasks.c.id.in_(some))).rowcount
+
+
+def count_old_tasks(connection: Connection, before: datetime) -> int:
+    """How many there are to delete."""
+    return connection.execute(select(func.count()).select_from(tasks).where(*_old(before))).scalar_one()
 
 
 def fail_running(

@@ -41,6 +41,7 @@ UNFINISHED = (UploadState.OPEN, UploadState.COMMITTING)
 _GET = select(*UPLOAD).where(uploads.c.id == bindparam("id"))
 _LOCK = _GET.with_for_update()
 _UPDATE = update(uploads).where(uploads.c.id == bindparam("key"))
+_TOUCH = _UPDATE.where(uploads.c.state == UploadState.OPEN)
 _LAST_CHUNK = (
     select(chunks.c.offset, chunks.c.size)
     .where(chunks.c.upload_id == bindparam("upload_id"))
@@ -164,6 +165,29 @@ def idle_uploads(
         .limit(limit)
     )
     return [Upload(**row._mapping) for row in rows]
+
+
+def expire_upload(connection: Connection, upload_id: str, *, open_before: datetime, completed_before: datetime) -> bool:
+    """Flip to deleting what is idle now, whatever it was when it was found."""
+    try:
+        upload = lock_upload(connection, upload_id)
+    except NotFound:
+        return False
+    match upload.state:
+        case UploadState.OPEN:
+            due = upload.updated < open_before
+        case UploadState.COMPLETED:
+            due = upload.completed is not None and upload.completed < completed_before
+        case _:
+            due = upload.state is UploadState.DELETING
+    if due:
+        change_upload(connection, upload, state=next_state(upload.state, Event.DELETE))
+    return due
+
+
+def touch(connection: Connection, upload_id: str, now: datetime) -> None:
+    """Note activity."""
+    connection.execute(_TOUCH, {"key": upload_id, "updated": now})
 
 
 def list_committing(connection: Connection) -> list[str]:

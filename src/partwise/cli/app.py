@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from partwise.cli import token as token_commands
+from partwise.cli import upkeep
 from partwise.cli.exits import MEANINGS, Exit
 from partwise.cli.sizes import parse_size
 
@@ -37,8 +38,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.add_typer(token_commands.app, name="token")
-
+_OPERATOR_PANEL = "For operators"
 _SERVER_PANEL = "Server"
 _TRANSFER_PANEL = "Transfer"
 _OUTPUT_PANEL = "Output"
@@ -103,7 +103,7 @@ def options(
     """Take the options that stand before the command."""
 
 
-@app.command()
+@app.command(rich_help_panel=_OPERATOR_PANEL)
 def serve(
     host: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Address to listen on. (default: 127.0.0.1)")
@@ -130,9 +130,7 @@ def serve(
 
     Options can be set in the environment too (PARTWISE_PORT=8080); those on the command line win.
     """
-    from pydantic import ValidationError
-
-    from partwise.server.settings import Settings
+    from partwise.cli.settings import load
 
     given: dict[str, Any] = {
         "host": host,
@@ -144,13 +142,7 @@ def serve(
         "quota": None if quota is None else _size(quota),
         "log_level": log_level,
     }
-    try:
-        settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        for fault in error.errors():
-            name = "-".join(str(part) for part in fault["loc"]).replace("_", "-")
-            typer.echo(f"partwise: {name}: {fault['msg']}", err=True)
-        raise typer.Exit(Exit.USAGE) from None
+    settings = load(given)
     from partwise.server.run import CannotServe
     from partwise.server.run import serve as run
 
@@ -306,6 +298,11 @@ def remove(
 
     with _open(Client, server, token) as client:
         listings.remove(client, references)
+
+
+app.add_typer(token_commands.app, name="token", rich_help_panel=_OPERATOR_PANEL)
+app.command(rich_help_panel=_OPERATOR_PANEL)(upkeep.gc)
+app.command(rich_help_panel=_OPERATOR_PANEL)(upkeep.check)
 
 
 def _open(client: Any, server: str, token: str | None, patience: float = 300) -> Any:

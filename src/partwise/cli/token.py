@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from partwise.cli.exits import Exit
+from partwise.cli.local import AsJson, Data, with_tokens
 
 if TYPE_CHECKING:
-    from partwise.engine.ports import Token, Tokens
-
-T = TypeVar("T")
+    from partwise.engine.ports import Token
 
 app = typer.Typer(help="Make, list and revoke the tokens of a server with --auth token.", no_args_is_help=True)
-
-Data = Annotated[Path | None, typer.Option(metavar="FOLDER", help="The server's data folder. (default: PARTWISE_DATA)")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per token on stdout.")]
 
 
 @app.command()
@@ -44,7 +36,7 @@ def create(
             raise typer.BadParameter("a name has 1 to 100 characters that can be shown.")
     secret = new_secret()
     token = Token(name=name, owner=user or name, created=utc_now(), admin=admin)
-    _run(data, lambda tokens: tokens.create_token(token, digest_of(secret)))
+    with_tokens(data, lambda tokens: tokens.create_token(token, digest_of(secret)))
     if as_json:
         emit(_members(token) | {"token": secret})
         return
@@ -60,7 +52,7 @@ def list_all(data: Data = None, as_json: AsJson = False) -> None:
 
     from partwise.cli.output import emit, out, plain
 
-    tokens = _run(data, lambda tokens: tokens.list_tokens())
+    tokens = with_tokens(data, lambda tokens: tokens.list_tokens())
     if as_json:
         for token in tokens:
             emit(_members(token))
@@ -80,7 +72,7 @@ def revoke(
     from partwise.cli.output import say
     from partwise.engine.context import utc_now
 
-    _run(data, lambda tokens: tokens.revoke_token(name, utc_now()))
+    with_tokens(data, lambda tokens: tokens.revoke_token(name, utc_now()))
     say(f"Token {name} is revoked.")
 
 
@@ -92,29 +84,3 @@ def _members(token: Token) -> dict[str, object]:
         "admin": token.admin,
         **{key: time and time.isoformat() for key, time in times.items()},
     }
-
-
-def _run(data: Path | None, work: Callable[[Tokens], Awaitable[T]]) -> T:
-    """Do something with the server's tokens; what goes wrong becomes a sentence and an exit code."""
-    from partwise.catalog import open_catalog
-    from partwise.cli.output import say
-    from partwise.core.errors import NotFound, PartwiseError
-    from partwise.server.run import CannotServe, prepare
-    from partwise.server.settings import Settings
-
-    settings = Settings() if data is None else Settings(data=data)
-
-    async def run() -> T:
-        catalog = open_catalog(settings.catalog_url)
-        await catalog.start()
-        try:
-            return await work(catalog)
-        finally:
-            await catalog.stop()
-
-    try:
-        prepare(settings)
-        return asyncio.run(run())
-    except (PartwiseError, CannotServe) as error:
-        say(f"partwise: {error}", "red")
-        raise SystemExit(Exit.NOT_FOUND if isinstance(error, NotFound) else Exit.FAILED) from None

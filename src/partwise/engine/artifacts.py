@@ -11,6 +11,7 @@ from partwise.core.ranges import ByteRange
 from partwise.core.records import Artifact, Chunk, Page, Principal, TaskState
 from partwise.engine.commit import commit
 from partwise.engine.context import Engine
+from partwise.engine.expiry import kept_alive
 from partwise.engine.ports import Body
 from partwise.engine.uploads import create_upload, delete_upload, set_size
 
@@ -59,7 +60,8 @@ async def _receive(engine: Engine, upload_id: str, body: Body, bound: int) -> Ch
         received += len(block)
 
     try:
-        await body.drain(take)
+        with kept_alive(engine, upload_id):
+            await body.drain(take)
         reference = await writer.finish()
     finally:
         writer.close()

@@ -20,6 +20,7 @@ from partwise.core.ranges import ByteRange
 from partwise.core.records import Chunk, Principal, Upload
 from partwise.core.state import Event, next_state
 from partwise.engine.context import Engine
+from partwise.engine.expiry import kept_alive
 from partwise.engine.follower import InFlight
 from partwise.engine.ports import Body, ChunkWriter
 
@@ -60,7 +61,8 @@ async def put_chunk(
         with engine.workers.follower.writing(upload_id, span) as inflight:
             receiver = _Receiver(engine, upload_id, span, body.sha256 is not None, writer, same, inflight)
             try:
-                await _drain(body, receiver, writer)
+                with kept_alive(engine, upload_id):
+                    await _drain(body, receiver, writer)
                 if body.sha256 is not None:
                     await receiver.hash_written()
                 receiver.check(body.sha256, partial=partial)

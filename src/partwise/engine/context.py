@@ -64,10 +64,14 @@ class Engine:
         """Open the ports, recover what a crash left behind, and start the workers."""
         from partwise.engine.recovery import recover
 
-        await self.storage.start()
-        await self.catalog.start()
+        await self.open()
         await recover(self)
         self.workers.start()
+
+    async def open(self) -> None:
+        """Open the ports alone, for work beside running servers. ``stop`` ends it."""
+        await self.storage.start()
+        await self.catalog.start()
 
     async def stop(self) -> None:
         """Stop the workers and close the ports. Commits that still run go on at the next start."""

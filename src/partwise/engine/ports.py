@@ -245,6 +245,12 @@ class Catalog(Protocol):
     async def idle_uploads(self, *, open_before: datetime, completed_before: datetime, limit: int) -> list[Upload]:
         """Uploads to expire: open and last updated before the one time, completed before the other, or deleting."""
 
+    async def expire_upload(self, upload_id: str, *, open_before: datetime, completed_before: datetime) -> bool:
+        """Flip to deleting what ``idle_uploads`` would name at this moment; False when it would not, or it is gone."""
+
+    async def touch(self, upload_id: str, now: datetime) -> None:
+        """Note activity on an open upload. No error in any other state, or when it is gone."""
+
     # chunks
 
     async def find_chunks(self, upload_id: str, span: ByteRange, limit: int = 100) -> tuple[Upload, list[Chunk], int]:
@@ -343,6 +349,15 @@ class Catalog(Protocol):
 
     async def find_task(self, upload_id: str) -> Task | None:
         """The newest task of an upload."""
+
+    async def prune_tasks(self, before: datetime, limit: int) -> int:
+        """Forget at most ``limit`` tasks that finished before a time; returns how many.
+
+        Completed tasks of uploads that are still there stay: a repeated commit answers with them.
+        """
+
+    async def count_old_tasks(self, before: datetime) -> int:
+        """How many tasks ``prune_tasks`` would forget."""
 
     async def usage(self, owner: str) -> Usage:
         """What ``owner`` holds."""

@@ -6,10 +6,10 @@ import asyncio
 import logging
 import time
 
-from partwise.core.errors import NotFound, WrongState
+from partwise.core.errors import NotFound
 from partwise.engine.context import Engine
+from partwise.engine.expiry import expire, prune_tasks
 from partwise.engine.flusher import flush
-from partwise.engine.uploads import remove
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ async def rounds(engine: Engine) -> None:
                 slow = time.monotonic()
                 await take_up_flushes(engine)
                 await expire(engine)
+                await prune_tasks(engine)
         except Exception:
             log.exception("a round failed; the next goes on")
 
@@ -46,21 +47,3 @@ async def take_up_flushes(engine: Engine) -> None:
             await flush(engine.storage, engine.catalog, upload.id)
         except NotFound:
             continue
-
-
-async def expire(engine: Engine, limit: int = 100) -> list[str]:
-    """Remove uploads that are idle for too long, clear old completed ones, and end what was being deleted."""
-    now = engine.clock()
-    idle = await engine.catalog.idle_uploads(
-        open_before=now - engine.limits.idle_expiry,
-        completed_before=now - engine.limits.completed_expiry,
-        limit=limit,
-    )
-    removed = []
-    for upload in idle:
-        try:
-            await remove(engine, upload.id)
-            removed.append(upload.id)
-        except (NotFound, WrongState):
-            continue  # someone else was quicker, or it is in use again
-    return removed

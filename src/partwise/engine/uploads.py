@@ -162,6 +162,11 @@ async def delete_upload(engine: Engine, who: Principal, upload_id: str) -> None:
 async def remove(engine: Engine, upload_id: str) -> None:
     """Carry a deletion through; what a crash left of one may be carried through again."""
     await engine.catalog.begin_delete(upload_id)
+    await finish_removal(engine, upload_id)
+
+
+async def finish_removal(engine: Engine, upload_id: str) -> None:
+    """Carry the deletion of an upload in state deleting through. Idempotent."""
     engine.failpoint("delete.begun")
     await engine.storage.discard(upload_id)
     engine.failpoint("delete.discarded")

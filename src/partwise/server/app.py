@@ -14,18 +14,17 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from partwise.catalog import open_catalog
 from partwise.core.records import Principal
 from partwise.engine.context import Engine
 from partwise.protocols.pulp.api import Api
 from partwise.protocols.pulp.problems import ERRORS_PAGE, errors_page, render_any
 from partwise.protocols.pulp.routes import routes
+from partwise.server.assembly import make_engine
 from partwise.server.auth import Authenticator, TokenRequired, principal_of
 from partwise.server.body import Intake
 from partwise.server.guard import LoopbackOnly
 from partwise.server.linger import LingeringClose
 from partwise.server.settings import Settings
-from partwise.storage.local import LocalStorage
 
 #: Who everyone is on a server without authentication, which serves its own machine alone.
 EVERYONE = Principal("local", admin=True)
@@ -38,9 +37,8 @@ _logger = logging.getLogger(__name__)
 
 def create_app(settings: Settings) -> ASGIApp:
     """The ASGI application of one server process. The catalog must have been migrated."""
-    catalog = open_catalog(settings.catalog_url)
-    engine = Engine(storage=LocalStorage(settings.data), catalog=catalog, limits=settings.limits)
-    authenticator = Authenticator(catalog)
+    engine, tokens = make_engine(settings)
+    authenticator = Authenticator(tokens)
     intake = Intake(idle_timeout_seconds=settings.body_idle_timeout_seconds)
     api = Api(
         engine=engine,

@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     quota: ByteSize | None = Field(None, description="Bytes for each user: open uploads and artifacts")
     max_open_uploads: int | None = Field(None, ge=1, description="Open uploads for each user")
     max_chunks: int = Field(100_000, ge=1, description="Chunks of an upload")
+    free_space_floor: ByteSize = Field(
+        ByteSize(256 << 20), ge=0, description="Free space of the disk that new uploads leave to all else"
+    )
     idle_expiry_days: float = Field(7, gt=0, description="An open upload goes after this long without activity")
     completed_expiry_days: float = Field(7, gt=0, description="A completed upload leaves the list after this long")
 

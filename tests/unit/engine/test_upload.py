@@ -28,7 +28,7 @@ from partwise.engine import artifacts, uploads
 from partwise.engine.chunks import Received, put_chunk
 from partwise.engine.commit import commit
 from partwise.engine.context import Engine, Limits
-from partwise.engine.rounds import expire
+from partwise.engine.expiry import expire
 from tests.support.bodies import BytesBody, sha256
 from tests.unit.engine.conftest import ADMIN, ALICE, BOB, Clock
 

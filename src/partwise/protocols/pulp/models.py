@@ -118,11 +118,15 @@ class UploadOut(Resource):
     sha256: str | None
 
 
-class UploadCreated(UploadOut):
-    """A new upload, with advice: how large chunks should be (bytes), and how many to send at once."""
+class Advice(BaseModel):
+    """How large chunks should be (bytes), and how many to send at once."""
 
     chunk_size: int
     parallel: int
+
+
+class UploadCreated(UploadOut, Advice):
+    """A new upload, with advice: how large chunks should be (bytes), and how many to send at once."""
 
 
 class RangeOut(BaseModel):
@@ -138,8 +142,8 @@ class ChunkOut(RangeOut):
     sha256: str | None = None
 
 
-class UploadDetail(UploadOut):
-    """An upload with its chunks, and the first 100 of the ranges that are missing."""
+class UploadDetail(UploadOut, Advice):
+    """An upload with its chunks, the first 100 of the ranges that are missing, and the advice of its creation."""
 
     chunks: list[RangeOut | ChunkOut]
     missing: list[RangeOut]

@@ -58,8 +58,12 @@ async def create(api: Api, request: Request) -> Response:
         sha256=wish.sha256,
     )
     out = upload_out(api, upload)
-    created = UploadCreated(**out.model_dump(), chunk_size=api.chunk_size, parallel=api.parallel)
+    created = UploadCreated(**out.model_dump(), **_advice(api))
     return json_response(request, created, 201, {"Location": out.pulp_href})
+
+
+def _advice(api: Api) -> dict[str, int]:
+    return {"chunk_size": api.chunk_size, "parallel": api.parallel}
 
 
 async def index(api: Api, request: Request) -> Response:
@@ -90,13 +94,14 @@ async def show(api: Api, request: Request) -> Response:
     upload = await uploads.get_upload(api.engine, who, upload_id)
     missing, count = await uploads.list_missing(api.engine, who, upload_id)
     gaps = [RangeOut(offset=gap.offset, size=gap.size) for gap in missing]
+    members = upload_out(api, upload).model_dump() | _advice(api)
     if flag(request, "digests"):
-        detail = UploadDetail(**upload_out(api, upload).model_dump(), chunks=[], missing=gaps, missing_count=count)
+        detail = UploadDetail(**members, chunks=[], missing=gaps, missing_count=count)
         digests = uploads.chunk_digests(api.engine, who, upload_id)
         return StreamingResponse(_with_digests(detail, digests), media_type="application/json")
     recorded = await uploads.list_chunks(api.engine, who, upload_id)
     spans = [RangeOut(offset=chunk.offset, size=chunk.size) for chunk in recorded]
-    detail = UploadDetail(**upload_out(api, upload).model_dump(), chunks=spans, missing=gaps, missing_count=count)
+    detail = UploadDetail(**members, chunks=spans, missing=gaps, missing_count=count)
     return json_response(request, detail)
 
 

@@ -1,0 +1,88 @@
+"""What commands need that work on a server's data folder and records, whether the server runs or not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from partwise.cli.exits import Exit
+
+if TYPE_CHECKING:
+    from partwise.engine.context import Engine
+    from partwise.engine.ports import Tokens
+    from partwise.server.settings import Settings
+
+T = TypeVar("T")
+
+Data = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="The server's data folder. (default: as the server's settings)")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per item on stdout.")]
+
+
+def settings_for(data: Path | None) -> Settings:
+    """The server's settings, with another data folder if one is given."""
+    from partwise.cli.settings import load
+
+    return load({"data": data})
+
+
+def with_tokens(data: Path | None, work: Callable[[Tokens], Awaitable[T]]) -> T:
+    """Do something with a server's tokens. What goes wrong becomes a sentence and an exit code."""
+
+    async def run(settings: Settings) -> T:
+        from partwise.catalog import open_catalog
+
+        catalog = open_catalog(settings.catalog_url)
+        await catalog.start()
+        try:
+            return await work(catalog)
+        finally:
+            await catalog.stop()
+
+    return _run(settings_for(data), run)
+
+
+def with_engine(data: Path | None, work: Callable[[Engine], Awaitable[T]]) -> T:
+    """Do something with a server's records and bytes, beside whatever servers run."""
+    from partwise.cli.output import say
+
+    settings = settings_for(data)
+    if not settings.data.is_dir():
+        say(f"partwise: {settings.data}: there is no such folder.", "red")
+        raise SystemExit(Exit.USAGE)
+
+    async def run(settings: Settings) -> T:
+        from partwise.server.assembly import make_engine
+
+        engine, _ = make_engine(settings)
+        await engine.open()
+        try:
+            return await work(engine)
+        finally:
+            await engine.stop()
+
+    return _run(settings, run)
+
+
+def _run(settings: Settings, work: Callable[[Settings], Awaitable[T]]) -> T:
+    from partwise.cli.output import say
+    from partwise.core.errors import NotFound, PartwiseError
+    from partwise.server.run import CannotServe, prepare
+
+    async def run() -> T:
+        return await work(settings)
+
+    try:
+        prepare(settings)
+        return asyncio.run(run())
+    except (PartwiseError, CannotServe) as error:
+        say(f"partwise: {error}", "red")
+        raise SystemExit(Exit.NOT_FOUND if isinstance(error, NotFound) else Exit.FAILED) from None
+    except KeyboardInterrupt:
+        say("partwise: interrupted.", "yellow")
+        raise SystemExit(Exit.INTERRUPTED) from None

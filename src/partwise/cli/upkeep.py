@@ -1,0 +1,116 @@
+"""``partwise gc`` and ``partwise check``: look after a server's data folder, whether the server runs or not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from partwise.cli.exits import Exit
+from partwise.cli.local import AsJson, Data, with_engine
+
+if TYPE_CHECKING:
+    from partwise.engine.check import Finding
+    from partwise.engine.context import Engine
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")]
+
+
+def gc(data: Data = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+    """Remove what has expired and what belongs to nothing. A running server does the first part by itself.
+
+    Expired uploads, old tasks, and files in the data folder without a record.
+    """
+    raise SystemExit(with_engine(data, lambda engine: _gc(engine, dry_run=dry_run, as_json=as_json)))
+
+
+async def _gc(engine: Engine, *, dry_run: bool, as_json: bool) -> Exit:
+    from partwise.cli.output import say
+    from partwise.engine import check, expiry
+
+    uploads = await expiry.expired(engine, limit=1_000_000)
+    removed = {upload.id for upload in uploads} if dry_run else set(await expiry.expire(engine))
+    for upload in uploads:
+        if upload.id in removed:
+            _tell("expired-upload", upload.id, as_json, removed=not dry_run)
+    tasks = await expiry.prune_tasks(engine, dry_run=dry_run)
+    orphans = 0
+    async for finding in check.find_orphans(engine):
+        gone = False if dry_run else await check.repair(engine, finding)
+        _tell(finding.kind, finding.name, as_json, removed=gone)
+        orphans += 1
+    if not as_json:
+        verb = "would be removed" if dry_run else "removed"
+        say(f"{len(removed)} expired uploads, {tasks} old tasks and {orphans} orphans {verb}.")
+    return Exit.OK
+
+
+def check(
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Remove files without a record, and uploads whose file is gone."),
+    ] = False,
+    drop_damaged: Annotated[
+        bool,
+        typer.Option(
+            "--drop-damaged", help="Delete the bytes of damaged artifacts, so that uploading the file again heals them."
+        ),
+    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Compare names and records; do not read artifacts.")] = False,
+    data: Data = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Verify every artifact against its digest, and records against files. Deletes nothing unless told to.
+
+    Exit code 0: all is well, or has been repaired. 4: something is wrong.
+    """
+
+    async def work(engine: Engine) -> Exit:
+        return await _check(
+            engine,
+            repair=repair and not dry_run,
+            drop=drop_damaged and not dry_run,
+            quick=quick,
+            as_json=as_json,
+        )
+
+    raise SystemExit(with_engine(data, work))
+
+
+async def _check(engine: Engine, *, repair: bool, drop: bool, quick: bool, as_json: bool) -> Exit:
+    from partwise.cli.output import emit, say
+    from partwise.engine import check as checks
+
+    checked = wrong = 0
+
+    async def settle(finding: Finding, *, remove: bool) -> None:
+        nonlocal wrong
+        gone = remove and await checks.repair(engine, finding)
+        wrong += not gone
+        _tell(finding.kind, finding.name, as_json, removed=gone)
+
+    async for finding in checks.find_orphans(engine):
+        await settle(finding, remove=repair)
+    if not quick:
+        async for sha256, damage in checks.find_damage(engine):
+            checked += 1
+            if damage is not None:
+                # What was dropped is still not there: the artifact stays wrong until its file is uploaded again.
+                dropped = drop and damage.kind is checks.Kind.DAMAGED and await checks.drop_damaged(engine, sha256)
+                wrong += 1
+                _tell(damage.kind, sha256, as_json, removed=dropped)
+    if as_json:
+        emit({"artifacts_verified": checked, "wrong": wrong})
+    else:
+        say(f"{checked} artifacts verified; {wrong or 'nothing'} wrong.", "red" if wrong else "green")
+    return Exit.UNVERIFIED if wrong else Exit.OK
+
+
+def _tell(kind: str, name: str, as_json: bool, *, removed: bool) -> None:
+    from partwise.cli.output import emit, out, plain
+
+    if as_json:
+        emit({"kind": str(kind), "name": name, "removed": removed})
+    else:
+        out.print(plain(f"{kind}  {name}{'  removed' if removed else ''}"))

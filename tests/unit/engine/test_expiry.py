@@ -1,0 +1,149 @@
+"""What expires, what keeps it, and what a check finds and repairs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from partwise.catalog import migrate, open_catalog
+from partwise.core.errors import NotFound
+from partwise.core.ranges import ByteRange
+from partwise.core.records import Task
+from partwise.engine import check, uploads
+from partwise.engine.chunks import put_chunk
+from partwise.engine.commit import commit
+from partwise.engine.context import Engine, Limits
+from partwise.engine.expiry import expire, expired, prune_tasks
+from partwise.storage.local import LocalStorage
+from tests.support.bodies import BytesBody, sha256
+from tests.support.folders import make_data_folder
+from tests.unit.engine.conftest import ALICE, Clock
+
+DATA = b"0123456789" * 10
+
+
+@pytest.fixture
+async def local(tmp_path: Path, clock: Clock) -> AsyncIterator[Engine]:
+    """An engine whose rounds do not run."""
+    url = f"sqlite:///{tmp_path / 'catalog.db'}"
+    migrate(url)
+    engine = Engine(LocalStorage(make_data_folder(tmp_path / "data")), open_catalog(url), clock=clock)
+    await engine.open()
+    yield engine
+    await engine.stop()
+
+
+async def put_all(engine: Engine) -> Task:
+    upload = await uploads.create_upload(engine, ALICE, size=len(DATA))
+    await put_chunk(engine, ALICE, upload.id, ByteRange(0, len(DATA)), BytesBody(DATA))
+    return await commit(engine, ALICE, upload.id, sha256(DATA), wait=10)
+
+
+async def findings(engine: Engine) -> list[tuple[str, str]]:
+    found = [finding async for finding in check.find_orphans(engine)]
+    found += [damage async for _, damage in check.find_damage(engine) if damage is not None]
+    return [(finding.kind, finding.name) for finding in found]
+
+
+async def test_a_chunk_recorded_after_the_look_keeps_its_upload(local: Engine, clock: Clock) -> None:
+    upload = await uploads.create_upload(local, ALICE, size=100)
+    clock.move(days=8)
+    (found,) = await expired(local)
+    assert found.id == upload.id
+    await put_chunk(local, ALICE, upload.id, ByteRange(0, 10), BytesBody(DATA[:10]))
+    assert await expire(local) == []
+
+
+async def test_a_slow_chunk_keeps_its_upload(local: Engine, clock: Clock) -> None:
+    local.limits = Limits(idle_expiry=timedelta(seconds=0.2))
+    upload = await uploads.create_upload(local, ALICE, size=len(DATA))
+    gate = asyncio.Event()
+    body = BytesBody(DATA, block=10, before_block=lambda number: gate if number == 5 else None)
+    writer = asyncio.create_task(put_chunk(local, ALICE, upload.id, ByteRange(0, len(DATA)), body))
+    await body.started.wait()
+    clock.move(seconds=10)
+    before = clock.now
+    async with asyncio.timeout(10):
+        while (await local.catalog.get_upload(upload.id)).updated < before:
+            await asyncio.sleep(0.01)
+    assert await expire(local) == []
+    gate.set()
+    await writer
+    clock.move(seconds=10)
+    assert await expire(local) == [upload.id]
+
+
+async def test_more_than_a_batch_expires_in_one_round(local: Engine, clock: Clock) -> None:
+    ids = {(await uploads.create_upload(local, ALICE, size=0)).id for _ in range(105)}
+    clock.move(days=8)
+    assert set(await expire(local)) == ids
+
+
+async def test_tasks_go_after_their_uploads(local: Engine, clock: Clock) -> None:
+    task = await put_all(local)
+    clock.move(days=8)
+    assert await prune_tasks(local) == 0
+    await expire(local)
+    assert await prune_tasks(local, dry_run=True) == 1
+    assert await prune_tasks(local) == 1
+    with pytest.raises(NotFound):
+        await local.catalog.get_task(task.id)
+
+
+async def test_all_is_well(local: Engine) -> None:
+    await put_all(local)
+    await uploads.create_upload(local, ALICE, size=10)
+    assert await findings(local) == []
+
+
+async def test_orphans_are_found_and_removed_when_told(local: Engine, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "staging" / "0000").write_bytes(b"x")
+    unrecorded = "ab" * 32
+    (data / "artifacts" / unrecorded[:2] / unrecorded[2:]).write_bytes(b"x")
+    upload = await uploads.create_upload(local, ALICE, size=10)
+    (data / "staging" / upload.id).unlink()
+    expected = [
+        (check.Kind.LEFTOVER, "0000"),
+        (check.Kind.UNRECORDED, unrecorded),
+        (check.Kind.UNBACKED, upload.id),
+    ]
+    assert await findings(local) == expected
+    assert await findings(local) == expected  # looking removed nothing
+    for kind, name in expected:
+        assert await check.repair(local, check.Finding(check.Kind(kind), name))
+    assert await findings(local) == []
+    assert (await uploads.list_uploads(local, ALICE)).count == 0
+
+
+async def test_what_is_no_orphan_is_not_removed(local: Engine) -> None:
+    await put_all(local)
+    upload = await uploads.create_upload(local, ALICE, size=10)
+    for kind, name in (
+        (check.Kind.LEFTOVER, upload.id),
+        (check.Kind.UNBACKED, upload.id),
+        (check.Kind.UNRECORDED, sha256(DATA)),
+    ):
+        assert not await check.repair(local, check.Finding(kind, name))
+    with pytest.raises(ValueError, match="not an orphan"):
+        await check.repair(local, check.Finding(check.Kind.DAMAGED, sha256(DATA)))
+    assert not await check.drop_damaged(local, sha256(DATA))
+    assert await findings(local) == []
+
+
+async def test_damage_is_found_and_heals_by_uploading_again(local: Engine) -> None:
+    await put_all(local)
+    assert isinstance(local.storage, LocalStorage)
+    path = Path(local.storage.artifact_path(sha256(DATA)))
+    path.chmod(0o600)
+    path.write_bytes(DATA[:-1] + b"?")
+    assert await findings(local) == [(check.Kind.DAMAGED, sha256(DATA))]
+    assert await check.drop_damaged(local, sha256(DATA))
+    assert await findings(local) == [(check.Kind.LOST, sha256(DATA))]
+    await put_all(local)
+    assert await findings(local) == []
+    assert path.read_bytes() == DATA
