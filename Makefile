@@ -21,7 +21,7 @@ COMPILE := $(UV) compile --quiet --universal --python-version 3.11 --generate-ha
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve check test bench crash-test format lock lint clean distclean
+.PHONY: help setup serve check test web web-check bench crash-test format lock lint clean distclean
 
 help: ## this list
 	@printf 'partwise: large files in parallel chunks, one verified artifact\n\n'
@@ -36,8 +36,15 @@ serve: $(VENV)/.runtime ## run the server (ARGS="--port … --data … --workers
 check: lint ## formatting, types, layers and fast tests: under a minute
 	$(BIN)/pytest tests/unit tests/contract -m "not engines" $(ARGS)
 
-test: lint ## what check does, and the whole test suite: under 10 minutes
+test: lint web-check $(VENV)/.chromium ## what check does, and the whole test suite: under 10 minutes
 	$(BIN)/pytest $(ARGS)
+
+web: $(VENV)/.web ## build the upload page from web/ (brings its own Node.js; commit what it builds)
+	@scripts/web $(VENV) build
+
+# Types and tests of the page's code, and that the committed page is what it builds.
+web-check: $(VENV)/.web
+	@scripts/web $(VENV) check
 
 bench: $(VENV)/.dev ## measure side by side and write docs/performance.md
 	$(BIN)/python -m bench $(ARGS)
@@ -52,6 +59,7 @@ format: $(VENV)/.dev ## put the code into its standard shape
 lock: $(VENV)/.base ## remake the lock files (ARGS=--upgrade for newer versions)
 	$(COMPILE) $(ARGS) pyproject.toml -o requirements.lock
 	$(COMPILE) $(ARGS) --constraints requirements.lock --all-extras --group dev pyproject.toml -o requirements-dev.lock
+	$(COMPILE) $(ARGS) --group web -o requirements-web.lock
 
 clean: ## remove what builds and tests left behind
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .schemathesis build dist
@@ -79,4 +87,15 @@ $(VENV)/.runtime: $(VENV)/.base requirements.lock requirements-dev.lock pyprojec
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
 	@$(UV) install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# Node.js as a wheel, for those who change the page or run the whole test suite.
+$(VENV)/.web: $(VENV)/.base requirements-web.lock web/package-lock.json
+	@$(UV) install --quiet --require-hashes -r requirements-web.lock
+	@scripts/web $(VENV) install
+	@touch $@
+
+# A browser for the tests of the page; where it cannot be had they are skipped, and say so.
+$(VENV)/.chromium: $(VENV)/.base
+	@command -v chromium >/dev/null || scripts/apt-install chromium || true
 	@touch $@

@@ -7,6 +7,7 @@ import os
 import pytest
 import schemathesis
 
+from partwise.core.digests import format_digest_field
 from tests.support.server import API, Http, exchange, sha256
 from tests.support.server import ServerProcess as Server
 
@@ -170,3 +171,17 @@ def test_changes_come_from_own_pages_only(server: Server, http: Http) -> None:
 def test_no_server_field_and_keep_alive(http: Http) -> None:
     assert http("GET", "/livez").headers["Server"] is None
     assert http("GET", "/livez").headers["Connection"] is None
+
+
+def test_digests_of_chunks(http: Http) -> None:
+    href = http.create(12)
+    http.put(href, 0, b"aaaa", Content_Digest=format_digest_field(sha256(b"aaaa")))
+    http.put(href, 8, b"cccc")
+    recorded = http("GET", f"{href}?digests=recorded").json["chunks"]
+    assert [(chunk["offset"], chunk["sha256"]) for chunk in recorded] == [(0, sha256(b"aaaa")), (8, None)]
+    assert http("GET", f"{href}?digests=true&at=8&at=5").json["chunks"] == [
+        {"offset": 8, "size": 4, "sha256": sha256(b"cccc")}
+    ]
+    assert len(http("GET", f"{href}?digests=true").json["chunks"]) == 2
+    assert "sha256" not in http("GET", href).json["chunks"][0]
+    assert http("GET", f"{href}?digests=true&at=x").problem == (400, "bad-request")

@@ -200,6 +200,15 @@ def upload(
             rich_help_panel=_TRANSFER_PANEL,
         ),
     ] = True,
+    upload_: Annotated[
+        str | None,
+        typer.Option(
+            "--upload",
+            metavar="ID",
+            help="Go on with this upload, begun in a browser or elsewhere (one file only).",
+            rich_help_panel=_TRANSFER_PANEL,
+        ),
+    ] = None,
     patience: Patience = 300,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -208,8 +217,9 @@ def upload(
 
     Each file is sent in chunks over several connections, verified as a whole, and becomes an artifact.
     """
-    if name is not None and len(files) > 1:
-        raise typer.BadParameter("works with one file only.", param_hint="--name")
+    for option, value in (("--name", name), ("--upload", upload_)):
+        if value is not None and len(files) > 1:
+            raise typer.BadParameter("works with one file only.", param_hint=option)
     if any(str(file) == "-" for file in files):
         raise typer.BadParameter("standard input has no size that is known beforehand; give a file.", param_hint="FILE")
     size = None if chunk_size is None else _size(chunk_size)
@@ -222,6 +232,7 @@ def upload(
         "parallel": parallel,
         "verify_chunks": verify_chunks,
         "resume": resume,
+        "upload": upload_,
     }
     with _open(Client, server, token, patience) as client:
         raise SystemExit(upload_files(client, files, settings, as_json=as_json, quiet=quiet))

@@ -56,6 +56,7 @@ class Client:
         parallel: int | None = None,
         verify_chunks: bool = False,
         resume: bool = True,
+        upload: str | None = None,
         observer: Observer | None = None,
         cancelled: threading.Event | None = None,
         journal_folder: Path | None = None,
@@ -65,7 +66,8 @@ class Client:
         ``name`` is the file name that the server notes (default: the path's own). ``chunk_size`` is in bytes;
         ``parallel`` is the number of connections; both default to the server's advice. ``verify_chunks`` sends a
         digest with each chunk, so that a damaged one is refused on arrival (RFC 9530). With ``resume`` an earlier
-        unfinished upload of the same file is taken up, as noted in ``journal_folder``. Set ``cancelled`` from another
+        unfinished upload of the same file is taken up, as noted in ``journal_folder``; ``upload`` (an id or href) names
+        one to go on with that was begun elsewhere, such as in a browser. Set ``cancelled`` from another
         thread to stop with `Cancelled`.
 
         Raises FileChanged, VerificationFailed, AlreadyRunning besides; OSError when the file cannot be opened.
@@ -76,6 +78,7 @@ class Client:
             parallel=_positive("parallel", parallel),
             verify_chunks=verify_chunks,
             resume=resume,
+            upload=None if upload is None else _href("uploads", upload),
             patience_seconds=self._patience_seconds,
             journal_folder=journal_folder,
         )

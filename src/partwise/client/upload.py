@@ -59,6 +59,8 @@ class Options:
     parallel: int | None = None
     verify_chunks: bool = False
     resume: bool = True
+    #: The path of an open upload to go on with, whoever began it; what the journal says does not count then.
+    upload: str | None = None
     patience_seconds: float = 300
     journal_folder: Path | None = None
 
@@ -125,6 +127,8 @@ class Uploader:
 
     def _find(self, journal: Journal | None) -> tuple[UploadInfo, bool]:
         """The upload to work on, and whether it was there before."""
+        if self._options.upload is not None:
+            return self._take_over(self._options.upload, journal), True
         href = journal.read() if journal is not None and self._options.resume else None
         if href is not None:
             try:
@@ -145,6 +149,17 @@ class Uploader:
         if journal is not None:
             journal.write(upload.href)
         return upload, False
+
+    def _take_over(self, href: str, journal: Journal | None) -> UploadInfo:
+        """An upload begun elsewhere. That its bytes are this file's shows at the commit, which repairs what differs."""
+        upload = self._get(href)
+        if upload.size != self._file.size:
+            raise VerificationFailed(
+                f"The upload is of a file of {upload.size} bytes; {self._name} has {self._file.size}."
+            )
+        if journal is not None:
+            journal.write(upload.href)
+        return upload
 
     def _rounds(self, upload: UploadInfo, hasher: FileHasher) -> tuple[UploadInfo, str, str]:
         """Send and commit until there is an artifact: the upload, the artifact's href, the digest."""

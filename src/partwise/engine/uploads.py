@@ -118,12 +118,17 @@ async def list_missing(engine: Engine, who: Principal, upload_id: str, limit: in
     return gaps[:limit], len(gaps)
 
 
-async def chunk_digests(engine: Engine, who: Principal, upload_id: str) -> AsyncIterator[Chunk]:
+async def chunk_digests(
+    engine: Engine, who: Principal, upload_id: str, *, offsets: frozenset[int] | None = None
+) -> AsyncIterator[Chunk]:
     """The recorded chunks, each with the SHA-256 of its bytes as they are stored now (they are read again).
 
-    The way to find the bad chunk after a commit whose digest did not match.
+    The way to find the bad chunk after a commit whose digest did not match. With ``offsets`` only the chunks that begin
+    there: a quick look whether a file is the one that an upload was begun with.
     """
     for chunk in await list_chunks(engine, who, upload_id):
+        if offsets is not None and chunk.offset not in offsets:
+            continue
         yield await asyncio.to_thread(_stored_digest, engine, upload_id, chunk)
 
 

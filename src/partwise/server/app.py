@@ -25,12 +25,13 @@ from partwise.server.body import Intake
 from partwise.server.guard import LoopbackOnly
 from partwise.server.linger import LingeringClose
 from partwise.server.settings import Settings
+from partwise.web import PAGE_PATHS, page_routes
 
 #: Who everyone is on a server without authentication, which serves its own machine alone.
 EVERYONE = Principal("local", admin=True)
 
 #: What anyone may read, also where a token is needed for all else; a path that ends with a slash with all below it.
-PUBLIC_PATHS = ("/livez", "/readyz", ERRORS_PAGE)
+PUBLIC_PATHS = ("/livez", "/readyz", ERRORS_PAGE, *PAGE_PATHS)
 
 _logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def create_app(settings: Settings) -> ASGIApp:
             intake.close()
 
     app = Starlette(
-        routes=[*routes(api), *_plain_routes(engine)],
+        routes=[*routes(api), *page_routes(api.prefix), *_plain_routes(engine)],
         middleware=[Middleware(LingeringClose), _access(settings, authenticator)],
         exception_handlers={HTTPException: render_any},
         lifespan=lifespan,

@@ -137,7 +137,7 @@ class RangeOut(BaseModel):
 
 
 class ChunkOut(RangeOut):
-    """A chunk, with the SHA-256 of its stored bytes when ``digests=true`` asked for it."""
+    """A chunk, with the SHA-256 of its bytes when ``digests`` asked for it and it is known."""
 
     sha256: str | None = None
 

@@ -94,8 +94,12 @@ OPERATIONS: tuple[Operation, ...] = (
         path="uploads/{upload_id}/",
         handler=uploads.show,
         responses={200: m.UploadDetail},
-        parameters=(*FIELDS, Parameter("digests", "Tell the SHA-256 of each chunk as stored", schema="boolean")),
-        errors=(404,),
+        parameters=(
+            *FIELDS,
+            Parameter("digests", "The SHA-256 of each chunk: 'true' as read again now, 'recorded' as far as known"),
+            Parameter("at", "With digests=true: only the chunks that begin here", schema="integer", many=True),
+        ),
+        errors=(400, 404),
     ),
     Operation(
         id="uploads_update",

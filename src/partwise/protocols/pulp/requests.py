@@ -137,6 +137,14 @@ def _number(request: Request, name: str, default: int) -> int:
     return int(value)
 
 
+def numbers(request: Request, name: str) -> frozenset[int] | None:
+    """The whole numbers that a query parameter, given once or often, names; None when it is not given."""
+    values = request.query_params.getlist(name)
+    if not all(_NUMBER.fullmatch(value) for value in values):
+        raise BadRequest(f"'{name}' must be a whole number.", field=name)
+    return frozenset(map(int, values)) or None
+
+
 def flag(request: Request, name: str) -> bool:
     """Whether a query parameter says yes."""
     return request.query_params.get(name, "").lower() in {"true", "1", "yes"}

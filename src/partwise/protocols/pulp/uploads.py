@@ -17,6 +17,7 @@ from partwise.engine.ports import Body
 from partwise.protocols.form import FormBody, is_form
 from partwise.protocols.pulp.api import Api
 from partwise.protocols.pulp.models import (
+    ChunkOut,
     RangeOut,
     TaskHref,
     UploadCommit,
@@ -31,6 +32,7 @@ from partwise.protocols.pulp.requests import (
     content_range,
     content_type,
     flag,
+    numbers,
     page_window,
     read_model,
     refuse_encoding,
@@ -89,7 +91,11 @@ def _states(request: Request) -> tuple[str, ...]:
 
 
 async def show(api: Api, request: Request) -> Response:
-    """Show an upload with its chunks and what is missing; with ``digests=true`` each chunk's SHA-256 as stored."""
+    """Show an upload with its chunks and what is missing, and the SHA-256 of chunks on request.
+
+    ``digests=true`` reads each chunk as it is stored now, or only those that begin ``at`` some offsets; with
+    ``digests=recorded`` each has the digest that was made as it came, where one was made, and nothing is read.
+    """
     who, upload_id = api.who(request), request.path_params["upload_id"]
     upload = await uploads.get_upload(api.engine, who, upload_id)
     missing, count = await uploads.list_missing(api.engine, who, upload_id)
@@ -97,10 +103,15 @@ async def show(api: Api, request: Request) -> Response:
     members = upload_out(api, upload).model_dump() | _advice(api)
     if flag(request, "digests"):
         detail = UploadDetail(**members, chunks=[], missing=gaps, missing_count=count)
-        digests = uploads.chunk_digests(api.engine, who, upload_id)
+        digests = uploads.chunk_digests(api.engine, who, upload_id, offsets=numbers(request, "at"))
         return StreamingResponse(_with_digests(detail, digests), media_type="application/json")
-    recorded = await uploads.list_chunks(api.engine, who, upload_id)
-    spans = [RangeOut(offset=chunk.offset, size=chunk.size) for chunk in recorded]
+    known = request.query_params.get("digests", "").lower() == "recorded"
+    spans = [
+        ChunkOut(offset=chunk.offset, size=chunk.size, sha256=chunk.sha256)
+        if known
+        else RangeOut(offset=chunk.offset, size=chunk.size)
+        for chunk in await uploads.list_chunks(api.engine, who, upload_id)
+    ]
     detail = UploadDetail(**members, chunks=spans, missing=gaps, missing_count=count)
     return json_response(request, detail)
 

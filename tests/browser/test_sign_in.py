@@ -1,0 +1,109 @@
+"""A server that wants to know who asks: the page signs in with a token, and shows each person their own things only."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import MIB, Opener, UploadPage, write_file
+from tests.support.folders import make_data_folder
+from tests.support.proxy import Proxy
+from tests.support.server import API, Http, ServerProcess, sha256
+
+
+@pytest.fixture(scope="module")
+def one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server with authentication."""
+    data = make_data_folder(tmp_path_factory.mktemp("server") / "data")
+    with ServerProcess(data, chunk_size=MIB, auth="token") as process:
+        yield process
+
+
+@pytest.fixture
+def server(one_server: ServerProcess) -> ServerProcess:
+    """The module's server; each test has users of its own."""
+    return one_server
+
+
+def token_command(server: ServerProcess, *arguments: str) -> str:
+    """What an operator does, and what it prints."""
+    command = [sys.executable, "-m", "partwise.cli", "token", *arguments, "--data", str(server.data)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def make_token(server: ServerProcess, name: str, user: str | None = None) -> str:
+    """A new token of ``user``, who is called like the token if not given."""
+    said = token_command(server, "create", name, "--user", user or name, "--json")
+    return str(json.loads(said)["token"])
+
+
+def sign_in(web: UploadPage, token: str) -> None:
+    """With the form."""
+    web.page.get_by_label("Token").fill(token)
+    web.page.get_by_role("button", name="Sign in").click()
+
+
+def test_a_token_opens_the_page(web: UploadPage, server: ServerProcess, tmp_path: Path) -> None:
+    token = make_token(server, "ann")
+    data = write_file(tmp_path / "report.pdf", 2 * MIB)
+    expect(web.page.get_by_label("Token")).to_be_focused()
+    expect(web.page.get_by_role("button", name="Choose files")).to_have_count(0)
+    sign_in(web, "partwise_" + "x" * 43)
+    expect(web.page.get_by_role("alert")).to_contain_text("does not know this token")
+    sign_in(web, token)
+    expect(web.page.get_by_role("button", name="Choose files")).to_be_visible()
+    web.choose(tmp_path / "report.pdf")
+    web.await_digest("report.pdf", sha256(data))
+    with web.page.expect_download() as download:
+        web.file("report.pdf").get_by_role("link", name="Download report.pdf").click()
+    assert Path(download.value.path()).read_bytes() == data
+    assert token not in download.value.url
+    assert token not in web.page.url
+    web.page.reload()
+    expect(web.file("report.pdf")).to_be_visible()
+    web.page.get_by_role("button", name="Sign out").click()
+    expect(web.page.get_by_label("Token")).to_be_visible()
+    expect(web.page.get_by_text("report.pdf")).to_have_count(0)
+    assert web.page.context.cookies() == []
+
+
+def test_another_person_sees_nothing_of_it(open_page: Opener, server: ServerProcess, tmp_path: Path) -> None:
+    (tmp_path / "secret.bin").write_bytes(b"secret")
+    mine, theirs = open_page(), open_page()
+    sign_in(mine, make_token(server, "bea"))
+    mine.choose(tmp_path / "secret.bin")
+    mine.await_state("secret.bin", "done")
+    artifact = mine.file("secret.bin").get_by_role("link").get_attribute("href") or ""
+    sign_in(theirs, make_token(server, "cid"))
+    expect(theirs.page.get_by_text("What you upload appears here.")).to_be_visible()
+    expect(theirs.page.get_by_text("secret.bin")).to_have_count(0)
+    assert theirs.page.context.request.get(mine.page.url.rstrip("/") + artifact).status in (401, 404)
+
+
+def test_a_token_that_is_revoked_in_the_middle(
+    web: UploadPage, server: ServerProcess, proxy: Proxy, tmp_path: Path
+) -> None:
+    data = write_file(tmp_path / "disk.img", 16 * MIB)
+    token = make_token(server, "dan")
+    sign_in(web, token)
+    expect(web.page.get_by_role("button", name="Choose files")).to_be_visible()
+    proxy.hold_after(4 * MIB)
+    web.choose(tmp_path / "disk.img")
+    proxy.wait_until_held()
+    token_command(server, "revoke", "dan")
+    deadline = time.monotonic() + 20
+    with Http(server.port) as http:
+        while http("GET", f"{API}status/", Authorization=f"Bearer {token}").status != 401:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    proxy.release()
+    expect(web.page.get_by_role("alert")).to_contain_text("does not know this token")
+    sign_in(web, make_token(server, "dan-again", "dan"))
+    web.await_digest("disk.img", sha256(data))

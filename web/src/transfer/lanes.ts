@@ -1,0 +1,100 @@
+// The workers that read, hash and send, as promises.
+
+import workerUrl from "./lane.worker.ts?worker&url";
+import type { Order, Report } from "./lane-messages.ts";
+import { Stopped, Unreachable, Unreadable } from "./problems.ts";
+
+export interface Answer {
+  readonly status: number;
+  readonly text: string;
+  readonly retryAfter: string | null;
+  /** Of the bytes that were sent. */
+  readonly sha256: string;
+}
+
+interface Pending {
+  readonly resolve: (report: Report) => void;
+  readonly progress: (bytes: number) => void;
+}
+
+interface TrustedPolicy {
+  createScriptURL(url: string): string;
+}
+
+interface TrustedTypes {
+  createPolicy(name: string, rules: { createScriptURL(url: string): string }): TrustedPolicy;
+}
+
+/** Two keep one disk and one line busy; more only cost memory, since each serves several pieces at a time. */
+const WORKERS = Math.max(1, Math.min(4, navigator.hardwareConcurrency || 2));
+
+/** The page's policy lets no script be made from a string; this one URL, fixed when the page is built, is allowed. */
+function trustedWorkerUrl(): string {
+  const trusted = (globalThis as { trustedTypes?: TrustedTypes }).trustedTypes;
+  if (!trusted) return workerUrl;
+  return trusted.createPolicy("partwise", { createScriptURL: () => workerUrl }).createScriptURL(workerUrl);
+}
+
+export class Lanes {
+  readonly #workers: Worker[] = [];
+  readonly #pending = new Map<number, Pending>();
+  #next = 0;
+
+  constructor() {
+    const url = trustedWorkerUrl();
+    for (let index = 0; index < WORKERS; index += 1) {
+      const worker = new Worker(url, { type: "module", name: `partwise-${index}` });
+      worker.onmessage = (event: MessageEvent<Report>) => this.#hear(event.data);
+      this.#workers.push(worker);
+    }
+  }
+
+  /** Send one piece, with its digest. Raises Unreachable, Unreadable, Stopped; any answer of a server is returned. */
+  async send(
+    url: string,
+    headers: Record<string, string>,
+    blob: Blob,
+    progress: (bytes: number) => void,
+    signal: AbortSignal,
+  ): Promise<Answer> {
+    const report = await this.#order((id) => ({ id, kind: "send", url, headers, blob }), progress, signal);
+    if (report.kind !== "answer") throw new Unreachable();
+    return report;
+  }
+
+  /** The SHA-256 of a piece; `streamed` for one too large for memory. Raises Unreadable, Stopped. */
+  async digest(blob: Blob, signal: AbortSignal, streamed = false, progress: (bytes: number) => void = () => {}): Promise<string> {
+    const report = await this.#order((id) => ({ id, kind: "digest", blob, streamed }), progress, signal);
+    if (report.kind !== "digest") throw new Unreadable();
+    return report.sha256;
+  }
+
+  async #order(make: (id: number) => Order, progress: (bytes: number) => void, signal: AbortSignal): Promise<Report> {
+    if (signal.aborted) throw new Stopped();
+    const id = this.#next++;
+    const worker = this.#workers[id % this.#workers.length]!;
+    const stop = () => worker.postMessage({ id, kind: "stop" } satisfies Order);
+    signal.addEventListener("abort", stop, { once: true });
+    const report = await new Promise<Report>((resolve) => {
+      this.#pending.set(id, { resolve, progress });
+      worker.postMessage(make(id));
+    });
+    signal.removeEventListener("abort", stop);
+    if (report.kind === "failed") {
+      if (report.reason === "stopped" || signal.aborted) throw new Stopped();
+      throw report.reason === "network" ? new Unreachable() : new Unreadable();
+    }
+    return report;
+  }
+
+  #hear(report: Report): void {
+    const pending = this.#pending.get(report.id);
+    if (!pending) return;
+    if (report.kind === "progress") {
+      pending.progress(report.bytes);
+    } else {
+      this.#pending.delete(report.id);
+      pending.resolve(report);
+    }
+  }
+}

@@ -1,0 +1,147 @@
+// What can go wrong between the page and the server, as errors that say what to do next.
+
+/** The server refused, with problem details (RFC 9457). */
+export class Problem extends Error {
+  readonly status: number;
+  /** The stable name of the kind of problem, such as `quota-exceeded`; empty when the answer had none. */
+  readonly kind: string;
+  /** Seconds that the server asks to wait. */
+  readonly retryAfter: number | undefined;
+  readonly body: Record<string, unknown>;
+
+  constructor(status: number, body: Record<string, unknown>, retryAfter?: number) {
+    super(typeof body.detail === "string" ? body.detail : `The server answered ${status}.`);
+    this.name = "Problem";
+    this.status = status;
+    this.kind = typeof body.type === "string" ? (body.type.split("#")[1] ?? "") : "";
+    this.retryAfter = retryAfter;
+    this.body = body;
+  }
+
+  /** Something between the page and the server, or the server while it starts: the same request may pass soon. */
+  get passing(): boolean {
+    return [429, 502, 503, 504].includes(this.status);
+  }
+
+  static parse(status: number, text: string, retryAfter?: string | null): Problem {
+    let body: Record<string, unknown> = {};
+    try {
+      const parsed: unknown = JSON.parse(text);
+      if (parsed && typeof parsed === "object") body = parsed as Record<string, unknown>;
+    } catch {
+      // A proxy's page of HTML says nothing that the status does not.
+    }
+    const seconds = Number(retryAfter ?? NaN);
+    return new Problem(status, body, Number.isFinite(seconds) ? seconds : undefined);
+  }
+}
+
+/** No answer came: the network, a proxy or the server is away. */
+export class Unreachable extends Error {
+  constructor() {
+    super("The server cannot be reached.");
+    this.name = "Unreachable";
+  }
+}
+
+/** The browser cannot read the file: it was changed, moved or deleted since it was chosen. */
+export class Unreadable extends Error {
+  constructor() {
+    super("The file can no longer be read.");
+    this.name = "Unreadable";
+  }
+}
+
+/** The chosen file is not the one that the upload was begun with. */
+export class OtherFile extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = "OtherFile";
+  }
+}
+
+/** Stopped by the person, or by the page itself. */
+export class Stopped extends Error {
+  constructor() {
+    super("Stopped.");
+    this.name = "Stopped";
+  }
+}
+
+/** What happened, and what helps. */
+export interface Advice {
+  readonly title: string;
+  readonly help: string;
+  /** Whether the same thing may work when it is tried again. */
+  readonly again: boolean;
+}
+
+const ADVICE: Readonly<Record<string, Advice>> = {
+  "quota-exceeded": {
+    title: "Your quota has no room for this file",
+    help: "Delete files or unfinished uploads below that you no longer need, then try again.",
+    again: true,
+  },
+  "too-many-uploads": {
+    title: "Too many unfinished uploads",
+    help: "Finish or delete some of those below, then try again.",
+    again: true,
+  },
+  "upload-too-large": {
+    title: "The file is larger than this server takes",
+    help: "Ask who runs the server to raise the limit.",
+    again: false,
+  },
+  "out-of-space": {
+    title: "The server’s disk is full",
+    help: "Nothing that arrived is lost. Try again once whoever runs the server has made room.",
+    again: true,
+  },
+  "storage-failed": {
+    title: "The server cannot write to its disk",
+    help: "What arrived is kept. Try again, and tell whoever runs the server if it stays so.",
+    again: true,
+  },
+  "not-found": {
+    title: "The upload is gone from the server",
+    help: "It expired or was deleted. Start over to send the file again.",
+    again: true,
+  },
+  "chunk-digest-mismatch": {
+    title: "Parts arrive damaged",
+    help: "Something between this computer and the server changes the bytes. Try another network.",
+    again: true,
+  },
+  "artifact-digest-mismatch": {
+    title: "The server’s copy differs from the file",
+    help: "Nothing was published. Try again; if the file is being changed by a program, close that first.",
+    again: true,
+  },
+  forbidden: {
+    title: "The server refuses this page",
+    help: "Open the page under the address that the server itself names.",
+    again: true,
+  },
+};
+
+/** Any error in words for the person. */
+export function adviceOn(error: unknown): Advice {
+  if (error instanceof Unreadable) {
+    return {
+      title: "The file can no longer be read",
+      help: "It was changed, moved or deleted after you chose it. Choose it again to go on.",
+      again: false,
+    };
+  }
+  if (error instanceof OtherFile) return { title: "This is another file", help: error.message, again: false };
+  if (error instanceof Problem) {
+    const known = ADVICE[error.kind];
+    if (known) return known;
+    return { title: "The server refused", help: error.message, again: true };
+  }
+  if (error instanceof Unreachable) {
+    return { title: "The server cannot be reached", help: "Check the connection, then try again.", again: true };
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  return { title: "Something went wrong", help: message, again: true };
+}

@@ -1,0 +1,161 @@
+// Whether requests can be made now: the network is there, the server answers, and it knows who asks.
+
+import { pause } from "./pace.ts";
+import { Stopped } from "./problems.ts";
+
+export type Connection = "online" | "offline" | "unreachable" | "signed-out";
+
+const TOKEN_KEY = "partwise.token";
+const SESSION_PATH = "/session";
+const PROBE_TIMEOUT_MS = 10_000;
+
+/**
+ * One gate for all requests of the page. When one finds no server, all wait, one probe asks until it is back, and all
+ * go on: a hundred chunks that each try for themselves would only be in the way of a server that starts.
+ */
+export class Session {
+  #token: string | undefined;
+  #refused = false;
+  #connection: Connection = "online";
+  #waiting: (() => void)[] = [];
+  #probing = false;
+  #failures = 0;
+  #wake: (() => void) | undefined;
+  readonly #changed: () => void;
+  readonly #probeUrl: string;
+
+  /** `changed` is called when anything that a person may want to see has changed. */
+  constructor(probeUrl: string, changed: () => void) {
+    this.#probeUrl = probeUrl;
+    this.#changed = changed;
+    // Not localStorage: the token goes with the tab, and a page on another tab's history cannot find it.
+    this.#token = sessionStorage.getItem(TOKEN_KEY) ?? undefined;
+    addEventListener("offline", () => this.lost());
+    addEventListener("online", () => this.#wake?.());
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden) this.#wake?.();
+    });
+  }
+
+  get connection(): Connection {
+    return this.#connection;
+  }
+
+  /** Whether the server did not know the token that it was given last. */
+  get tokenRefused(): boolean {
+    return this.#refused;
+  }
+
+  get hasToken(): boolean {
+    return this.#token !== undefined;
+  }
+
+  /** The header fields that say who asks. */
+  get headers(): Record<string, string> {
+    return this.#token === undefined ? {} : { Authorization: `Bearer ${this.#token}` };
+  }
+
+  /** Resolves when requests can be made; raises Stopped when `signal` says so first. */
+  async ready(signal?: AbortSignal): Promise<void> {
+    while (this.#connection !== "online") {
+      await new Promise<void>((resolve, reject) => {
+        const stop = () => reject(new Stopped());
+        if (signal?.aborted) stop();
+        signal?.addEventListener("abort", stop, { once: true });
+        this.#waiting.push(() => {
+          signal?.removeEventListener("abort", stop);
+          resolve();
+        });
+      });
+    }
+  }
+
+  /** A request got no answer. */
+  lost(): void {
+    if (this.#connection === "signed-out") return;
+    this.#set(navigator.onLine ? "unreachable" : "offline");
+    if (!this.#probing) void this.#probe();
+  }
+
+  /** The server asked who we are, and did not take `headers` for an answer. */
+  refused(headers: Record<string, string>): void {
+    // An answer to what was asked before a sign-in says nothing about it.
+    if (headers.Authorization !== this.headers.Authorization) return;
+    const known = this.#token !== undefined;
+    this.#forget();
+    this.#refused = known;
+  }
+
+  /** Go on with `token`; the next request shows whether it is right. */
+  signIn(token: string): void {
+    this.#token = token;
+    this.#refused = false;
+    sessionStorage.setItem(TOKEN_KEY, token);
+    this.#set("online");
+  }
+
+  /**
+   * Have the browser's own downloads, which carry no header fields of ours, let in: the server gives a cookie that opens
+   * downloads alone. Asked for before each, since another tab may have signed in as someone else.
+   */
+  async openDownloads(): Promise<void> {
+    if (this.#token === undefined) return;
+    await fetch(SESSION_PATH, { method: "POST", headers: this.headers, credentials: "same-origin" });
+  }
+
+  signOut(): void {
+    if (this.#token !== undefined) {
+      const closing = { method: "DELETE", headers: this.headers, credentials: "same-origin" } as const;
+      // Without a network the cookie stays until the browser is closed; it opens downloads only.
+      fetch(SESSION_PATH, closing).catch(() => undefined);
+    }
+    this.#forget();
+  }
+
+  #forget(): void {
+    this.#token = undefined;
+    this.#refused = false;
+    sessionStorage.removeItem(TOKEN_KEY);
+    this.#set("signed-out");
+  }
+
+  #set(connection: Connection): void {
+    if (connection === this.#connection) return;
+    this.#connection = connection;
+    if (connection === "online") {
+      const waiting = this.#waiting;
+      this.#waiting = [];
+      for (const go of waiting) go();
+    }
+    this.#changed();
+  }
+
+  async #probe(): Promise<void> {
+    this.#probing = true;
+    this.#failures = 0;
+    while (this.#connection !== "signed-out" && !(await this.#answers())) {
+      this.#failures += 1;
+      this.#set(navigator.onLine ? "unreachable" : "offline");
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, pause(this.#failures, Math.random()) * 1000);
+        this.#wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+      this.#wake = undefined;
+    }
+    this.#probing = false;
+    if (this.#connection !== "signed-out") this.#set("online");
+  }
+
+  async #answers(): Promise<boolean> {
+    try {
+      const signal = AbortSignal.timeout(PROBE_TIMEOUT_MS);
+      const answer = await fetch(this.#probeUrl, { cache: "no-store", credentials: "omit", signal });
+      return answer.status < 500;
+    } catch {
+      return false;
+    }
+  }
+}

@@ -1,0 +1,155 @@
+// The page from top to bottom.
+
+import { useEffect, useReducer, useRef, useState } from "preact/hooks";
+import type { Library } from "../library.ts";
+import type { Chosen, Queue } from "../transfer/queue.ts";
+import type { Connection, Session } from "../transfer/session.ts";
+import type { Upload } from "../transfer/upload.ts";
+import { DropZone, useWindowDrop } from "./DropZone.tsx";
+import { Files } from "./Files.tsx";
+import { CloudOffIcon, Mark } from "./icons.tsx";
+import { Confirm, type Question } from "./parts.tsx";
+import { SignIn } from "./SignIn.tsx";
+import { Summary } from "./Summary.tsx";
+import type { Ticker } from "./ticker.ts";
+import { Transfer } from "./Transfer.tsx";
+import { Unfinished } from "./Unfinished.tsx";
+import { adviceOn } from "../transfer/problems.ts";
+import { count, percent, shownName } from "./words.ts";
+
+interface Props {
+  queue: Queue;
+  library: Library;
+  session: Session;
+  ticker: Ticker;
+}
+
+const MOST_ROWS = 100;
+
+export function App({ queue, library, session, ticker }: Props) {
+  const [, redraw] = useReducer((version: number) => version + 1, 0);
+  useEffect(() => ticker.listen(() => redraw(undefined)), [ticker]);
+  const [question, ask] = useState<Question>();
+  const transfers = useRef<HTMLHeadingElement>(null);
+  const said = useAnnouncements(queue, session);
+  const add = (chosen: readonly Chosen[], href?: string) => queue.add(chosen, href);
+  const dragging = useWindowDrop(add);
+  useRefreshWhenDone(queue, library);
+  useTitle(queue);
+
+  const signedOut = session.connection === "signed-out";
+  const uploads = queue.uploads;
+  const shown = uploads.length > MOST_ROWS ? [...uploads.filter((each) => !each.over), ...uploads.filter((each) => each.over)] : uploads;
+  const mine = new Set(uploads.filter((upload) => !upload.over).map((upload) => upload.href));
+  const unfinished = library.unfinished.filter((upload) => !mine.has(upload.pulp_href));
+  const cancel = (upload: Upload) =>
+    ask({
+      title: "Cancel this upload?",
+      text: `What has arrived of ${shownName(upload.name)} is deleted on the server. The file on this computer stays.`,
+      yes: "Cancel the upload",
+      carryOut: () => {
+        transfers.current?.focus();
+        void queue.cancel(upload).finally(() => library.refresh());
+      },
+    });
+
+  return (
+    <>
+      <header>
+        <h1>
+          <Mark />
+          partwise
+        </h1>
+        <Notice connection={session.connection} />
+        {session.hasToken && (
+          <button
+            type="button"
+            class="quiet"
+            onClick={() => {
+              queue.pauseAll();
+              library.clear();
+              session.signOut();
+            }}
+          >
+            Sign out
+          </button>
+        )}
+      </header>
+      <main>
+        {signedOut && <SignIn session={session} refresh={() => library.refresh()} waiting={uploads.some((each) => each.active)} />}
+        {!signedOut && <DropZone add={add} dragging={dragging} small={uploads.length > 0} />}
+        {uploads.length > 0 && (
+          <section aria-labelledby="transfers">
+            <Summary queue={queue} heading={transfers} />
+            <ul class="rows">
+              {shown.slice(0, MOST_ROWS).map((upload) => (
+                <Transfer key={upload.id} upload={upload} queue={queue} session={session} cancel={cancel} />
+              ))}
+            </ul>
+            {shown.length > MOST_ROWS && <p class="hint">and {count(shown.length - MOST_ROWS, "more file", "more files")}, in their turn</p>}
+          </section>
+        )}
+        {!signedOut && unfinished.length > 0 && <Unfinished uploads={unfinished} library={library} add={add} ask={ask} />}
+        {!signedOut && (library.loaded || library.error) && (
+          <Files library={library} session={session} ask={ask} problem={library.loaded ? undefined : adviceOn(library.error)} />
+        )}
+      </main>
+      <Confirm question={question} close={() => ask(undefined)} />
+      <div class="offscreen" aria-live="polite">
+        {said}
+      </div>
+    </>
+  );
+}
+
+const NOTICES: Readonly<Partial<Record<Connection, string>>> = {
+  offline: "No network. Uploads go on by themselves when it is back.",
+  unreachable: "The server does not answer. Trying again until it does.",
+};
+
+function Notice({ connection }: { connection: Connection }) {
+  const text = NOTICES[connection];
+  return (
+    <p class="notice" role="status" hidden={!text}>
+      {text && <CloudOffIcon />}
+      {text}
+    </p>
+  );
+}
+
+/** What someone who does not see the rows should hear. */
+function useAnnouncements(queue: Queue, session: Session): string {
+  const before = useRef(new Map<number, string>());
+  const said = useRef("");
+  const news: string[] = [];
+  for (const upload of queue.uploads) {
+    const state = upload.paused ? "paused" : upload.phase;
+    if (before.current.get(upload.id) === state) continue;
+    before.current.set(upload.id, state);
+    if (state === "done") news.push(`${shownName(upload.name)} is uploaded and verified.`);
+    if (state === "paused") news.push(`${shownName(upload.name)} is paused.`);
+    if (state === "comparing") news.push(`Comparing ${shownName(upload.name)} with what is on the server.`);
+  }
+  if (session.connection === "signed-out" && said.current !== "Sign in to go on.") news.push("Sign in to go on.");
+  if (news.length > 0) said.current = news.slice(0, 5).join(" ");
+  return said.current;
+}
+
+/** Look at the server's list as soon as something of ours changed it. */
+function useRefreshWhenDone(queue: Queue, library: Library): void {
+  const over = queue.uploads.filter((upload) => upload.over).length;
+  useEffect(() => {
+    if (over > 0) library.refresh();
+  }, [over, library]);
+}
+
+/** How far all is, for those who look at another tab. */
+function useTitle(queue: Queue): void {
+  const working = queue.uploads.filter((upload) => !upload.over);
+  const size = working.reduce((sum, upload) => sum + upload.file.size, 0);
+  const sent = working.reduce((sum, upload) => sum + upload.sent, 0);
+  const title = working.length > 0 ? `${percent(sent, size)} % – partwise` : "partwise";
+  useEffect(() => {
+    document.title = title;
+  }, [title]);
+}

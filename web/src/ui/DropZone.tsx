@@ -1,0 +1,102 @@
+// Where files come in: by dropping them anywhere on the page, or by choosing them.
+
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { Chosen } from "../transfer/queue.ts";
+import { fromDrop, fromInput } from "./chosen.ts";
+
+type Add = (chosen: readonly Chosen[]) => void;
+
+/** Take files that are dropped on any place of the window; answers whether some hang over it. */
+export function useWindowDrop(add: Add): boolean {
+  const [dragging, setDragging] = useState(false);
+  const latest = useRef(add);
+  latest.current = add;
+  useEffect(() => {
+    // Each element under the pointer sends its own enter and leave: only when as many have left is the page left.
+    let depth = 0;
+    const hasFiles = (event: DragEvent) => event.dataTransfer?.types.includes("Files") ?? false;
+    const on: Record<string, (event: DragEvent) => void> = {
+      dragenter: (event) => {
+        if (!hasFiles(event)) return;
+        depth += 1;
+        setDragging(true);
+      },
+      dragleave: (event) => {
+        if (!hasFiles(event)) return;
+        depth = Math.max(0, depth - 1);
+        if (depth === 0) setDragging(false);
+      },
+      dragover: (event) => {
+        if (hasFiles(event)) event.preventDefault();
+      },
+      drop: (event) => {
+        if (!event.dataTransfer || !hasFiles(event)) return;
+        event.preventDefault();
+        depth = 0;
+        setDragging(false);
+        void fromDrop(event.dataTransfer).then((chosen) => chosen.length > 0 && latest.current(chosen));
+      },
+    };
+    const entries = Object.entries(on) as [keyof WindowEventMap, EventListener][];
+    for (const [name, listener] of entries) addEventListener(name, listener);
+    return () => {
+      for (const [name, listener] of entries) removeEventListener(name, listener);
+    };
+  }, []);
+  return dragging;
+}
+
+export function DropZone({ add, dragging, small }: { add: Add; dragging: boolean; small: boolean }) {
+  const files = useRef<HTMLInputElement>(null);
+  const folder = useRef<HTMLInputElement>(null);
+  const take = (input: HTMLInputElement) => {
+    const chosen = fromInput(input.files);
+    if (chosen.length > 0) add(chosen);
+    // So that the same file can be chosen again.
+    input.value = "";
+  };
+  const input = (ref: typeof files, id: string, label: string, whole: boolean) => (
+    <input
+      ref={ref}
+      id={id}
+      type="file"
+      multiple
+      class="offscreen"
+      tabIndex={-1}
+      aria-label={label}
+      {...(whole ? { webkitdirectory: true } : {})}
+      onChange={(event) => take(event.currentTarget)}
+    />
+  );
+  return (
+    <section class={`drop ${small ? "small" : ""} ${dragging ? "over" : ""}`} aria-labelledby="drop-title">
+      <Picture />
+      <div class="drop-words">
+        <h2 id="drop-title">{dragging ? "Let go to upload" : "Drop files or folders here"}</h2>
+        <p>Of any size. They go in verified parts, so a lost connection or a closed laptop loses nothing.</p>
+      </div>
+      <div class="actions">
+        <button type="button" class="primary" onClick={() => files.current?.click()}>
+          Choose files
+        </button>
+        <button type="button" onClick={() => folder.current?.click()}>
+          Choose a folder
+        </button>
+      </div>
+      {input(files, "choose-files", "Files to upload", false)}
+      {input(folder, "choose-folder", "Folder to upload", true)}
+    </section>
+  );
+}
+
+/** Parts that become a whole. */
+function Picture() {
+  const parts = [0, 1, 2, 3, 4, 5, 6, 7, 8];
+  return (
+    <svg class="picture" viewBox="0 0 96 96" aria-hidden="true" focusable="false">
+      {parts.map((part) => (
+        <rect key={part} class={`part part-${part}`} x={18 + (part % 3) * 21} y={18 + Math.floor(part / 3) * 21} width="18" height="18" rx="4" />
+      ))}
+    </svg>
+  );
+}

@@ -1,0 +1,121 @@
+// Small pieces that several parts of the page are made of.
+
+import { useEffect, useRef, useState } from "preact/hooks";
+import { merged, type Span } from "../transfer/ranges.ts";
+import { CheckIcon, CopyIcon } from "./icons.tsx";
+import { nameParts, percent, shortDigest, shownName } from "./words.ts";
+
+/** A file's name as text: isolated, so that its script does not turn the line around. */
+export function Name({ name, id }: { name: string; id?: string }) {
+  const { folder, base } = nameParts(name);
+  return (
+    <span class="name" id={id} title={shownName(name)}>
+      {folder && <bdi class="folder">{shownName(folder)}</bdi>}
+      <bdi class="base">{shownName(base)}</bdi>
+    </span>
+  );
+}
+
+const MOST_SEGMENTS = 300;
+
+interface BarProps {
+  size: number;
+  settled: readonly Span[];
+  moving?: readonly Span[];
+  label: string;
+  text: string;
+}
+
+/** How far a file is, as the picture of its parts: they arrive side by side, in any order. */
+export function Bar({ size, settled, moving = [], label, text }: BarProps) {
+  const done = [...settled, ...moving].reduce((sum, span) => sum + span.size, 0);
+  const scale = (value: number) => (size > 0 ? (value / size) * 1000 : 1000);
+  const rect = (span: Span, kind: string) => (
+    <rect key={`${kind}${span.offset}`} class={kind} x={scale(span.offset)} width={Math.max(0.5, scale(span.size))} height="10" />
+  );
+  const known = merged(settled).slice(0, MOST_SEGMENTS);
+  return (
+    <div class="bar" role="progressbar" aria-label={label} aria-valuemin={0} aria-valuemax={100} aria-valuenow={percent(done, size)} aria-valuetext={text}>
+      <svg viewBox="0 0 1000 10" preserveAspectRatio="none" aria-hidden="true" focusable="false">
+        {size === 0 && <rect class="settled" width="1000" height="10" />}
+        {known.map((span) => rect(span, "settled"))}
+        {moving.map((span) => rect(span, "moving"))}
+      </svg>
+    </div>
+  );
+}
+
+/** A SHA-256, short, that can be copied whole. */
+export function Digest({ sha256, of }: { sha256: string; of: string }) {
+  const [copied, setCopied] = useState(false);
+  useEffect(() => {
+    if (!copied) return undefined;
+    const timer = setTimeout(() => setCopied(false), 2000);
+    return () => clearTimeout(timer);
+  }, [copied]);
+  return (
+    <span class="digest">
+      <span class="digest-name">SHA-256</span>
+      <code title={sha256}>{shortDigest(sha256)}</code>
+      <button type="button" class="quiet" aria-label={`Copy the SHA-256 of ${shownName(of)}`} onClick={() => void copy(sha256).then(setCopied)}>
+        {copied ? <CheckIcon /> : <CopyIcon />}
+        <span role="status">{copied ? "Copied" : ""}</span>
+      </button>
+    </span>
+  );
+}
+
+/** Put text on the clipboard; answers whether that worked. */
+async function copy(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    // Without https there is no clipboard interface: select the text of a field instead, as pages did before it.
+    const field = document.createElement("textarea");
+    field.value = text;
+    field.className = "offscreen";
+    document.body.append(field);
+    field.select();
+    const worked = document.execCommand("copy");
+    field.remove();
+    return worked;
+  }
+}
+
+export interface Question {
+  readonly title: string;
+  readonly text: string;
+  readonly yes: string;
+  readonly carryOut: () => void;
+}
+
+/** Asks before something is lost. The browser's own dialog: focus goes in, Escape closes, focus goes back. */
+export function Confirm({ question, close }: { question: Question | undefined; close: () => void }) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    if (question) dialog.current?.showModal();
+    else dialog.current?.close();
+  }, [question]);
+  return (
+    <dialog ref={dialog} aria-labelledby="confirm-title" aria-describedby="confirm-text" onClose={close}>
+      <h2 id="confirm-title">{question?.title}</h2>
+      <p id="confirm-text">{question?.text}</p>
+      <div class="actions">
+        <button type="button" onClick={close}>
+          Keep
+        </button>
+        <button
+          type="button"
+          class="danger"
+          onClick={() => {
+            question?.carryOut();
+            close();
+          }}
+        >
+          {question?.yes}
+        </button>
+      </div>
+    </dialog>
+  );
+}
