@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bench.harness import QUICK, Bench, Scale, install_nginx, machine, prepared
 from bench.measures import client, commit, footprint, growth, slow, small, verified, workers
+from bench.procfs import busy_seconds
 from bench.report import Section, page
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -56,7 +57,7 @@ def main() -> int:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     install_nginx(_say)
-    started = time.monotonic()
+    started, busy = time.monotonic(), busy_seconds()
     folder = arguments.folder / f"bench-{os.getpid()}"
     with prepared(scale, folder, _say) as bench:
         facts = machine(folder)
@@ -65,6 +66,10 @@ def main() -> int:
             _say(name)
             sections.append(MEASURES[name](bench))
     minutes = (time.monotonic() - started) / 60
+    # Its servers have ended and count among its children; the kernel's own threads count among the others.
+    others = busy_seconds() - busy - sum(os.times()[:4])
+    share = others / (time.monotonic() - started) / (os.cpu_count() or 1)
+    facts.append(("taken by others", f"{share:.0%} of the processors, kernel threads included"))
     text = page(datetime.now(UTC).strftime("%Y-%m-%d"), minutes, facts, sections)
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)

@@ -33,6 +33,12 @@ def cpu_seconds(pids: Iterable[int]) -> float:
     return ticks / _TICKS
 
 
+def busy_seconds() -> float:
+    """Processor time that the whole machine has used so far."""
+    user, nice, system, _idle, _waiting, *rest = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+    return (int(user) + int(nice) + int(system) + sum(map(int, rest[:2]))) / _TICKS
+
+
 def written_bytes(pids: Iterable[int]) -> int:
     """Bytes that the processes caused to be written to storage (page cache included), so far."""
     total = 0

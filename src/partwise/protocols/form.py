@@ -6,6 +6,7 @@ number of parts, the headers of a part, the length of every field that is not th
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
@@ -51,8 +52,41 @@ class FormParser:
         self._sink = sink
         self._part: MultipartSegment | None = None
         self._value = bytearray()
+        boundary = _boundary(content_type)
         # Not strict: that mode refuses valid forms whose last line break comes in a piece of its own.
-        self._parser = PushMultipartParser(_boundary(content_type), max_segment_count=MAX_PARTS, strict=False)
+        self._parser = PushMultipartParser(boundary, max_segment_count=MAX_PARTS, strict=False)
+        self._delimiter = f"\r\n--{boundary}".encode()
+        self._tail = b""
+        #: Whether the parser holds back the end of the last block, which may begin a delimiter.
+        self._pending = False
+
+    def feed_block(self, block: memoryview) -> None:
+        """The next bytes of the form. What is nothing but file goes to the sink as it is.
+
+        The parser needs a copy of each block, and gives out another; new memory at that rate, on many threads, costs
+        as much as the rest of a form's way.
+        """
+        pending = self._is_pending(block)
+        if self._is_file and not self._pending and not pending and self._lacks_delimiter(block):
+            self._sink(block)
+        else:
+            self.feed(bytes(block))
+        self._pending = pending
+
+    def _is_pending(self, block: memoryview) -> bool:
+        """Whether the bytes so far, ``block`` included, end with the start of a delimiter and what belongs to it."""
+        longest = len(self._delimiter) + 1  # of the two bytes behind it the second decides
+        self._tail = (self._tail + bytes(block[-longest:]))[-longest:]
+        start = self._tail.rfind(b"\r")
+        end = self._tail[start:]
+        return start >= 0 and (self._delimiter.startswith(end) or end.startswith(self._delimiter))
+
+    def _lacks_delimiter(self, block: memoryview) -> bool:
+        """Whether there is none in the block; False also where only a copy of the block could be searched."""
+        whole = block.obj
+        if not isinstance(whole, bytes | bytearray) or not _begins(block, whole):
+            return False
+        return whole.find(self._delimiter, 0, len(block)) < 0
 
     def feed(self, piece: bytes) -> None:
         """The next bytes of the form. Raises BadBody, and what the sink raises."""
@@ -128,7 +162,7 @@ class FormBody:
     async def drain(self, sink: Sink) -> None:
         """See ``Body``. Raises BadBody also when the form has no ``file``, BadDigest when two digests disagree."""
         parser = FormParser(self._content_type, sink)
-        await self._body.drain(lambda block: parser.feed(_as_bytes(block)))
+        await self._body.drain(parser.feed_block)
         parser.close()
         if not parser.has_file:
             raise BadBody("The form has no 'file'.", field="file")
@@ -144,10 +178,13 @@ def agreed(first: str | None, second: str | None) -> str | None:
     return first if first is not None else second
 
 
-def _as_bytes(block: memoryview) -> bytes:
-    """The parser takes bytes; a block that is a whole bytes object already is not copied."""
-    whole = block.obj
-    return whole if isinstance(whole, bytes) and len(whole) == len(block) else bytes(block)
+def _begins(block: memoryview, whole: bytes | bytearray) -> bool:
+    """Whether a view of ``whole`` begins where that begins. (The view itself does not tell.)"""
+    if len(block) == len(whole):
+        return True
+    if isinstance(whole, bytes) or block.readonly:
+        return False
+    return ctypes.addressof(ctypes.c_char.from_buffer(block)) == ctypes.addressof(ctypes.c_char.from_buffer(whole))
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,34 @@ def test_every_way_to_cut_a_form_gives_the_same_file() -> None:
         assert (parser.fields, parser.filename) == ({"sha256": "a" * 64}, "f.bin")
 
 
+@pytest.mark.parametrize("margin", [0, 3])
+def test_blocks_of_one_buffer_give_the_same_file_however_they_are_cut(margin: int) -> None:
+    file = FILE.replace(b"--XyZ", b"--XyY")
+    content = form(part("sha256", b"a" * 64), part("file", file, '; filename="f.bin"'), part("more", b"x" * 99))
+    for size in range(1, len(content) + 1):
+        got = bytearray()
+        parser = FormParser(KIND, got.extend)
+        # What is left of the block before lies behind each view, and with a margin before it too.
+        buffer = bytearray(margin + size)
+        for start in range(0, len(content), size):
+            piece = content[start : start + size]
+            buffer[margin : margin + len(piece)] = piece
+            parser.feed_block(memoryview(buffer)[margin : margin + len(piece)])
+        parser.close()
+        assert (bytes(got), parser.fields) == (file, {"sha256": "a" * 64, "more": "x" * 99}), size
+
+
+def test_a_block_that_is_all_file_is_not_copied() -> None:
+    blocks: list[memoryview] = []
+    parser = FormParser(KIND, blocks.append)
+    parser.feed_block(memoryview(part("file", b"", '; filename="f.bin"')[:-2]))
+    parser.feed_block(memoryview(b"The line break before this might have begun the delimiter."))
+    buffer = bytearray(b"\r-" * 5000)
+    parser.feed_block(memoryview(buffer)[:9000])
+    assert blocks[-1].obj is buffer
+    assert len(blocks[-1]) == 9000
+
+
 async def test_digest_field_counts_before_and_after_the_file() -> None:
     data = random.Random(1).randbytes(3_000_000)
     digest = hashlib.sha256(data).hexdigest()
