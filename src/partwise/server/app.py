@@ -22,7 +22,9 @@ from partwise.protocols.pulp.routes import routes
 from partwise.server.assembly import make_engine
 from partwise.server.auth import Authenticator, TokenRequired, principal_of
 from partwise.server.body import Intake
+from partwise.server.connection import STATE_KEY, ConnectionLimits
 from partwise.server.guard import LoopbackOnly
+from partwise.server.limits import RequestsInFlight, affordable_connections
 from partwise.server.linger import LingeringClose
 from partwise.server.settings import Settings
 from partwise.web import PAGE_PATHS, page_routes
@@ -40,7 +42,11 @@ def create_app(settings: Settings) -> ASGIApp:
     """The ASGI application of one server process. The catalog must have been migrated."""
     engine, tokens = make_engine(settings)
     authenticator = Authenticator(tokens)
-    intake = Intake(idle_timeout_seconds=settings.body_idle_timeout_seconds)
+    intake = Intake(idle_timeout_seconds=settings.body_idle_timeout_seconds, min_rate=settings.body_min_rate)
+    connections = ConnectionLimits(
+        max_connections=affordable_connections(settings.max_connections),
+        header_timeout_seconds=settings.header_timeout_seconds,
+    )
     api = Api(
         engine=engine,
         body_of=intake.body_of,
@@ -52,10 +58,10 @@ def create_app(settings: Settings) -> ASGIApp:
     )
 
     @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, object]]:
         await engine.start()
         try:
-            yield
+            yield {STATE_KEY: connections}
         finally:
             await authenticator.stop()
             await engine.stop()
@@ -63,7 +69,11 @@ def create_app(settings: Settings) -> ASGIApp:
 
     app = Starlette(
         routes=[*routes(api), *page_routes(api.prefix), *_plain_routes(engine)],
-        middleware=[Middleware(LingeringClose), _access(settings, authenticator)],
+        middleware=[
+            Middleware(LingeringClose),
+            Middleware(RequestsInFlight, limit=settings.max_requests),
+            _access(settings, authenticator),
+        ],
         exception_handlers={HTTPException: render_any},
         lifespan=lifespan,
     )

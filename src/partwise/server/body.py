@@ -20,6 +20,7 @@ from starlette.types import Receive
 from partwise.core.errors import BodyInterrupted
 from partwise.engine.ports import BLOCK, Body, Sink
 from partwise.server.handover import EXTENSION, SocketBody
+from partwise.server.pace import Pace
 
 _BUDGET = 12 << 20
 _SMALL = 64 << 10
@@ -29,8 +30,9 @@ _MAX_AGE_SECONDS = 5.0
 class Intake:
     """What the bodies of one process share: the threads that write, and the account of what is held."""
 
-    def __init__(self, *, idle_timeout_seconds: float) -> None:
-        self.idle_timeout_seconds = idle_timeout_seconds
+    def __init__(self, *, idle_timeout_seconds: float, min_rate: float = 0) -> None:
+        self._idle_timeout_seconds = idle_timeout_seconds
+        self._min_rate = min_rate
         self.held = 0
         self.executor: Executor = ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1)), thread_name_prefix="body")
 
@@ -38,8 +40,12 @@ class Intake:
         """The body of ``request``; ``sha256`` is the digest that its header fields give for it, in hex."""
         offer = request.scope.get("extensions", {}).get(EXTENSION)
         if offer is not None:
-            return SocketBody(offer, self.executor, self.idle_timeout_seconds, sha256)
+            return SocketBody(offer, self.executor, self.pace(), sha256)
         return AsgiBody(self, request.receive, sha256)
+
+    def pace(self) -> Pace:
+        """The patience with a new body."""
+        return Pace(self._idle_timeout_seconds, self._min_rate)
 
     def close(self) -> None:
         """End the threads, after what they run."""
@@ -55,7 +61,7 @@ class AsgiBody:
         self._receive = receive
         self._pieces: list[bytes] = []
         self._size = 0
-        self._last = 0.0  # when the last piece came, or the wait for the first began
+        self._pace = intake.pace()
         self._started = 0.0  # when the first piece of the block came
         self._writing: asyncio.Future[None] | None = None
 
@@ -66,7 +72,6 @@ class AsgiBody:
 
     async def drain(self, sink: Sink) -> None:
         """Give all bytes to ``sink``, as the port says."""
-        self._last = asyncio.get_running_loop().time()
         try:
             more = True
             while more:
@@ -102,24 +107,25 @@ class AsgiBody:
         BodyInterrupted when none comes.
         """
         loop = asyncio.get_running_loop()
-        silent_until = self._last + self._intake.idle_timeout_seconds
+        began = loop.time()
+        silent_until = began + self._pace.patience
         deadline = min(silent_until, self._started + _MAX_AGE_SECONDS) if self._size else silent_until
         try:
             async with asyncio.timeout_at(deadline):
                 message = await self._receive()
         except TimeoutError:
-            if loop.time() < silent_until:
+            self._pace.waited(loop.time() - began)
+            if self._pace.patience:
                 return True
-            raise BodyInterrupted(
-                f"No byte of the body came for {self._intake.idle_timeout_seconds:g} seconds."
-            ) from None
+            raise BodyInterrupted(self._pace.complaint) from None
+        self._pace.waited(loop.time() - began)
         if message["type"] == "http.disconnect":
             raise BodyInterrupted("The connection broke before the body was whole.")
         piece: bytes = message.get("body", b"")
         if piece:
-            self._last = loop.time()
+            self._pace.received(len(piece))
             if not self._size:
-                self._started = self._last
+                self._started = loop.time()
             self._pieces.append(piece)
             self._size += len(piece)
             self._intake.held += len(piece)

@@ -27,6 +27,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from partwise.core.errors import BodyInterrupted
 from partwise.engine.ports import BLOCK, Sink
+from partwise.server.pace import Pace
 
 #: The name of the offer among ``scope["extensions"]``.
 EXTENSION = "partwise.handover"
@@ -133,11 +134,11 @@ class Handover:
 class SocketBody:
     """A body that a worker thread reads from the socket. See ``partwise.engine.ports.Body``."""
 
-    def __init__(self, handover: Handover, executor: Executor, idle_seconds: float, sha256: str | None) -> None:
+    def __init__(self, handover: Handover, executor: Executor, pace: Pace, sha256: str | None) -> None:
         self.sha256 = sha256
         self._handover = handover
         self._executor = executor
-        self._idle_seconds = idle_seconds
+        self._pace = pace
         self._left = handover.length
 
     async def drain(self, sink: Sink) -> None:
@@ -161,6 +162,7 @@ class SocketBody:
             await self._on_thread(burst.run)
         finally:
             self._left -= burst.taken
+        self._pace.received(burst.taken)
         if self._left and burst.taken < TURN and not await self._readable(connection):
             # Below the low-water mark something may have come all the same.
             probe = _Burst(connection, self._left, sink)
@@ -168,8 +170,9 @@ class SocketBody:
                 await self._on_thread(probe.run)
             finally:
                 self._left -= probe.taken
-            if not probe.taken:
-                raise BodyInterrupted(f"No byte of the body came for {self._idle_seconds:g} seconds.")
+            self._pace.received(probe.taken)
+            if not self._pace.patience:
+                raise BodyInterrupted(self._pace.complaint)
 
     async def _on_thread(self, function: Callable[..., None], *arguments: object) -> None:
         """Run on a worker thread, and come back only when the thread has, also when cancelled."""
@@ -185,15 +188,17 @@ class SocketBody:
     async def _readable(self, connection: socket.socket) -> bool:
         """Wait until enough has arrived (or the end has); False when that took too long."""
         loop = asyncio.get_running_loop()
+        began = loop.time()
         ready = asyncio.Event()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, min(LOW_WATER, self._left))
         loop.add_reader(connection.fileno(), ready.set)
         try:
-            async with asyncio.timeout(self._idle_seconds):
+            async with asyncio.timeout(self._pace.patience):
                 await ready.wait()
         except TimeoutError:
             return False
         finally:
+            self._pace.waited(loop.time() - began)
             loop.remove_reader(connection.fileno())
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
         return True

@@ -17,8 +17,8 @@ from uvicorn.supervisors import Multiprocess
 from partwise import __version__
 from partwise.catalog import CatalogTooNew, migrate
 from partwise.core.errors import StorageFailed
+from partwise.server.connection import BoundedProtocol
 from partwise.server.guard import is_loopback
-from partwise.server.handover import HandoverProtocol
 from partwise.server.settings import Settings
 
 _READY_TIMEOUT_SECONDS = 60.0
@@ -91,7 +91,7 @@ def _config(settings: Settings) -> uvicorn.Config:
         factory=True,
         workers=settings.workers,
         loop="uvloop",
-        http=HandoverProtocol,
+        http=BoundedProtocol,
         ws="none",
         lifespan="on",
         log_level=settings.log_level,

@@ -36,7 +36,7 @@ class Settings(BaseSettings):
 
     max_upload_size: ByteSize | None = Field(None, le=MAX_SIZE, description="Largest upload")
     quota: ByteSize | None = Field(None, description="Bytes for each user: open uploads and artifacts")
-    max_open_uploads: int | None = Field(None, ge=1, description="Open uploads for each user")
+    max_open_uploads: int | None = Field(10_000, ge=1, description="Open uploads for each user")
     max_chunks: int = Field(100_000, ge=1, description="Chunks of an upload")
     free_space_floor: ByteSize = Field(
         ByteSize(256 << 20), ge=0, description="Free space of the disk that new uploads leave to all else"
@@ -44,7 +44,13 @@ class Settings(BaseSettings):
     idle_expiry_days: float = Field(7, gt=0, description="An open upload goes after this long without activity")
     completed_expiry_days: float = Field(7, gt=0, description="A completed upload leaves the list after this long")
 
+    max_connections: int = Field(4096, ge=1, description="Connections of each process")
+    max_requests: int = Field(4096, ge=1, description="Requests that each process works on at once")
+    header_timeout_seconds: float = Field(20, gt=0, description="Longest time for a request's line and header fields")
     body_idle_timeout_seconds: float = Field(60, gt=0, description="Longest silence within a request's body")
+    body_min_rate: ByteSize = Field(
+        ByteSize(256), ge=0, description="Slowest body, in bytes a second on the whole; 0 takes any"
+    )
     keep_alive_seconds: int = Field(60, ge=1, description="Longest silence between two requests")
     shutdown_seconds: int = Field(30, ge=1, description="How long a stop waits for requests in flight")
     log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="What is logged")

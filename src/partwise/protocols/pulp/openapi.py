@@ -90,7 +90,7 @@ def _describe(operation: Operation, key: str) -> dict[str, Any]:
         ],
         "responses": {
             **{str(status): _answer(operation, status) for status in operation.responses},
-            **{str(status): _problem(status) for status in sorted({*operation.errors, 401, 403, 500})},
+            **{str(status): _problem(status) for status in sorted({*operation.errors, 401, 403, 500, 503})},
         },
     }
     if operation.body is not None:

@@ -73,14 +73,18 @@ PROBLEMS: Mapping[type[errors.PartwiseError], Problem] = {
 HTTP_PROBLEMS: Mapping[int, Problem] = {
     problem.status: problem
     for problem in (
+        Problem("bad-http", 400, "Not HTTP"),
         Problem("not-signed-in", 401, "A token is needed"),
         Problem("forbidden", 403, "Not from here"),
         Problem("no-such-path", 404, "No such path"),
         Problem("method-not-allowed", 405, "The path has no such method"),
+        Problem("headers-too-slow", 408, "The header fields did not come in time"),
         Problem("length-required", 411, "The length is needed first"),
         Problem("precondition-failed", 412, "Not the artifact that was meant"),
         Problem("unsupported-media-type", 415, "The body's type or encoding is not supported"),
         Problem("range-not-satisfiable", 416, "The artifact has no such bytes"),
+        Problem("headers-too-large", 431, "The header fields are too large"),
+        Problem("busy", 503, "The server is busy"),
     )
 }
 
@@ -92,6 +96,10 @@ class ProblemResponse(JSONResponse):
     """An answer of type ``application/problem+json``."""
 
     media_type = "application/problem+json"
+
+    def __init__(self, problem: Problem, content: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(content, problem.status, headers)
+        self.problem = problem
 
 
 def problem_of(error: errors.PartwiseError) -> Problem:
@@ -112,7 +120,7 @@ def render_error(error: errors.PartwiseError) -> ProblemResponse:
     headers = {}
     if isinstance(error, errors.Conflict) and error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
-    return ProblemResponse(content, problem.status, headers)
+    return ProblemResponse(problem, content, headers)
 
 
 def _particulars(error: errors.PartwiseError) -> dict[str, Any]:
@@ -147,14 +155,15 @@ def render_http(status: int, detail: str, headers: Mapping[str, str] | None = No
     content = _content(problem, detail)
     if status not in HTTP_PROBLEMS:
         content["type"] = "about:blank"
-    return ProblemResponse(content, status, headers)
+    return ProblemResponse(problem, content, headers)
 
 
 def render_unexpected(request: Request, error: Exception) -> ProblemResponse:
     """The answer for a fault of ours: details go to the log alone."""
     _logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
     detail = "The server failed; its log says more."
-    return ProblemResponse(_content(PROBLEMS[errors.PartwiseError], detail), 500)
+    problem = PROBLEMS[errors.PartwiseError]
+    return ProblemResponse(problem, _content(problem, detail))
 
 
 def render_any(request: Request, error: Exception) -> ProblemResponse:

@@ -1,0 +1,147 @@
+"""Connections: how many, how long their headers may take and how large they may be, and when a dead peer is given up.
+
+The HTTP library below waits for headers without end, and keeps whatever comes. This protocol class bounds both. What
+it needs to know comes with the application's lifespan state, since worker processes get the class alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from partwise.protocols.pulp.problems import render_http
+from partwise.server.handover import HandoverProtocol
+
+#: Where the limits are in the lifespan state.
+STATE_KEY = "partwise.connections"
+
+#: Bytes of a request line and header fields.
+MAX_HEAD_BYTES = 64 << 10
+
+#: A refused connection is read on for so long, since a close with unread bytes would destroy the answer.
+_LINGER_SECONDS = 1.0
+
+#: A peer that acknowledges nothing for so long (cut off, or a download that nobody reads) is gone.
+_DEAD_AFTER_SECONDS = 300
+_KEEPALIVE_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """What the operator allows one process."""
+
+    max_connections: int = 4096
+    header_timeout_seconds: float = 20.0
+    #: Called with the name of the problem for each connection that is refused.
+    on_refusal: Callable[[str], None] = field(default=lambda _name: None)
+
+
+class BoundedProtocol(HandoverProtocol):
+    """The server's HTTP protocol with bounds on connections and headers."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._limits: ConnectionLimits = self.app_state.get(STATE_KEY) or ConnectionLimits()
+        self._in_head = True
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._answering = False
+        self._refused = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Refuse one too many, or wait for the first header."""
+        super().connection_made(transport)
+        _notice_death(transport.get_extra_info("socket"))
+        if len(self.connections) > self._limits.max_connections:
+            self._refuse(503, "The server has as many connections as it takes; try again soon.", {"Retry-After": "1"})
+        else:
+            self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timer."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what belongs to headers. (Also of a connection that just sends empty lines, and never begins one.)"""
+        if self._refused:
+            return
+        super().data_received(data)
+        if self._in_head and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._refused:
+                return  # by the parser just now
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(431, f"Send a request line and header fields of at most {MAX_HEAD_BYTES} bytes.")
+            elif self._head_timer is None:
+                self._await_head()
+
+    def on_message_begin(self) -> None:
+        """A header begins, perhaps while an earlier request is still being answered."""
+        self._in_head = True
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take header fields; those behind a chunked body (trailers) would be kept without bound, and mean nothing."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The header came in time."""
+        self._in_head = False
+        self._head_bytes = 0
+        self._stop_timer()
+        self._answering = True
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """The next header may come, for which the keep-alive time runs first."""
+        super().on_response_complete()
+        self._answering = not self.cycle.response_complete  # or a pipelined request is answered next
+        self._in_head = self._in_head or not self._answering
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP gets an answer like all others."""
+        self._refuse(400, msg)
+
+    def _await_head(self) -> None:
+        self._head_timer = self.loop.call_later(self._limits.header_timeout_seconds, self._head_is_late)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_is_late(self) -> None:
+        if self._head_bytes:
+            seconds = self._limits.header_timeout_seconds
+            self._refuse(408, f"Send the request line and all header fields within {seconds:g} seconds.")
+        else:
+            self.transport.close()  # it never said anything: no answer either
+
+    def _refuse(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
+        """Answer, send the end, and close a moment later."""
+        self._refused = True
+        self._stop_timer()
+        response = render_http(status, detail, {"Connection": "close", **(headers or {})})
+        fields = b"".join(b"%b: %b\r\n" % pair for pair in response.raw_headers)
+        self.transport.write(b"HTTP/1.1 %d \r\n%b\r\n%b" % (status, fields, bytes(response.body)))
+        self._limits.on_refusal(response.problem.name)
+        if not self._answering and self.transport.can_write_eof():
+            self.transport.write_eof()
+            self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+        else:
+            self.transport.close()
+
+
+def _notice_death(connection: socket.socket | None) -> None:
+    """Have the kernel give up on a peer that is gone, which else could take hours."""
+    if connection is None or connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_SECONDS)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_AFTER_SECONDS * 1000)
