@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from partwise.catalog import migrate
 from tests.engines.postgres import Postgres, postgres
+from tests.engines.seaweed import CREDENTIALS, Seaweed, seaweed
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +35,17 @@ def postgres_url(postgres_server: Postgres, postgres_template: str) -> Iterator[
     name = postgres_server.create(postgres_template)
     yield postgres_server.url(name)
     postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def seaweed_server() -> Iterator[Seaweed]:
+    with seaweed(Path(tempfile.mkdtemp(prefix="weed-"))) as server:
+        yield server
+
+
+@pytest.fixture
+def s3_url(seaweed_server: Seaweed, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty storage, with what it takes to use it in the environment."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    return seaweed_server.url(f"tests/{uuid.uuid4().hex}")

@@ -16,7 +16,7 @@ def open_catalog(url: str) -> SqlCatalog:
     """The catalog at ``url`` (see ``schema.parse_url``; ValueError), to be started. ``migrate`` it first."""
     parsed = parse_url(url)
     if parsed.drivername == "postgresql":
-        from partwise.catalog.postgres import PostgresRunner  # its driver is an optional part of the installation
+        from partwise.catalog.postgres import PostgresCatalog  # its driver is an optional part of the installation
 
-        return SqlCatalog(PostgresRunner(parsed))
+        return PostgresCatalog(parsed)
     return SqlCatalog(SqliteRunner(parsed))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, insert, select
 
+from partwise.catalog import objects
 from partwise.catalog.tables import ARTIFACT, artifact_links, artifacts, folded
 from partwise.core.errors import NotFound
 from partwise.core.records import Artifact, Page
@@ -59,6 +61,7 @@ def unlink_artifact(connection: Connection, artifact_id: str) -> bool:
         raise NotFound("artifact")  # someone else deleted it while this transaction waited
     if connection.execute(_ANY_LINK, {"sha256": sha256}).one_or_none() is not None:
         return False
+    objects.drop_segments(connection, sha256, datetime.now(UTC))
     connection.execute(delete(artifacts).where(artifacts.c.sha256 == sha256))
     return True
 

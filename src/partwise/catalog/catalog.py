@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from partwise.catalog import artifacts, chunks, commits, tasks, tokens, uploads
+from partwise.catalog import artifacts, chunks, commits, objects, tasks, tokens, uploads
 from partwise.catalog.runner import Runner
 from partwise.core.ranges import ByteRange
-from partwise.core.records import Artifact, Chunk, Page, Task, Upload, Usage
+from partwise.core.records import Artifact, Chunk, Page, Segment, Task, Upload, Usage
 from partwise.engine.ports import OwnerLimits, Token
 
 
@@ -156,6 +156,26 @@ class SqlCatalog:
 
     async def count_states(self) -> dict[str, int]:
         return await self._read(uploads.count_states)
+
+    # objects
+
+    async def list_segments(self, sha256: str, *, start: int = 0, limit: int = 1000) -> list[Segment]:
+        return await self._read(objects.list_segments, sha256, start=start, limit=limit)
+
+    async def replace_segments(self, sha256: str, old: Sequence[str], new: Segment, now: datetime) -> bool:
+        return await self._write(objects.replace_segments, sha256, old, new, now)
+
+    async def scattered_artifacts(self, *, average: int, limit: int) -> list[str]:
+        return await self._read(objects.scattered_artifacts, average=average, limit=limit)
+
+    async def list_garbage(self, before: datetime, limit: int) -> list[str]:
+        return await self._read(objects.list_garbage, before, limit)
+
+    async def forget_garbage(self, refs: Sequence[str]) -> None:
+        await self._write(objects.forget_garbage, refs)
+
+    async def known_refs(self, upload_ids: Sequence[str], refs: Sequence[str]) -> set[str]:
+        return await self._read(objects.known_refs, upload_ids, refs)
 
     # tokens
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, update
 
-from partwise.catalog import tasks
+from partwise.catalog import objects, tasks
 from partwise.catalog.tables import CHUNK, UPLOAD, chunks, meta, uploads
 from partwise.catalog.uploads import UNFINISHED, change_upload, get_upload, lock_upload
 from partwise.core.errors import BadContentRange, ChunkOverlap, TooManyChunks
@@ -113,11 +113,14 @@ def record_chunk(
         "chunk_count": upload.chunk_count + 1,
         "updated": now,
     }
+    if chunk.ref is not None:
+        changes["durable_seq"] = upload.seq + 1  # an object is durable when the store has answered
     found, count = _overlaps(connection, upload_id, chunk.range, OVERLAPS_NAMED)
     if found:
         if not (replace and count == 1 and found[0].range == chunk.range):
             raise ChunkOverlap([other.range for other in found], count)
         connection.execute(_DELETE, {"key": upload_id, "at": chunk.offset})
+        objects.drop(connection, found[0].ref, now)
         changes |= _void_digest(upload) | {"received": upload.received, "chunk_count": upload.chunk_count}
     if changes["chunk_count"] > max_chunks:
         raise TooManyChunks(max_chunks)
@@ -150,6 +153,7 @@ def unrecord_chunk(connection: Connection, upload_id: str, offset: int) -> bool:
     if row is None or row.offset != offset:
         return False
     connection.execute(_DELETE, {"key": upload_id, "at": offset})
+    objects.drop(connection, row.ref, datetime.now(UTC))
     change_upload(
         connection,
         upload,

@@ -8,7 +8,7 @@ from itertools import islice
 
 from sqlalchemy import Connection, bindparam, case, func, select, update
 
-from partwise.catalog import artifacts, tasks
+from partwise.catalog import artifacts, objects, tasks
 from partwise.catalog.tables import chunks, uploads
 from partwise.catalog.uploads import UNFINISHED, change_upload, insert_upload, lock_upload
 from partwise.core.errors import Conflict, IncompleteUpload, UnverifiedUpload
@@ -119,6 +119,7 @@ def complete_commit(connection: Connection, upload_id: str, sha256: str, artifac
             media_type=upload.media_type,
         ),
     )
+    objects.take_chunks(connection, upload_id, sha256)
     tasks.complete_running(connection, upload_id, link.id, now)
     change_upload(connection, upload, state=state, artifact_id=link.id, sha256=sha256, completed=now, updated=now)
     return link

@@ -9,8 +9,10 @@ the later one is run again, and finds it.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import asyncpg
@@ -19,7 +21,9 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from partwise.catalog.catalog import SqlCatalog
 from partwise.core.errors import OutOfSpace, StorageFailed
+from partwise.engine.ports import Lock
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -182,3 +186,92 @@ def run_locked(url: URL, lock: int, function: Callable[[Connection], None]) -> N
         if failed is error:
             raise
         raise failed from error
+
+
+class PostgresCatalog(SqlCatalog):
+    """The catalog on PostgreSQL, which many machines share. Implements ``engine.ports.ObjectRecords`` too."""
+
+    def __init__(self, url: URL) -> None:
+        super().__init__(PostgresRunner(url))
+        self._names = _Names(url)
+
+    async def stop(self) -> None:
+        """Give back all names, and finish what runs."""
+        await self._names.stop()
+        await super().stop()
+
+    async def try_name(self, name: str) -> Lock | None:
+        """An advisory lock of a session of its own: gone when this process is, or its machine."""
+        return await self._names.try_hold(name)
+
+
+class _Names:
+    """Advisory locks, all held by one connection that is never idle in a transaction."""
+
+    def __init__(self, url: URL) -> None:
+        self._engine = make_engine(url, pooled=False).execution_options(isolation_level="AUTOCOMMIT")
+        self._connection: AsyncConnection | None = None
+        self._held: dict[int, _Name] = {}
+        self._releases: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()
+
+    async def try_hold(self, name: str) -> _Name | None:
+        """One session may take a lock again and again: within this process ``_held`` keeps it single."""
+        key = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
+        async with self._turn:
+            if key in self._held or not await self._call("SELECT pg_try_advisory_lock(:key)", key):
+                return None
+            held = self._held[key] = _Name(self, key)
+            return held
+
+    def release(self, held: _Name) -> None:
+        """Give it back soon; nobody waits for that."""
+        task = asyncio.get_running_loop().create_task(self._release(held))
+        self._releases.add(task)
+        task.add_done_callback(self._releases.discard)
+
+    async def _release(self, held: _Name) -> None:
+        async with self._turn:
+            if self._held.get(held.key) is held:  # or the connection broke since, and the lock with it
+                del self._held[held.key]
+                with suppress(StorageFailed, OutOfSpace):
+                    await self._call("SELECT pg_advisory_unlock(:key)", held.key)
+
+    async def _call(self, statement: str, key: int) -> bool:
+        try:
+            if self._connection is None:
+                self._connection = await self._engine.connect()
+            result = await self._connection.execute(text(statement), {"key": key})
+            return bool(result.scalar_one())
+        except BaseException as error:
+            self._held.clear()
+            broken, self._connection = self._connection, None
+            if broken is not None:
+                await broken.invalidate()
+                await broken.close()
+            if isinstance(error, _FAILURES):
+                raise _translated(error) from error
+            raise
+
+    async def stop(self) -> None:
+        """Close the connection, which gives back all that is held."""
+        if self._releases:
+            await asyncio.wait(self._releases)
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
+        self._held.clear()
+
+
+class _Name:
+    """A name that is held until ``release``."""
+
+    def __init__(self, names: _Names, key: int) -> None:
+        self._names: _Names | None = names
+        self.key = key
+
+    def release(self) -> None:
+        """Give it back. May be called again without effect."""
+        names, self._names = self._names, None
+        if names is not None:
+            names.release(self)

@@ -183,6 +183,26 @@ tasks = Table(
     Index("ix_tasks_created_id", "created", "id"),
 )
 
+#: What an artifact consists of, where storage keeps each chunk as an object of its own. Local files have none.
+segments = Table(
+    "segments",
+    metadata,
+    Column("sha256", String, ForeignKey("artifacts.sha256", ondelete="CASCADE"), primary_key=True),
+    Column("offset", BigInteger, primary_key=True, autoincrement=False),
+    Column("size", BigInteger, nullable=False),
+    Column("ref", String, nullable=False),
+    UniqueConstraint("ref"),
+)
+
+#: Objects that nothing needs any more, to be deleted.
+garbage = Table(
+    "garbage",
+    metadata,
+    Column("ref", String, primary_key=True),
+    Column("since", UtcTime, nullable=False),
+    Index("ix_garbage_since", "since"),
+)
+
 tokens = Table(
     "tokens",
     metadata,

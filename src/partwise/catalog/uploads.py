@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -21,6 +21,7 @@ from sqlalchemy import (
     update,
 )
 
+from partwise.catalog import objects
 from partwise.catalog.tables import (
     UPLOAD,
     artifact_links,
@@ -145,6 +146,7 @@ def finish_delete(connection: Connection, upload_id: str) -> None:
         return
     if upload.state is not UploadState.DELETING:
         raise Conflict(f"The upload is {upload.state}, not being deleted.")
+    objects.drop_chunks(connection, upload_id, datetime.now(UTC))
     connection.execute(delete(chunks).where(chunks.c.upload_id == upload_id))
     connection.execute(delete(uploads).where(uploads.c.id == upload_id))
 

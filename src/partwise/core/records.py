@@ -86,6 +86,21 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A part of an artifact that a storage keeps as one immutable object."""
+
+    offset: int
+    size: int
+    #: Where its bytes are.
+    ref: str
+
+    @property
+    def range(self) -> ByteRange:
+        """The bytes of the artifact that it holds."""
+        return ByteRange(self.offset, self.size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
     """An owner's link to an immutable file known by its SHA-256."""
 

@@ -51,7 +51,7 @@ async def _receive(engine: Engine, upload_id: str, body: Body, bound: int) -> Ch
     """Write the body from the start of the file, hashing it on the way."""
     hasher = hashlib.sha256()
     received = 0
-    writer = await engine.storage.claim(upload_id, ByteRange(0, max(bound, 1)))
+    writer = await engine.storage.claim(upload_id, ByteRange(0, max(bound, 1)), exact=False)
 
     def take(block: memoryview) -> None:
         nonlocal received
@@ -62,10 +62,10 @@ async def _receive(engine: Engine, upload_id: str, body: Body, bound: int) -> Ch
     try:
         with kept_alive(engine, upload_id):
             await body.drain(take)
-        reference = await writer.finish()
+        stored = await writer.finish(received)
     finally:
         writer.close()
-    return Chunk(offset=0, size=received, sha256=hasher.hexdigest(), verified=True, ref=reference)
+    return Chunk(offset=0, size=received, sha256=hasher.hexdigest(), verified=True, ref=stored.ref)
 
 
 async def _clear(engine: Engine, who: Principal, upload_id: str) -> None:

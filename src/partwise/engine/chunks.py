@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from partwise.core.errors import (
@@ -68,7 +69,8 @@ async def put_chunk(
                 receiver.check(body.sha256, partial=partial)
             except (BodyInterrupted, Superseded):
                 if partial and receiver.may_keep:
-                    await _record(engine, upload, receiver, None)
+                    with suppress(BodySizeMismatch):  # too little came for the storage to keep
+                        await _record(engine, upload, receiver, None)
                 raise
             if same is not None and receiver.unchanged:
                 return Received(upload, same, unchanged=True)
@@ -120,14 +122,17 @@ async def _drain(body: Body, receiver: _Receiver, writer: ChunkWriter) -> None:
 
 
 async def _record(engine: Engine, upload: Upload, receiver: _Receiver, declared: str | None) -> Received:
-    reference = await receiver.writer.finish()
+    stored = await receiver.writer.finish(receiver.received)
     engine.failpoint("chunk.written")
+    if not stored.size:
+        raise BodySizeMismatch(receiver.span.size, receiver.received)
+    whole = stored.size == receiver.received
     chunk = Chunk(
         offset=receiver.span.offset,
-        size=receiver.received,
-        sha256=receiver.digest,
-        verified=declared is not None,
-        ref=reference,
+        size=stored.size,
+        sha256=receiver.digest if whole else None,
+        verified=declared is not None and whole,
+        ref=stored.ref,
     )
     if engine.durable_chunks:
         await engine.storage.flush(upload.id)
@@ -144,7 +149,8 @@ async def _record(engine: Engine, upload: Upload, receiver: _Receiver, declared:
     if engine.durable_chunks:
         await engine.catalog.mark_durable(upload.id, chunk.seq)
     engine.workers.follower.notify(upload.id)
-    engine.workers.flusher.notify(upload.id)
+    if engine.storage.in_place:  # an object is durable when it is stored
+        engine.workers.flusher.notify(upload.id)
     gone = receiver.replaced  # ``upload`` was read before, and still counts it
     received = upload.received + chunk.size - (gone.size if gone else 0)
     count = upload.chunk_count + (0 if gone else 1)

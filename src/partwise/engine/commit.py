@@ -86,7 +86,7 @@ class Commits:
         engine = self._engine
         try:
             while (await engine.catalog.get_upload(upload_id)).state is UploadState.COMMITTING:
-                lock = engine.storage.try_lock(upload_id, Purpose.COMMIT)
+                lock = await engine.storage.try_lock(upload_id, Purpose.COMMIT)
                 if lock is None:
                     await asyncio.sleep(POLL)
                     continue

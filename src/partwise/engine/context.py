@@ -70,14 +70,14 @@ class Engine:
 
     async def open(self) -> None:
         """Open the ports alone, for work beside running servers. ``stop`` ends it."""
-        await self.storage.start()
         await self.catalog.start()
+        await self.storage.start()
 
     async def stop(self) -> None:
         """Stop the workers and close the ports. Commits that still run go on at the next start."""
         await self.workers.stop()
-        await self.catalog.stop()
         await self.storage.stop()
+        await self.catalog.stop()
 
     async def authorize(self, who: Principal, upload_id: str) -> None:
         """Raise NotFound unless ``who`` may see the upload. An owner never changes, so the answer is remembered."""

@@ -65,7 +65,7 @@ async def flush(storage: Storage, catalog: Catalog, upload_id: str) -> None:
     When the storage fails to write back, what it lost cannot be known, and a second try would report success for
     pages that are gone: everything that was not durable before is un-recorded, and StorageFailed comes out.
     """
-    lock = storage.try_lock(upload_id, Purpose.FLUSH)
+    lock = await storage.try_lock(upload_id, Purpose.FLUSH)
     if lock is None:
         return  # another process is at it
     try:

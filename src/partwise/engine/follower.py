@@ -194,7 +194,7 @@ class _Run:
 
     async def _follow(self) -> None:
         try:
-            lock = self._follower.storage.try_lock(self._id, Purpose.FOLLOW)
+            lock = await self._follower.storage.try_lock(self._id, Purpose.FOLLOW)
         except NotFound:
             return
         if lock is None:

@@ -12,7 +12,8 @@ How a chunk becomes part of a file, on a storage that writes in place (local fil
    closed under a running write, its number could belong to another upload's file by the time the write starts.
 
 On a storage that keeps each chunk as an immutable object there is nothing to protect: step 3 compares digests, and
-step 5 replaces the row of the same range; the newest row wins, and the epoch rises.
+step 5 replaces the row of the same range; the newest row wins, and the epoch rises. There the catalog has the list of
+an artifact's segments (``ObjectRecords``), so that publishing and deleting are part of its transactions.
 
 How an upload becomes an artifact
 ---------------------------------
@@ -47,7 +48,7 @@ from enum import Enum
 from typing import Protocol
 
 from partwise.core.ranges import ByteRange
-from partwise.core.records import Artifact, Chunk, Page, Task, Upload, Usage
+from partwise.core.records import Artifact, Chunk, Page, Segment, Task, Upload, Usage
 
 #: The largest block that moves at once, in bytes: measured best (256 KiB and 4 MiB are slower).
 BLOCK = 1 << 20
@@ -90,6 +91,14 @@ class Lock(Protocol):
         """Give it back. May be called again without effect."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a storage has of a chunk: so many bytes from its start, and the reference for its row, where it has one."""
+
+    size: int
+    ref: str | None = None
+
+
 class ChunkWriter(Protocol):
     """One writer's hold on a byte range of an upload. ``read`` and ``write`` block: call them on worker threads."""
 
@@ -102,8 +111,11 @@ class ChunkWriter(Protocol):
         Raises OutOfSpace, StorageFailed, and Superseded once the writer is closed.
         """
 
-    async def finish(self) -> str | None:
-        """Call after the last byte and before the row. The reference for the row, where the storage has one."""
+    async def finish(self, size: int) -> Stored:
+        """Call after the last byte and before the row, with the number of bytes written.
+
+        A storage of objects may keep fewer of a body that ended early, or none. Raises OutOfSpace, StorageFailed.
+        """
 
     async def superseded(self) -> None:
         """Returns when a newer writer asks for an overlapping range. The holder then stops writing and closes."""
@@ -142,10 +154,12 @@ class Storage(Protocol):
     async def resize(self, upload_id: str, size: int) -> None:
         """Make the staging file ``size`` bytes long: reserve more (OutOfSpace), or cut off the end."""
 
-    async def claim(self, upload_id: str, chunk: ByteRange) -> ChunkWriter:
+    async def claim(self, upload_id: str, chunk: ByteRange, *, exact: bool = True) -> ChunkWriter:
         """Take hold of a range. Asks a holder to leave and waits for it, a bounded time; then RangeBusy.
 
         NotFound when the staging file is gone; Superseded when a still newer one came while it waited.
+
+        Not ``exact``: the bytes may turn out to be fewer, and what came of them is to be kept.
         """
 
     def read_staged(self, upload_id: str, chunk: Chunk, span: ByteRange, sink: Sink) -> None:
@@ -157,8 +171,8 @@ class Storage(Protocol):
     async def flush(self, upload_id: str) -> None:
         """Bring all that was written so far to stable storage. StorageFailed: trust nothing since the last one."""
 
-    def try_lock(self, upload_id: str, purpose: Purpose) -> Lock | None:
-        """Take the upload's lock for ``purpose``; None when someone has it. Does not block."""
+    async def try_lock(self, upload_id: str, purpose: Purpose) -> Lock | None:
+        """Take the upload's lock for ``purpose``; None when someone has it. Does not wait for that."""
 
     def digest_lock(self, sha256: str) -> AbstractAsyncContextManager[None]:
         """Serialise publishing and deleting of one artifact, across processes."""
@@ -364,6 +378,41 @@ class Catalog(Protocol):
 
     async def count_states(self) -> dict[str, int]:
         """The number of uploads in each state."""
+
+
+class ObjectRecords(Protocol):
+    """What a catalog keeps for a storage of immutable objects, shared by any number of machines.
+
+    An object belongs to a chunk, to an artifact as a segment, or to the garbage. The catalog moves it in the same
+    transaction that replaces or deletes a chunk, completes a commit, or deletes an artifact.
+    """
+
+    async def try_name(self, name: str) -> Lock | None:
+        """Take the lock of this name, one holder among all machines; None when someone has it.
+
+        It is lost with the connection to the catalog: it saves double work, and proves nothing.
+        """
+
+    async def list_segments(self, sha256: str, *, start: int = 0, limit: int = 1000) -> list[Segment]:
+        """The segments of an artifact by offset, from the one that holds byte ``start`` on."""
+
+    async def replace_segments(self, sha256: str, old: Sequence[str], new: Segment, now: datetime) -> bool:
+        """One segment in the place of all, which become garbage. False: they are not the ``old`` ones any more."""
+
+    async def scattered_artifacts(self, *, average: int, limit: int) -> list[str]:
+        """Artifacts of several segments of less than ``average`` bytes on average; the most scattered first."""
+
+    async def list_garbage(self, before: datetime, limit: int) -> list[str]:
+        """Objects that became garbage before that time, the oldest first."""
+
+    async def forget_garbage(self, refs: Sequence[str]) -> None:
+        """These objects are deleted."""
+
+    async def known_refs(self, upload_ids: Sequence[str], refs: Sequence[str]) -> set[str]:
+        """Which of ``refs`` belong to anything. Those of chunks are looked for in ``upload_ids`` alone."""
+
+    async def all_artifacts(self, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
+        """As in ``Catalog``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

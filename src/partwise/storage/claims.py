@@ -21,6 +21,7 @@ from contextlib import suppress
 from partwise.core.errors import NotFound, RangeBusy, StorageFailed, Superseded, WrongState
 from partwise.core.ranges import ByteRange
 from partwise.core.state import Event, UploadState
+from partwise.engine.ports import Stored
 from partwise.storage.files import FailPoint, SystemCalls, failures, open_file
 from partwise.storage.locks import FIRST_PAUSE, LONGEST_PAUSE, WHOLE_FILE, Area, LockFile, is_locked, try_lock, unlock
 
@@ -71,9 +72,9 @@ class LocalWriter:
         finally:
             self._leave()
 
-    async def finish(self) -> str | None:
+    async def finish(self, size: int) -> Stored:
         """Nothing to do: the bytes are at their place."""
-        return None
+        return Stored(size)
 
     async def superseded(self) -> None:
         """Wait until a newer writer knocks."""

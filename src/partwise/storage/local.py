@@ -170,7 +170,7 @@ class LocalStorage:
             self._sync_folder(self._staging)
             self._failpoint("reserve.synced")
 
-    async def claim(self, upload_id: str, chunk: ByteRange) -> ChunkWriter:
+    async def claim(self, upload_id: str, chunk: ByteRange, *, exact: bool = True) -> ChunkWriter:
         """See ``claims.py``."""
         return await self._claims.take(upload_id, self._staging_path(upload_id), chunk)
 
@@ -212,7 +212,7 @@ class LocalStorage:
                     os.close(fd)
             self._failpoint("discard.unlinked")
 
-    def try_lock(self, upload_id: str, purpose: Purpose) -> Lock | None:
+    async def try_lock(self, upload_id: str, purpose: Purpose) -> Lock | None:
         """One byte of the purpose's file of locks."""
         return self._purposes[purpose].try_hold(name_byte(upload_id))
 

@@ -13,7 +13,7 @@ from partwise.core.errors import NotFound, OutOfSpace, RangeBusy, StorageFailed,
 from partwise.core.ranges import ByteRange, split
 from partwise.core.records import Chunk
 from partwise.core.state import Event, UploadState
-from partwise.engine.ports import BLOCK, ChunkWriter, Lock, Purpose, Sink, Space
+from partwise.engine.ports import BLOCK, ChunkWriter, Lock, Purpose, Sink, Space, Stored
 
 _PAUSE = 0.001
 
@@ -62,9 +62,9 @@ class MemoryWriter:
                 data.extend(bytes(offset - len(data)))
             data[offset : offset + len(block)] = block
 
-    async def finish(self) -> str | None:
+    async def finish(self, size: int) -> Stored:
         """Nothing to do: the bytes are at their place."""
-        return None
+        return Stored(size)
 
     async def superseded(self) -> None:
         """Wait until a newer writer asks for the range."""
@@ -139,7 +139,7 @@ class MemoryStorage:
         else:
             del data[size:]
 
-    async def claim(self, upload_id: str, chunk: ByteRange) -> ChunkWriter:
+    async def claim(self, upload_id: str, chunk: ByteRange, *, exact: bool = True) -> ChunkWriter:
         """Take the range; of several that wait for it the newest gets it."""
         if chunk.size < 1:
             raise ValueError(f"no claim covers {chunk.size} bytes")
@@ -184,7 +184,7 @@ class MemoryStorage:
         """There is no more stable storage here than memory."""
         self._file(upload_id)
 
-    def try_lock(self, upload_id: str, purpose: Purpose) -> Lock | None:
+    async def try_lock(self, upload_id: str, purpose: Purpose) -> Lock | None:
         """An entry in the set of locks."""
         key = f"{purpose.value} {upload_id}"
         return None if key in self._held else MemoryLock(self._held, key)

@@ -52,7 +52,7 @@ _NO_ROOM = {"XMinioStorageFull", "InsufficientCapacity", "QuotaExceeded", "Insuf
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3Address:
-    """Where a bucket is, as its URL says. Credentials are found as all AWS tools do: environment, files, the machine."""
+    """Where a bucket is, as its URL says. Credentials are found as by all AWS tools: environment, files, machine."""
 
     bucket: str
     #: What all keys begin with: empty, or ending with a slash.
@@ -351,20 +351,22 @@ class Reader:
         if size == 0:
             return b""
         with _failures("read"):
-            while True:
-                try:
-                    block = self._read(size)
-                    break
-                except (OSError, http.client.HTTPException):
-                    self.close()
-                    self._tries -= 1
-                    if self._tries <= 0:
-                        raise
+            block = self._insist(size)
         self._span = ByteRange(self._span.offset + size, self._span.size - size)
         if self._span.size == 0 and self._connection is not None:
             self._bucket.give_back(self._connection)
             self._connection = None
         return block
+
+    def _insist(self, size: int) -> bytes:
+        while True:
+            try:
+                return self._read(size)
+            except (OSError, http.client.HTTPException):
+                self.close()
+                self._tries -= 1
+                if self._tries <= 0:
+                    raise
 
     def _read(self, size: int) -> bytes:
         if self._answer is None:

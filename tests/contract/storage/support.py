@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Chunk
-from partwise.engine.ports import Storage
+from partwise.engine.ports import Storage, Stored
 
 ID = "0f-a1"
 
@@ -36,7 +36,7 @@ async def put(storage: Storage, upload_id: str, offset: int, content: bytes) -> 
     writer = await storage.claim(upload_id, ByteRange(offset, len(content)))
     try:
         await asyncio.to_thread(writer.write, offset, memoryview(content))
-        await writer.finish()
+        assert await writer.finish(len(content)) == Stored(len(content))
     finally:
         writer.close()
 

@@ -113,19 +113,19 @@ async def test_writers_of_a_discarded_upload_write_into_nothing(storage: Storage
 
 @pytest.mark.parametrize("purpose", list(Purpose))
 async def test_each_purpose_has_one_holder_for_each_upload(storage: Storage, purpose: Purpose) -> None:
-    lock = storage.try_lock(ID, purpose)
+    lock = await storage.try_lock(ID, purpose)
     assert lock is not None
-    assert storage.try_lock(ID, purpose) is None
-    others = [storage.try_lock(ID, other) for other in Purpose if other is not purpose]
-    others.append(storage.try_lock("ab", purpose))
+    assert await storage.try_lock(ID, purpose) is None
+    others = [await storage.try_lock(ID, other) for other in Purpose if other is not purpose]
+    others.append(await storage.try_lock("ab", purpose))
     for other in others:
         assert other is not None
         other.release()
     lock.release()
-    again = storage.try_lock(ID, purpose)
+    again = await storage.try_lock(ID, purpose)
     assert again is not None
     lock.release()
-    assert storage.try_lock(ID, purpose) is None
+    assert await storage.try_lock(ID, purpose) is None
     again.release()
 
 

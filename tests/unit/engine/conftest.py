@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from partwise.catalog import migrate, open_catalog
+from partwise.catalog import SqlCatalog, migrate, open_catalog
+from partwise.catalog.postgres import PostgresCatalog
 from partwise.core.records import Principal
 from partwise.engine.context import Engine
 from partwise.engine.ports import Storage
 from partwise.storage.local import LocalStorage
 from partwise.storage.memory import MemoryStorage
+from partwise.storage.s3 import S3Storage
+from partwise.storage.s3_bucket import S3Address
 
 ALICE, BOB, ADMIN = Principal("alice"), Principal("bob"), Principal("root", admin=True)
 
@@ -34,16 +37,31 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["memory", "local"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    return MemoryStorage() if request.param == "memory" else LocalStorage(tmp_path / "data")
+@pytest.fixture(params=["memory", "local", pytest.param("objects", marks=pytest.mark.engines)])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture
-async def engine(storage: Storage, tmp_path: Path, clock: Clock) -> AsyncIterator[Engine]:
+def catalog(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> SqlCatalog:
+    if kind == "objects":
+        return open_catalog(request.getfixturevalue("postgres_url"))
     url = f"sqlite:///{tmp_path / 'catalog.db'}"
     migrate(url)
-    engine = Engine(storage, open_catalog(url), clock=clock)
+    return open_catalog(url)
+
+
+@pytest.fixture
+def storage(kind: str, catalog: SqlCatalog, tmp_path: Path, request: pytest.FixtureRequest) -> Storage:
+    if kind == "objects":
+        assert isinstance(catalog, PostgresCatalog)
+        return S3Storage(S3Address.parse(request.getfixturevalue("s3_url")), catalog)
+    return MemoryStorage() if kind == "memory" else LocalStorage(tmp_path / "data")
+
+
+@pytest.fixture
+async def engine(storage: Storage, catalog: SqlCatalog, clock: Clock) -> AsyncIterator[Engine]:
+    engine = Engine(storage, catalog, clock=clock)
     await engine.start()
     yield engine
     await engine.stop()

@@ -35,6 +35,9 @@ from tests.unit.engine.conftest import ADMIN, ALICE, BOB, Clock
 DATA = random.Random(7).randbytes(1_000_003)
 WAIT = 20.0
 
+#: For what holds only where chunks are written at their final place; of objects see ``tests/engines``.
+in_place = pytest.mark.parametrize("kind", ["memory", "local"])
+
 
 async def create(engine: Engine, data: bytes = DATA, who: Principal = ALICE, **more: str) -> Upload:
     return await uploads.create_upload(engine, who, size=len(data), **more)  # type: ignore[arg-type]
@@ -135,6 +138,7 @@ async def test_other_bytes_replace_a_chunk_and_void_the_digest(engine: Engine) -
     assert await content(engine, await artifact_of(engine, await done(engine, upload, sha256(DATA)))) == DATA
 
 
+@in_place
 async def test_a_replacement_that_is_cut_leaves_its_range_missing(engine: Engine) -> None:
     upload = await create(engine)
     span = ByteRange(0, 500_000)
@@ -161,6 +165,7 @@ async def test_a_cut_body_is_not_received(engine: Engine, cut: int) -> None:
     assert (await uploads.get_upload(engine, ALICE, upload.id)).received == 0
 
 
+@in_place
 async def test_with_partial_a_cut_body_counts_as_far_as_it_came(engine: Engine) -> None:
     upload = await create(engine)
     body = BytesBody(DATA[:300_000], cut_after=123_456)
@@ -220,6 +225,7 @@ async def test_a_range_beyond_the_size_or_of_another_total_is_refused(engine: En
         await put_chunk(engine, ALICE, upload.id, ByteRange(0, 10), BytesBody(DATA[:10]), total=len(DATA) + 1)
 
 
+@in_place
 async def test_the_newest_of_two_writers_wins(engine: Engine) -> None:
     upload = await create(engine)
     span = ByteRange(0, len(DATA))

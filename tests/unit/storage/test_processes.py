@@ -123,7 +123,7 @@ async def test_a_killed_process_frees_its_other_locks(storage: LocalStorage, spa
     holder = spawn(
         f"""
 from partwise.engine.ports import Purpose
-kept = [storage.try_lock("ab", purpose) for purpose in Purpose]
+kept = [await storage.try_lock("ab", purpose) for purpose in Purpose]
 kept.append(await storage.reserve("cd", 1000))
 async with storage.digest_lock("{digest}"):
     say("held")
@@ -131,7 +131,7 @@ async with storage.digest_lock("{digest}"):
 """
     )
     assert await line(holder) == "held"
-    assert [storage.try_lock(ID, purpose) for purpose in Purpose] == [None] * len(Purpose)
+    assert [await storage.try_lock(ID, purpose) for purpose in Purpose] == [None] * len(Purpose)
     assert list(storage.list_staged()) == []
     waiting = asyncio.create_task(_pass(storage, digest))
     await asyncio.sleep(0.1)
@@ -140,7 +140,7 @@ async with storage.digest_lock("{digest}"):
     holder.wait()
     await asyncio.wait_for(waiting, 5)
     for purpose in Purpose:
-        lock = storage.try_lock(ID, purpose)
+        lock = await storage.try_lock(ID, purpose)
         assert lock is not None
         lock.release()
     assert list(storage.list_staged()) == ["cd"]

@@ -1,0 +1,211 @@
+"""Uploads and artifacts as immutable objects of an S3-compatible store, for any number of servers.
+
+::
+
+    PREFIX/chunks/<upload id>/<random>      the bytes of one chunk, never written again
+    PREFIX/artifacts/<sha256>/<random>      an artifact of many small chunks, made one object behind the scenes
+
+Which objects an artifact consists of is in the catalog (``engine.ports.ObjectRecords``), which is the only arbiter:
+stores differ too much in what they do atomically. So publishing, discarding and deleting are the catalog's
+transactions, and there is nothing to do for them here. ``s3_housekeeping.py`` deletes what nothing needs any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+from partwise.core.errors import NotFound, StorageFailed
+from partwise.core.ranges import MAX_SIZE, ByteRange
+from partwise.core.records import Chunk
+from partwise.engine.ports import BLOCK, ChunkWriter, Lock, ObjectRecords, Purpose, Sink, Space
+from partwise.storage.s3_bucket import Bucket, S3Address
+from partwise.storage.s3_housekeeping import Housekeeping
+from partwise.storage.s3_writer import S3Writer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: Threads that wait for the store.
+THREADS = 32
+
+
+class S3Storage:
+    """The storage port on an object store. ``records`` is the catalog; ``redirect``: how long presigned URLs last.
+
+    ``grace``: how long an object that nothing needs is kept for those who still read it. ``margin``: how old an
+    object must be that no record knows, to be taken for abandoned. ``pause``: seconds between rounds of housekeeping.
+    """
+
+    in_place = False
+
+    def __init__(
+        self,
+        address: S3Address,
+        records: ObjectRecords,
+        *,
+        redirect: timedelta | None = None,
+        grace: timedelta = timedelta(hours=1),
+        margin: timedelta = timedelta(days=1),
+        pause: float = 5.0,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._records, self._redirect = records, redirect
+        self._bucket = Bucket(address)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
+        self._house = Housekeeping(
+            self._bucket,
+            records,
+            self._run,
+            grace=grace,
+            margin=margin,
+            clock=clock,
+            # A redirect needs one object for the whole artifact, however large its chunks were.
+            merge_below=MAX_SIZE if redirect else None,
+        )
+        self._pause = pause
+        self._rounds: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def start(self) -> None:
+        """Look whether the bucket is there, and begin to keep house."""
+        await self._run(self._bucket.check)
+        self._loop = asyncio.get_running_loop()
+        self._rounds = asyncio.create_task(self._house.run(self._pause), name="object storage housekeeping")
+
+    async def stop(self) -> None:
+        """Stop keeping house, and close connections."""
+        if self._rounds is not None:
+            self._rounds.cancel()
+            await asyncio.wait({self._rounds})
+        await asyncio.to_thread(self._threads.shutdown)
+        self._bucket.close()
+
+    async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a blocking call on a thread of the store's; cancelled, it waits for the call to end."""
+        future = asyncio.get_running_loop().run_in_executor(self._threads, partial(call, *args, **kwargs))
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            while not future.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({future})
+            future.exception()
+            raise
+
+    # uploads
+
+    async def reserve(self, upload_id: str, size: int) -> Lock:
+        """Nothing is reserved: a store has no end that is known beforehand."""
+        return _NothingHeld()
+
+    async def resize(self, upload_id: str, size: int) -> None:
+        """Nothing is reserved."""
+
+    async def claim(self, upload_id: str, chunk: ByteRange, *, exact: bool = True) -> ChunkWriter:
+        """An object of its own: no writer stands in another's way."""
+        key = f"chunks/{upload_id}/{uuid.uuid4().hex}"
+        return S3Writer(self._bucket, key, chunk, exact=exact, run=self._run, executor=self._threads)
+
+    def read_staged(self, upload_id: str, chunk: Chunk, span: ByteRange, sink: Sink) -> None:
+        """Read the chunk's object."""
+        if chunk.ref is None:
+            raise NotFound("upload")
+        self._bucket.read(chunk.ref, ByteRange(span.offset - chunk.offset, span.size), sink)
+
+    async def flush(self, upload_id: str) -> None:
+        """Objects are durable when the store has answered."""
+
+    async def try_lock(self, upload_id: str, purpose: Purpose) -> Lock | None:
+        """A name in the catalog."""
+        return await self._records.try_name(f"{purpose.value} {upload_id}")
+
+    async def discard(self, upload_id: str) -> None:
+        """The catalog makes the upload's objects garbage when it forgets the upload."""
+
+    def list_staged(self) -> Iterator[str]:
+        """None: an upload has nothing in the store but what its chunks name."""
+        return iter(())
+
+    # artifacts
+
+    @asynccontextmanager
+    async def digest_lock(self, sha256: str) -> AsyncIterator[None]:
+        """Nothing: what it would protect is in the catalog's transactions."""
+        yield
+
+    async def publish(self, upload_id: str, sha256: str, *, recorded: bool) -> None:
+        """The catalog makes the chunks' objects the artifact's segments when it completes the commit."""
+
+    async def delete_artifact(self, sha256: str) -> None:
+        """The catalog has made the artifact's objects garbage."""
+
+    async def read_artifact(self, sha256: str, span: ByteRange) -> AsyncIterator[bytes]:
+        """Segment after segment, each by one ranged request."""
+        position = span.offset
+        while position < span.end:
+            segments = await self._records.list_segments(sha256, start=position, limit=100)
+            if not segments or not segments[0].offset <= position < segments[0].range.end:
+                raise NotFound("artifact")
+            for segment in segments:
+                size = min(segment.range.end, span.end) - position
+                if size <= 0:
+                    return
+                with self._bucket.open(segment.ref, ByteRange(position - segment.offset, size)) as reader:
+                    while block := await self._run(reader.read, BLOCK):
+                        yield block
+                position += size
+
+    async def verify_artifact(self, sha256: str) -> bool:
+        """Read it all, and hash it."""
+        hasher, position = hashlib.sha256(), 0
+        try:
+            while segments := await self._records.list_segments(sha256, start=position):
+                end = segments[-1].range.end
+                if end <= position:
+                    break
+                async for block in self.read_artifact(sha256, ByteRange(position, end - position)):
+                    await asyncio.to_thread(hasher.update, block)
+                position = end
+        except (NotFound, StorageFailed):
+            return False
+        return hasher.hexdigest() == sha256
+
+    async def artifact_url(self, sha256: str, size: int, headers: dict[str, str]) -> str | None:
+        """A presigned URL of the whole artifact, which answers with ``headers``; None: not to be had, read it here."""
+        if self._redirect is None:
+            return None
+        segments = await self._records.list_segments(sha256, limit=2)
+        if len(segments) != 1 or segments[0].size != size:
+            return None
+        seconds = int(self._redirect.total_seconds())
+        return await self._run(self._bucket.presign, segments[0].ref, seconds, headers)
+
+    def list_artifacts(self) -> Iterator[str]:
+        """Those that the catalog has: their list of segments is what the store has of them."""
+        assert self._loop is not None
+        after = ""
+        while True:
+            page = asyncio.run_coroutine_threadsafe(self._records.all_artifacts(after), self._loop).result()
+            if not page:
+                return
+            yield from (sha256 for sha256, _ in page)
+            after = page[-1][0]
+
+    async def space(self) -> Space:
+        """As much as anyone may ask for: a store does not tell."""
+        return Space(total=MAX_SIZE, free=MAX_SIZE, available=MAX_SIZE)
+
+
+class _NothingHeld:
+    """A lock on nothing."""
+
+    def release(self) -> None:
+        """Nothing to give back."""

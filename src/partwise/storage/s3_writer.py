@@ -1,0 +1,171 @@
+"""One chunk on its way into the object store: one object, sent as its bytes come, or in parts where it is large."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import IO, ParamSpec, Protocol, TypeVar
+
+from partwise.core.errors import Superseded
+from partwise.core.ranges import ByteRange
+from partwise.engine.ports import BLOCK, Stored
+from partwise.storage.s3_bucket import MAX_PARTS, Bucket, Put
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: Chunks up to this size, in bytes, are sent as they are; larger ones in parts of at least PART_SIZE.
+WHOLE_SIZE, PART_SIZE = 64 << 20, 16 << 20
+
+
+class RunInThread(Protocol):
+    """Runs a blocking call on a worker thread, to its end."""
+
+    async def __call__(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What the call returns."""
+
+
+def part_size(size: int) -> int:
+    """Bytes of each part but the last, so that the store's largest number of parts is enough: whole MiB."""
+    return max(PART_SIZE, -(-size // MAX_PARTS // BLOCK) * BLOCK)
+
+
+class S3Writer:
+    """Writes the bytes of a range in order, into the object ``key`` (see ``engine.ports.ChunkWriter``).
+
+    Each request to the store says beforehand how many bytes it brings. Where that is not known (not ``exact``), the
+    bytes are gathered in a file without a name until they are a part. Of a body that is cut, the whole parts are kept.
+    """
+
+    def __init__(
+        self, bucket: Bucket, key: str, span: ByteRange, *, exact: bool, run: RunInThread, executor: Executor
+    ) -> None:
+        self._bucket, self._key, self._span = bucket, key, span
+        self._run, self._executor = run, executor
+        self._parts = not exact or span.size > WHOLE_SIZE
+        self._part_size = part_size(span.size) if self._parts else span.size
+        self._gathered: IO[bytes] | None = tempfile.TemporaryFile() if not exact else None  # noqa: SIM115
+        self._put: Put | None = None
+        self._upload: str | None = None
+        self._etags: list[str] = []
+        #: Bytes taken, and how many of them are in the part that is being filled.
+        self._taken = self._filled = 0
+        self._mutex = threading.Lock()
+        self._closed = False
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Objects are not compared byte by byte."""
+        raise NotImplementedError
+
+    def write(self, offset: int, block: memoryview) -> None:
+        """Send or gather the next bytes."""
+        try:
+            with self._mutex:
+                if self._closed:
+                    raise Superseded
+                assert offset == self._span.offset + self._taken, "bytes come in order"
+                self._write(block)
+        finally:
+            if self._closed:
+                self.close()
+
+    def _write(self, block: memoryview) -> None:
+        while len(block):
+            piece = block[: self._part_size - self._filled]
+            if self._gathered is not None:
+                self._gathered.write(piece)
+            else:
+                if self._put is None:
+                    self._put = self._begin(min(self._part_size, self._span.size - self._taken))
+                self._put.write(piece)
+            block = block[len(piece) :]
+            self._taken += len(piece)
+            self._filled += len(piece)
+            if self._parts and self._filled == self._part_size:
+                self._end_part()
+
+    def _begin(self, size: int) -> Put:
+        if not self._parts:
+            return self._bucket.put(self._key, size)
+        if self._upload is None:
+            self._upload = self._bucket.begin(self._key)
+        return self._bucket.put(self._key, size, upload=self._upload, part=len(self._etags) + 1)
+
+    def _end_part(self) -> None:
+        if self._gathered is not None:
+            self._put = self._begin(self._filled)
+            _copy(self._gathered, self._put)
+        assert self._put is not None
+        self._etags.append(self._put.finish())
+        self._put, self._filled = None, 0
+
+    async def finish(self, size: int) -> Stored:
+        """Wait until the store has the object."""
+        return await self._run(self._finish, size)
+
+    def _finish(self, size: int) -> Stored:
+        try:
+            with self._mutex:
+                if self._closed:
+                    raise Superseded
+                return self._complete(size)
+        finally:
+            if self._closed:
+                self.close()
+
+    def _complete(self, size: int) -> Stored:
+        assert size == self._taken, "as many bytes as were written"
+        if self._gathered is not None and not self._etags:
+            self._parts = False  # small enough to be one object after all
+            if size:
+                self._put = self._bucket.put(self._key, size)
+                _copy(self._gathered, self._put)
+        elif self._filled and (self._gathered is not None or self._taken == self._span.size) and self._parts:
+            self._end_part()
+        if not self._parts:
+            if self._put is None or (self._gathered is None and size < self._span.size):
+                return Stored(0)
+            self._put.finish()
+            self._put = None
+            return Stored(size, self._key)
+        if not self._etags:
+            return Stored(0)
+        assert self._upload is not None
+        self._bucket.complete(self._key, self._upload, self._etags)
+        self._upload = None
+        return Stored(size - self._filled, self._key)
+
+    async def superseded(self) -> None:
+        """Objects do not stand in each other's way: nobody asks."""
+        await asyncio.get_running_loop().create_future()
+
+    def close(self) -> None:
+        """Cut what is under way; a thread that is at it does that itself when it comes out."""
+        self._closed = True
+        if not self._mutex.acquire(blocking=False):
+            return
+        try:
+            if self._put is not None:
+                self._put.abort()
+                self._put = None
+            if self._gathered is not None:
+                self._gathered.close()
+                self._gathered = None
+            if self._upload is not None:
+                upload, self._upload = self._upload, None
+                # Nobody waits for it; should it fail, housekeeping finds what is left.
+                self._executor.submit(self._bucket.abort, self._key, upload)
+        finally:
+            self._mutex.release()
+
+
+def _copy(source: IO[bytes], put: Put) -> None:
+    """Send all that was gathered, and empty the file."""
+    source.seek(0)
+    while block := source.read(BLOCK):
+        put.write(memoryview(block))
+    source.seek(0)
+    source.truncate()
