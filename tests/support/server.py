@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 API = "/pulp/api/v3/"
-_START_SECONDS = 30.0
+_START_SECONDS = 90.0
 
 
 class ServerProcess:

@@ -165,6 +165,9 @@ class SqlCatalog:
     async def replace_segments(self, sha256: str, old: Sequence[str], new: Segment, now: datetime) -> bool:
         return await self._write(objects.replace_segments, sha256, old, new, now)
 
+    async def drop_segments(self, sha256: str, now: datetime) -> None:
+        await self._write(objects.drop_segments, sha256, now)
+
     async def scattered_artifacts(self, *, average: int, limit: int) -> list[str]:
         return await self._read(objects.scattered_artifacts, average=average, limit=limit)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from partwise.core.errors import ChunkDigestMismatch, NotFound, StorageFailed, WrongState
 from partwise.core.ranges import ByteRange
@@ -94,6 +94,11 @@ async def list_artifacts(
 def read_artifact(engine: Engine, artifact: Artifact, span: ByteRange) -> AsyncIterator[bytes]:
     """The bytes of ``span``, in blocks. Raises NotFound on the first step when the bytes are gone."""
     return engine.storage.read_artifact(artifact.sha256, span)
+
+
+async def artifact_url(engine: Engine, artifact: Artifact, headers: Mapping[str, str]) -> str | None:
+    """Where else the whole artifact is to be had for a short time, answering with ``headers``; None: only here."""
+    return await engine.storage.artifact_url(artifact.sha256, artifact.size, headers)
 
 
 async def delete_artifact(engine: Engine, who: Principal, artifact_id: str) -> None:

@@ -95,7 +95,7 @@ async def drop_damaged(engine: Engine, sha256: str) -> bool:
     async with engine.storage.digest_lock(sha256):
         if await engine.storage.verify_artifact(sha256):
             return False
-        await engine.storage.delete_artifact(sha256)
+        await engine.storage.delete_artifact(sha256, damaged=True)
     return True
 
 

@@ -40,7 +40,7 @@ the answer is lost                             nothing                       a r
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -187,11 +187,20 @@ class Storage(Protocol):
     async def discard(self, upload_id: str) -> None:
         """Remove the staging file. Idempotent. Writers that still hold ranges write into a file without a name."""
 
-    async def delete_artifact(self, sha256: str) -> None:
-        """Remove the artifact's bytes. Idempotent. Call under the digest's lock. Open readers keep what they have."""
+    async def delete_artifact(self, sha256: str, *, damaged: bool = False) -> None:
+        """Remove the artifact's bytes. Idempotent. Call under the digest's lock. Open readers keep what they have.
+
+        ``damaged``: the record stays, and the next commit of the same content brings good bytes.
+        """
 
     def read_artifact(self, sha256: str, span: ByteRange) -> AsyncIterator[bytes]:
         """The bytes of ``span`` of an artifact, in blocks. NotFound when its bytes are gone."""
+
+    async def artifact_url(self, sha256: str, size: int, headers: Mapping[str, str]) -> str | None:
+        """A URL, good for a short time, that answers with the whole artifact and, of ``headers``, with what it can.
+
+        None: there is none, read the bytes here.
+        """
 
     async def verify_artifact(self, sha256: str) -> bool:
         """Whether the artifact's bytes have its digest. False also when they are gone."""
@@ -398,6 +407,9 @@ class ObjectRecords(Protocol):
 
     async def replace_segments(self, sha256: str, old: Sequence[str], new: Segment, now: datetime) -> bool:
         """One segment in the place of all, which become garbage. False: they are not the ``old`` ones any more."""
+
+    async def drop_segments(self, sha256: str, now: datetime) -> None:
+        """The artifact's segments are worth nothing: they become garbage, and its record is without bytes."""
 
     async def scattered_artifacts(self, *, average: int, limit: int) -> list[str]:
         """Artifacts of several segments of less than ``average`` bytes on average; the most scattered first."""

@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
-from partwise.catalog import open_catalog
+from datetime import timedelta
+
+from partwise.catalog import SqlCatalog, open_catalog
 from partwise.engine.context import Engine
-from partwise.engine.ports import Tokens
+from partwise.engine.ports import Storage, Tokens
 from partwise.server.settings import Settings
 from partwise.storage.local import LocalStorage
 
 
+class MissingPart(RuntimeError):
+    """The settings ask for something that is not installed, or that does not go together."""
+
+
 def make_engine(settings: Settings) -> tuple[Engine, Tokens]:
-    """The engine, not started yet, and the tokens, which are kept in its catalog."""
+    """The engine, not started yet, and the tokens, which are kept in its catalog. ValueError, MissingPart."""
     catalog = open_catalog(settings.catalog_url)
-    storage = LocalStorage(settings.data, floor=settings.free_space_floor)
-    return Engine(storage=storage, catalog=catalog, limits=settings.limits), catalog
+    return Engine(storage=make_storage(settings, catalog), catalog=catalog, limits=settings.limits), catalog
+
+
+def make_storage(settings: Settings, catalog: SqlCatalog) -> Storage:
+    """The storage alone, whose records, if it has any, are in ``catalog``. ValueError, MissingPart."""
+    if settings.storage is None:
+        return LocalStorage(settings.data, floor=settings.free_space_floor)
+    # What speaks to databases and stores over a network is an optional part of the installation.
+    try:
+        from partwise.catalog.postgres import PostgresCatalog
+        from partwise.storage.s3 import S3Storage
+        from partwise.storage.s3_bucket import S3Address
+    except ModuleNotFoundError as error:
+        raise MissingPart("An object store needs more packages: pip install 'partwise[postgres,s3]'.") from error
+    if not isinstance(catalog, PostgresCatalog):
+        raise MissingPart("Bytes in an object store need their records in PostgreSQL: set the catalog's URL too.")
+    seconds = settings.redirect_seconds
+    redirect = None if seconds is None else timedelta(seconds=seconds)
+    return S3Storage(S3Address.parse(settings.storage), catalog, redirect=redirect)

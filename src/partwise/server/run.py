@@ -17,6 +17,7 @@ from uvicorn.supervisors import Multiprocess
 from partwise import __version__
 from partwise.catalog import CatalogTooNew, migrate
 from partwise.core.errors import StorageFailed
+from partwise.server.assembly import MissingPart, make_engine
 from partwise.server.connection import BoundedProtocol
 from partwise.server.guard import is_loopback
 from partwise.server.settings import Settings
@@ -58,16 +59,19 @@ def _check(settings: Settings) -> None:
 
 def prepare(settings: Settings) -> None:
     """Before any worker: the folder, and the records' schema."""
+    if settings.storage is None or settings.catalog is None:
+        try:
+            settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise CannotServe(f"The data folder cannot be used: {error}.") from error
     try:
-        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotServe(f"The data folder cannot be used: {error}.") from error
-    try:
+        if settings.storage is not None:
+            make_engine(settings)  # what cannot be put together is told before anything is touched
         migrate(settings.catalog_url)
-    except (CatalogTooNew, ValueError) as error:
+    except (CatalogTooNew, MissingPart, ValueError) as error:
         raise CannotServe(str(error)) from error
     except StorageFailed as error:
-        raise CannotServe(f"The catalog cannot be reached: {error.__cause__}.") from error
+        raise CannotServe(f"The server cannot start: {error.__cause__ or error}") from error
     except ModuleNotFoundError as error:
         raise CannotServe("PostgreSQL needs its driver: pip install 'partwise[postgres]'.") from error
 

@@ -25,6 +25,13 @@ class Settings(BaseSettings):
         None,
         description="URL of the records: postgresql://USER:PASSWORD@HOST/DATABASE; by default SQLite in the folder",
     )
+    storage: str | None = Field(
+        None,
+        description="URL of the bytes: s3://BUCKET/PREFIX?endpoint=URL&region=NAME; by default files in the folder",
+    )
+    redirect_seconds: int | None = Field(
+        None, ge=1, le=7 * 86_400, description="Send downloads to the object store, by URLs that last so long"
+    )
     workers: int = Field(1, ge=1, le=256, description="Server processes")
     auth: Literal["none", "token"] = Field(
         "none", description="Who may use it: everyone on this machine and nobody else, or who has a token"

@@ -16,7 +16,7 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 
 from partwise.core.errors import NotFound, OutOfSpace, StorageFailed
@@ -274,7 +274,7 @@ class LocalStorage:
             self._calls.link(source, new, follow_symlinks=False)
             os.rename(new, target)
 
-    async def delete_artifact(self, sha256: str) -> None:
+    async def delete_artifact(self, sha256: str, *, damaged: bool = False) -> None:
         """Unlink, and bring the folder to disk."""
         await in_thread(self._delete_artifact, self.artifact_path(sha256))
 
@@ -294,6 +294,10 @@ class LocalStorage:
             if len(block) < piece.size:
                 raise StorageFailed("The storage failed to read: an artifact is shorter than its record says.")
             yield block
+
+    async def artifact_url(self, sha256: str, size: int, headers: Mapping[str, str]) -> str | None:
+        """None: nobody but this process reads these bytes."""
+        return None
 
     async def verify_artifact(self, sha256: str) -> bool:
         """Hash the file, in steps that end when the caller is cancelled."""

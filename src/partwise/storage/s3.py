@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -70,7 +70,7 @@ class S3Storage:
             # A redirect needs one object for the whole artifact, however large its chunks were.
             merge_below=MAX_SIZE if redirect else None,
         )
-        self._pause = pause
+        self._pause, self._clock = pause, clock
         self._rounds: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -144,8 +144,10 @@ class S3Storage:
     async def publish(self, upload_id: str, sha256: str, *, recorded: bool) -> None:
         """The catalog makes the chunks' objects the artifact's segments when it completes the commit."""
 
-    async def delete_artifact(self, sha256: str) -> None:
-        """The catalog has made the artifact's objects garbage."""
+    async def delete_artifact(self, sha256: str, *, damaged: bool = False) -> None:
+        """The catalog makes the artifact's objects garbage when it forgets the artifact; ``damaged`` ones here."""
+        if damaged:
+            await self._records.drop_segments(sha256, self._clock())
 
     async def read_artifact(self, sha256: str, span: ByteRange) -> AsyncIterator[bytes]:
         """Segment after segment, each by one ranged request."""
@@ -178,7 +180,7 @@ class S3Storage:
             return False
         return hasher.hexdigest() == sha256
 
-    async def artifact_url(self, sha256: str, size: int, headers: dict[str, str]) -> str | None:
+    async def artifact_url(self, sha256: str, size: int, headers: Mapping[str, str]) -> str | None:
         """A presigned URL of the whole artifact, which answers with ``headers``; None: not to be had, read it here."""
         if self._redirect is None:
             return None
@@ -200,7 +202,8 @@ class S3Storage:
             after = page[-1][0]
 
     async def space(self) -> Space:
-        """As much as anyone may ask for: a store does not tell."""
+        """As much as anyone may ask for, if the store answers: it does not tell how much it has."""
+        await self._run(self._bucket.check)
         return Space(total=MAX_SIZE, free=MAX_SIZE, available=MAX_SIZE)
 
 

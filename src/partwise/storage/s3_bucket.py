@@ -18,7 +18,7 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -213,7 +213,7 @@ class Bucket:
                 for item in page.get("Uploads", ()):
                     yield Listed(self._relative(item["Key"]), 0, item["Initiated"], item["UploadId"])
 
-    def presign(self, key: str, seconds: int, headers: dict[str, str]) -> str:
+    def presign(self, key: str, seconds: int, headers: Mapping[str, str]) -> str:
         """A URL that anyone may GET the object with for so long; ``headers`` are what the answer shall say."""
         names = {"Content-Type": "ResponseContentType", "Content-Disposition": "ResponseContentDisposition"}
         wanted = {names[name]: value for name, value in headers.items() if name in names}

@@ -7,12 +7,12 @@ from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from partwise.core.digests import format_digest_field
 from partwise.core.ranges import ByteRange, format_content_range
 from partwise.core.records import Artifact
-from partwise.engine.artifacts import get_artifact, read_artifact
+from partwise.engine.artifacts import artifact_url, get_artifact, read_artifact
 from partwise.protocols.pulp.api import Api
 
 _RANGE = re.compile(r"bytes[ \t]*=[ \t]*([0-9]{0,19})-([0-9]{0,19})[ \t]*", re.ASCII | re.IGNORECASE)
@@ -29,6 +29,8 @@ async def download(api: Api, request: Request) -> Response:
     none_match = request.headers.get("if-none-match")
     if none_match is not None and _names(none_match, etag):
         return Response(status_code=304, headers={"ETag": etag, "Cache-Control": headers["Cache-Control"]})
+    if request.method == "GET" and (url := await artifact_url(api.engine, artifact, headers)) is not None:
+        return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
     span, status = ByteRange(0, artifact.size), 200
     if request.method == "GET" and request.headers.get("if-range", etag) == etag:
         wanted = _requested(request.headers.get("range"), artifact.size)
