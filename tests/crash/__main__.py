@@ -67,7 +67,8 @@ def _run(first: int, lives: int | None, points: int, jobs: int) -> Tally | None:
 
 
 def _report(tally: Tally, seconds: float) -> None:
-    print(f"{tally.kills} deaths in {seconds:.0f} s, nothing lost; {tally.lives} folders, {tally.ended} ran to the end")
+    print(f"{tally.kills} deaths in {seconds:.0f} s, {tally.power_losses} of them with a power loss: nothing lost")
+    print(f"{tally.lives} folders, {tally.ended} processes ran to their end")
     for name, count in sorted(tally.points.items()):
         print(f"  {count:6}  {name}")
 

@@ -22,10 +22,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from partwise.engine.recovery import begin_boot
 from tests.crash.clients import check, settled, work
 from tests.crash.known import Event, Known
 from tests.crash.points import Killer, names
-from tests.support.engines import fast_folder, new_data_folder, open_engine
+from tests.crash.power import WatchedCalls, lose_power
+from tests.support.engines import catalog_of, fast_folder, new_data_folder, open_engine
 
 #: Seconds after which a process that neither died nor ended is a failure of its own.
 _HUNG = 60.0
@@ -39,6 +41,7 @@ class Tally:
 
     lives: int = 0
     kills: int = 0
+    power_losses: int = 0
     ended: int = 0
     points: Counter[str] = field(default_factory=Counter)
 
@@ -46,6 +49,7 @@ class Tally:
         """Count in another run's."""
         self.lives += other.lives
         self.kills += other.kills
+        self.power_losses += other.power_losses
         self.ended += other.ended
         self.points += other.points
 
@@ -59,15 +63,42 @@ def live(seed: int, deaths: int) -> Tally:
     rng = random.Random(seed)
     tally = Tally(lives=1)
     with tempfile.TemporaryDirectory(prefix="crash-", dir=fast_folder()) as folder:
-        data = new_data_folder(Path(folder) / "data")
-        known = Known()
+        place = _Place.make(Path(folder), rng)
         for _ in range(deaths):
-            plan = _Plan.draw(rng)
-            one = _generation(data, known, random.Random(rng.random()), plan)
+            one = _generation(place, random.Random(rng.random()), _Plan.draw(rng))
+            place.known.crashed()
+            if one.kills and rng.random() < place.power_losses:
+                place.lose_power(rng)
+                one.power_losses += 1
             tally.add(one)
-            known.crashed()
-        tally.add(_generation(data, known, random.Random(rng.random()), _Plan()))
+        tally.add(_generation(place, random.Random(rng.random()), _Plan()))
     return tally
+
+
+@dataclass
+class _Place:
+    """A data folder, and what outlives the processes that work in it."""
+
+    data: Path
+    notes: Path
+    #: The share of deaths that take the machine along.
+    power_losses: float
+    #: Whether chunks are brought to disk before they are acknowledged.
+    durable: bool
+    boot: int = 1
+    known: Known = field(default_factory=Known)
+
+    @classmethod
+    def make(cls, folder: Path, rng: random.Random) -> _Place:
+        (folder / "notes").mkdir()
+        data = new_data_folder(folder / "data")
+        return cls(data, folder / "notes", power_losses=rng.choice((0, 0.5)), durable=rng.random() < 0.3)
+
+    def lose_power(self, rng: random.Random) -> None:
+        lose_power(self.data, self.notes, rng)
+        self.boot += 1
+        if not self.durable:
+            self.known.lost_power()
 
 
 @dataclass
@@ -88,16 +119,16 @@ class _Plan:
         return cls(after=rng.uniform(0.0, 0.25))
 
 
-def _generation(data: Path, known: Known, rng: random.Random, plan: _Plan) -> Tally:
+def _generation(place: _Place, rng: random.Random, plan: _Plan) -> Tally:
     """One process, from its start to its death."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reader)
-        _child(data, known, rng, plan, writer)
+        _child(place, rng, plan, writer)
     os.close(writer)
     try:
-        outcome = _listen(reader, known, pid, plan.after)
+        outcome = _listen(reader, place.known, pid, plan.after)
     finally:
         os.close(reader)
         _, status = os.waitpid(pid, 0)
@@ -132,13 +163,13 @@ def _listen(reader: int, known: Known, pid: int, after: float | None) -> str:
                 known.learn(tuple(event))
 
 
-def _child(data: Path, known: Known, rng: random.Random, plan: _Plan, writer: int) -> None:
+def _child(place: _Place, rng: random.Random, plan: _Plan, writer: int) -> None:
     def tell(event: Event) -> None:
         os.write(writer, json.dumps(event).encode() + b"\n")  # whole: below PIPE_BUF
 
     logging.disable(logging.WARNING)  # recovery tells of what it removes: here that is every second start
     try:
-        asyncio.run(_serve(data, known, rng, plan, tell))
+        asyncio.run(_serve(place, rng, plan, tell))
     except BaseException:
         sys.stderr.write(traceback.format_exc())
         tell(("broken", traceback.format_exc()[-2000:]))
@@ -146,13 +177,20 @@ def _child(data: Path, known: Known, rng: random.Random, plan: _Plan, writer: in
     os._exit(0)
 
 
-async def _serve(data: Path, known: Known, rng: random.Random, plan: _Plan, tell: Callable[[Event], None]) -> None:
-    engine = open_engine(data, failpoint=Killer(plan.name, plan.nth))
+async def _serve(place: _Place, rng: random.Random, plan: _Plan, tell: Callable[[Event], None]) -> None:
+    if place.power_losses:  # as the server does before it listens
+        catalog = catalog_of(place.data)
+        await catalog.start()
+        await begin_boot(catalog, f"boot {place.boot}")
+        await catalog.stop()
+    killer = Killer(plan.name, plan.nth)
+    calls = WatchedCalls(place.notes) if place.power_losses else None
+    engine = open_engine(place.data, failpoint=killer, calls=calls, durable_chunks=place.durable)
     await engine.start()
-    await work(engine, known, rng, tell, _CYCLES)
+    await work(engine, place.known, rng, tell, _CYCLES)
     if not (plan.nth or plan.after):  # the last one: all is done, and all of it must be right
         await settled(engine)
-        await check(engine, known)
+        await check(engine, place.known)
         await engine.stop()
 
 
@@ -163,10 +201,12 @@ def passes(seed: int) -> Counter[str]:
     async def once() -> None:
         with tempfile.TemporaryDirectory(prefix="crash-", dir=fast_folder()) as folder:
             data = new_data_folder(Path(folder) / "data")
-            engine = open_engine(data, failpoint=killer)
-            await engine.start()
-            await work(engine, Known(), random.Random(seed), lambda event: None, 10)
-            await engine.stop()
+            known = Known()
+            for durable in (False, True):
+                engine = open_engine(data, failpoint=killer, durable_chunks=durable)
+                await engine.start()
+                await work(engine, known, random.Random(seed), lambda event: None, 10)
+                await engine.stop()
 
     asyncio.run(once())
     return killer.passes

@@ -32,7 +32,7 @@ from partwise.storage.local import LocalStorage
 from partwise.storage.memory import MemoryStorage
 from tests.model.model import ModelChunk, ModelUpload, Sent
 from tests.support.bodies import BytesBody, sha256
-from tests.support.engines import Clock, fast_folder, new_data_folder, open_engine
+from tests.support.engines import Clock, catalog_of, fast_folder, new_data_folder, open_engine
 
 T = TypeVar("T")
 
@@ -297,7 +297,7 @@ class EngineAgainstModel(RuleBasedStateMachine):
         """The machine lost its power: what was not on disk is missing, and nothing else."""
         self.run(self.engine.stop())
         self.boots += 1
-        catalog = open_engine(self.data).catalog
+        catalog = catalog_of(self.data)
 
         async def boot() -> None:
             await catalog.start()

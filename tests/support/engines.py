@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -11,9 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from partwise.catalog import migrate, open_catalog
-from partwise.engine.context import Engine
+from partwise.catalog import SqlCatalog, migrate, open_catalog
+from partwise.engine.context import Engine, no_failpoint
 from partwise.engine.ports import Storage
+from partwise.storage.files import SystemCalls
 from partwise.storage.local import LocalStorage
 from tests.support.folders import make_data_folder
 
@@ -55,20 +55,19 @@ def new_data_folder(data: Path) -> Path:
     return data
 
 
-def clear(data: Path) -> None:
-    """Remove what ``new_data_folder`` made, and what became of it."""
-    shutil.rmtree(data)
-
-
 def open_engine(
     data: Path,
     *,
     storage: Storage | None = None,
-    failpoint: Callable[[str], None] | None = None,
+    failpoint: Callable[[str], None] = no_failpoint,
+    calls: SystemCalls | None = None,
     **settings: Any,
 ) -> Engine:
     """An engine, to be started, on the data folder; ``settings`` as in Engine. Storage: local files by default."""
-    if failpoint is not None:
-        settings["failpoint"] = failpoint
-        storage = storage or LocalStorage(data, failpoint=failpoint)
-    return Engine(storage or LocalStorage(data), open_catalog(f"sqlite:///{data / CATALOG}"), **settings)
+    storage = storage or LocalStorage(data, failpoint=failpoint, calls=calls)
+    return Engine(storage, catalog_of(data), failpoint=failpoint, **settings)
+
+
+def catalog_of(data: Path) -> SqlCatalog:
+    """The catalog in a data folder, to be started."""
+    return open_catalog(f"sqlite:///{data / CATALOG}")

@@ -122,6 +122,17 @@ def serve(
     ] = None,
     max_upload_size: Annotated[str | None, typer.Option(metavar="SIZE", help="Largest upload, such as 2TiB.")] = None,
     quota: Annotated[str | None, typer.Option(metavar="SIZE", help="Bytes for each user, such as 500GiB.")] = None,
+    durability: Annotated[
+        str | None,
+        typer.Option(metavar="WHEN", help="Chunks go to disk in the background, or before each answer (chunk)."),
+    ] = None,
+    distrust_unsynced: Annotated[
+        bool,
+        typer.Option(
+            "--distrust-unsynced",
+            help="Take as missing what is not known to be on disk: after a volume was set back while the machine ran.",
+        ),
+    ] = False,
     log_level: Annotated[
         str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error. (default: warning)")
     ] = None,
@@ -140,6 +151,8 @@ def serve(
         "auth": auth,
         "max_upload_size": None if max_upload_size is None else _size(max_upload_size),
         "quota": None if quota is None else _size(quota),
+        "durability": durability,
+        "distrust_unsynced": distrust_unsynced or None,
         "log_level": log_level,
     }
     settings = load(given)

@@ -15,6 +15,7 @@ from partwise.core.errors import (
     ChunkDigestMismatch,
     ChunkOverlap,
     NotFound,
+    StorageFailed,
     Superseded,
 )
 from partwise.core.ranges import ByteRange
@@ -122,7 +123,13 @@ async def _drain(body: Body, receiver: _Receiver, writer: ChunkWriter) -> None:
 
 
 async def _record(engine: Engine, upload: Upload, receiver: _Receiver, declared: str | None) -> Received:
-    stored = await receiver.writer.finish(receiver.received)
+    try:
+        stored = await receiver.writer.finish(receiver.received, durable=engine.durable_chunks)
+    except StorageFailed:
+        if engine.storage.in_place:
+            receiver.writer.close()
+            await engine.workers.flusher.distrust(upload.id)
+        raise
     engine.failpoint("chunk.written")
     if not stored.size:
         raise BodySizeMismatch(receiver.span.size, receiver.received)
@@ -134,8 +141,6 @@ async def _record(engine: Engine, upload: Upload, receiver: _Receiver, declared:
         verified=declared is not None and whole,
         ref=stored.ref,
     )
-    if engine.durable_chunks:
-        await engine.storage.flush(upload.id)
     now = engine.clock()
     chunk = await engine.catalog.record_chunk(
         upload.id,

@@ -113,6 +113,13 @@ async def _carry_through(engine: Engine, upload_id: str) -> None:
         await engine.catalog.reject_commit(upload_id, str(error), engine.clock(), found_sha256=digest)
         return
     engine.failpoint("commit.digested")
+    try:
+        # Before the link: an upload that a power loss opens again must not share its file with an artifact.
+        await engine.workers.flusher.flushed(upload_id)
+    except (StorageFailed, OutOfSpace) as error:
+        await _give_up(engine, upload_id, error)
+        return
+    engine.failpoint("commit.flushed")
     async with engine.storage.digest_lock(digest):
         recorded = await engine.catalog.has_artifact(digest)
         try:
@@ -140,7 +147,7 @@ async def _give_up(engine: Engine, upload_id: str, error: StorageFailed | OutOfS
     """The bytes could not be made durable. The upload is open again; what is not certain is missing again."""
     log.error("publishing %s failed: %s", upload_id, error)
     if isinstance(error, StorageFailed):
-        await engine.catalog.unrecord_undurable(upload_id)
+        await engine.workers.flusher.distrust(upload_id)
     upload = await engine.catalog.get_upload(upload_id)
     if upload.state is UploadState.COMMITTING:
         message = "The server could not bring the file to its disk. Look at what is missing, send it, and commit again."

@@ -107,7 +107,7 @@ class Workers:
         from partwise.engine.follower import Follower
 
         self.follower = Follower(engine.storage, engine.catalog, engine.hash_threads)
-        self.flusher = Flusher(engine.storage, engine.catalog)
+        self.flusher = Flusher(engine.storage, engine.catalog, engine.failpoint)
         self.commits = Commits(engine)
         self._engine = engine
         self._rounds: asyncio.Task[None] | None = None

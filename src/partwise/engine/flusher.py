@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
-from partwise.core.errors import NotFound, StorageFailed
+from partwise.core.errors import NotFound, RangeBusy, StorageFailed, Superseded, WrongState
+from partwise.core.ranges import MAX_SIZE, ByteRange
 from partwise.engine.ports import Catalog, Purpose, Storage
 
 log = logging.getLogger(__name__)
 
 #: Seconds from one flush of an upload to the next: the most that a power loss un-records, at a steady upload.
 PAUSE = 0.25
+#: Seconds between looks at a flush that someone else is at.
+POLL = 0.01
 
 
 class Flusher:
     """Flushes uploads that this process recorded chunks of, one flush at a time for each upload."""
 
-    def __init__(self, storage: Storage, catalog: Catalog) -> None:
+    def __init__(self, storage: Storage, catalog: Catalog, failpoint: Callable[[str], None]) -> None:
         self._storage = storage
         self._catalog = catalog
+        self._failpoint = failpoint
         self._pending: set[str] = set()
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -42,39 +47,64 @@ class Flusher:
         if tasks:
             await asyncio.wait(tasks)
 
+    async def flush(self, upload_id: str) -> bool:
+        """Make everything that is recorded now durable, and say so in the catalog. False: someone else is at it.
+
+        When the storage fails to write back, what it lost cannot be known, and a second try would report success for
+        pages that are gone: everything that was not durable before is un-recorded, and StorageFailed comes out.
+        Raises NotFound.
+        """
+        lock = await self._storage.try_lock(upload_id, Purpose.FLUSH)
+        if lock is None:
+            return False
+        try:
+            upload = await self._catalog.get_upload(upload_id)
+            if upload.durable_seq < upload.seq:
+                try:
+                    await self._storage.flush(upload_id)
+                except StorageFailed:
+                    await self.distrust(upload_id)
+                    raise
+                self._failpoint("flush.synced")
+                await self._catalog.mark_durable(upload_id, upload.seq)
+        finally:
+            lock.release()
+        return True
+
+    async def flushed(self, upload_id: str) -> None:
+        """Wait until all that is recorded now is durable. Raises StorageFailed, NotFound."""
+        while not await self.flush(upload_id):  # noqa: ASYNC110 (another process has no event to set)
+            await asyncio.sleep(POLL)
+
+    async def distrust(self, upload_id: str) -> None:
+        """The storage lost bytes of the upload, and cannot tell which: un-record all that is not certain.
+
+        Chunks that are being written may have lost bytes too, of which no later sync would tell: whoever writes now
+        is sent away (its client sends the chunk again), and what it recorded until then goes as well.
+        """
+        await self._catalog.unrecord_undurable(upload_id)
+        while True:
+            try:
+                writer = await self._storage.claim(upload_id, ByteRange(0, MAX_SIZE))
+            except (RangeBusy, Superseded):
+                continue
+            except (NotFound, WrongState):
+                return  # nobody writes into it any more
+            try:
+                await self._catalog.unrecord_undurable(upload_id)
+            finally:
+                writer.close()
+            return
+
     async def _run(self, upload_id: str) -> None:
         while upload_id in self._pending:
             self._pending.discard(upload_id)
             try:
-                await flush(self._storage, self._catalog, upload_id)
+                await self.flush(upload_id)
             except NotFound:
-                return
-            except StorageFailed:
-                log.exception("flush of %s failed", upload_id)
                 return
             except Exception:
                 # The rounds try again: they ask the catalog what is not durable yet.
                 log.exception("flush of %s failed", upload_id)
                 return
             await asyncio.sleep(PAUSE)
-
-
-async def flush(storage: Storage, catalog: Catalog, upload_id: str) -> None:
-    """Make everything that is recorded now durable, and say so in the catalog.
-
-    When the storage fails to write back, what it lost cannot be known, and a second try would report success for
-    pages that are gone: everything that was not durable before is un-recorded, and StorageFailed comes out.
-    """
-    lock = await storage.try_lock(upload_id, Purpose.FLUSH)
-    if lock is None:
-        return  # another process is at it
-    try:
-        seq = (await catalog.get_upload(upload_id)).seq
-        try:
-            await storage.flush(upload_id)
-        except StorageFailed:
-            await catalog.unrecord_undurable(upload_id)
-            raise
-        await catalog.mark_durable(upload_id, seq)
-    finally:
-        lock.release()

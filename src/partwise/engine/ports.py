@@ -19,9 +19,11 @@ How an upload becomes an artifact
 ---------------------------------
 1. ``Catalog.begin_commit``: open and covered → committing.
 2. Wait for the digest of the whole file under the current epoch. Not the expected one: ``Catalog.reject_commit``.
-3. Under ``Storage.digest_lock``: ``Storage.publish`` (bytes to disk, then link, then the folder to disk), and
+3. Flush, and ``Catalog.mark_durable``: from here on no power loss opens the upload again, whose file is about to
+   have a second name.
+4. Under ``Storage.digest_lock``: ``Storage.publish`` (bytes to disk, then link, then the folder to disk), and
    ``Catalog.complete_commit``. Deleting an artifact takes the same lock.
-4. ``Storage.discard`` the staging name. Each step may be repeated after a crash, by any process that holds the
+5. ``Storage.discard`` the staging name. Each step may be repeated after a crash, by any process that holds the
    upload's COMMIT lock.
 
 =============================================  ============================  =====================================
@@ -111,9 +113,11 @@ class ChunkWriter(Protocol):
         Raises OutOfSpace, StorageFailed, and Superseded once the writer is closed.
         """
 
-    async def finish(self, size: int) -> Stored:
+    async def finish(self, size: int, *, durable: bool = False) -> Stored:
         """Call after the last byte and before the row, with the number of bytes written.
 
+        With ``durable`` the bytes are on stable storage when it returns; StorageFailed also when some of what was
+        written since the claim was lost before, even if others have been told of that already.
         A storage of objects may keep fewer of a body that ended early, or none. Raises OutOfSpace, StorageFailed.
         """
 
@@ -178,10 +182,11 @@ class Storage(Protocol):
         """Serialise publishing and deleting of one artifact, across processes."""
 
     async def publish(self, upload_id: str, sha256: str, *, recorded: bool) -> None:
-        """Make the staging file the artifact's: bytes to disk, mode 0400, link, folder to disk. Idempotent, no copy.
+        """Make the staging file the artifact's: bytes to disk, link, folder to disk, mode 0400. Idempotent, no copy.
 
         Call under the digest's lock. An artifact file that exists is kept: at once when ``recorded`` (the catalog has
-        the artifact), after verifying it otherwise; a file that fails is replaced.
+        the artifact); otherwise after verifying it, unless an upload could still write into it. One that fails is
+        replaced. After an error the upload is as it was before: no artifact has its file.
         """
 
     async def discard(self, upload_id: str) -> None:

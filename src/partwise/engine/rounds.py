@@ -6,10 +6,9 @@ import asyncio
 import logging
 import time
 
-from partwise.core.errors import NotFound
+from partwise.core.errors import NotFound, StorageFailed
 from partwise.engine.context import Engine
 from partwise.engine.expiry import expire, prune_tasks
-from partwise.engine.flusher import flush
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +43,8 @@ async def take_up_flushes(engine: Engine) -> None:
     """Flush what the process that recorded it did not."""
     for upload in await engine.catalog.pending_flush(limit=100):
         try:
-            await flush(engine.storage, engine.catalog, upload.id)
+            await engine.workers.flusher.flush(upload.id)
         except NotFound:
             continue
+        except StorageFailed as error:
+            log.error("flush of %s failed: %s", upload.id, error)

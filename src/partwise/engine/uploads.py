@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime
 
-from partwise.core.errors import NotFound, UploadTooLarge
+from partwise.core.errors import NotFound, StorageFailed, UploadTooLarge
 from partwise.core.ranges import ByteRange, missing_ranges
 from partwise.core.records import Chunk, Page, Principal, Task, TaskState, Upload
 from partwise.core.state import Event, UploadState, next_state
@@ -147,11 +147,20 @@ async def set_size(engine: Engine, who: Principal, upload_id: str, size: int) ->
         raise UploadTooLarge(size, largest)
     # Room first, then the record: a crash in between leaves a file that is too long, which harms nobody.
     if size > (upload.size or 0):
-        await engine.storage.resize(upload_id, size)
+        await _resize(engine, upload_id, size)
         return await engine.catalog.set_size(upload_id, size, engine.limits.owner, engine.clock())
     changed = await engine.catalog.set_size(upload_id, size, engine.limits.owner, engine.clock())
-    await engine.storage.resize(upload_id, size)
+    await _resize(engine, upload_id, size)
     return changed
+
+
+async def _resize(engine: Engine, upload_id: str, size: int) -> None:
+    try:
+        await engine.storage.resize(upload_id, size)
+    except StorageFailed:
+        # It syncs: the failure may be that of chunks, and the next sync would not tell.
+        await engine.workers.flusher.distrust(upload_id)
+        raise
 
 
 async def delete_upload(engine: Engine, who: Principal, upload_id: str) -> None:

@@ -18,7 +18,9 @@ class MissingPart(RuntimeError):
 def make_engine(settings: Settings) -> tuple[Engine, Tokens]:
     """The engine, not started yet, and the tokens, which are kept in its catalog. ValueError, MissingPart."""
     catalog = open_catalog(settings.catalog_url)
-    return Engine(storage=make_storage(settings, catalog), catalog=catalog, limits=settings.limits), catalog
+    storage = make_storage(settings, catalog)
+    durable = settings.durability == "chunk"
+    return Engine(storage=storage, catalog=catalog, limits=settings.limits, durable_chunks=durable), catalog
 
 
 def make_storage(settings: Settings, catalog: SqlCatalog) -> Storage:

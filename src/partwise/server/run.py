@@ -15,12 +15,14 @@ from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from partwise import __version__
-from partwise.catalog import CatalogTooNew, migrate
+from partwise.catalog import CatalogTooNew, migrate, open_catalog
 from partwise.core.errors import StorageFailed
+from partwise.engine.recovery import begin_boot
 from partwise.server.assembly import MissingPart, make_engine
 from partwise.server.connection import BoundedProtocol
 from partwise.server.guard import is_loopback
 from partwise.server.settings import Settings
+from partwise.storage.kernel import boot_id
 
 _READY_TIMEOUT_SECONDS = 60.0
 _PR_SET_PDEATHSIG = 1
@@ -39,6 +41,8 @@ def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM. Raises CannotServe when it cannot start."""
     _check(settings)
     prepare(settings)
+    if settings.storage is None:  # an object store has what it acknowledged, whatever happens to this machine
+        asyncio.run(_begin_boot(settings))
     listener = _listen(settings)
     with listener:
         config = _config(settings)
@@ -74,6 +78,16 @@ def prepare(settings: Settings) -> None:
         raise CannotServe(f"The server cannot start: {error.__cause__ or error}") from error
     except ModuleNotFoundError as error:
         raise CannotServe("PostgreSQL needs its driver: pip install 'partwise[postgres]'.") from error
+
+
+async def _begin_boot(settings: Settings) -> None:
+    """Before any worker: un-record what the last boot had not brought to disk."""
+    catalog = open_catalog(settings.catalog_url)
+    await catalog.start()
+    try:
+        await begin_boot(catalog, boot_id(), distrust=settings.distrust_unsynced)
+    finally:
+        await catalog.stop()
 
 
 def _listen(settings: Settings) -> socket.socket:

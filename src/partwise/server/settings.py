@@ -41,6 +41,14 @@ class Settings(BaseSettings):
     chunk_size: ByteSize = Field(ByteSize(16 << 20), gt=0, description="Chunk size advised to clients")
     parallel: int = Field(8, ge=1, description="Connections advised to clients")
 
+    durability: Literal["background", "chunk"] = Field(
+        "background", description="When chunks are brought to disk: soon after their answer, or before it"
+    )
+    distrust_unsynced: bool = Field(
+        False,
+        description="Take as missing what is not known to be on disk (after a volume was set back)",
+    )
+
     max_upload_size: ByteSize | None = Field(None, le=MAX_SIZE, description="Largest upload")
     quota: ByteSize | None = Field(None, description="Bytes for each user: open uploads and artifacts")
     max_open_uploads: int | None = Field(10_000, ge=1, description="Open uploads for each user")

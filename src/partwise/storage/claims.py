@@ -22,7 +22,7 @@ from partwise.core.errors import NotFound, RangeBusy, StorageFailed, Superseded,
 from partwise.core.ranges import ByteRange
 from partwise.core.state import Event, UploadState
 from partwise.engine.ports import Stored
-from partwise.storage.files import FailPoint, SystemCalls, failures, open_file
+from partwise.storage.files import FailPoint, SystemCalls, failures, in_thread, open_file
 from partwise.storage.locks import FIRST_PAUSE, LONGEST_PAUSE, WHOLE_FILE, Area, LockFile, is_locked, try_lock, unlock
 
 #: Seconds between two looks at the knocks of other processes.
@@ -72,9 +72,24 @@ class LocalWriter:
         finally:
             self._leave()
 
-    async def finish(self, size: int) -> Stored:
-        """Nothing to do: the bytes are at their place."""
+    async def finish(self, size: int, *, durable: bool = False) -> Stored:
+        """The bytes are at their place. With ``durable`` they are synced by the descriptor that they were written by.
+
+        The kernel tells of a failed write-back once to each descriptor that was open then: another one, opened after
+        someone else was told, would hear of no failure.
+        """
+        if durable:
+            await in_thread(self._sync)
         return Stored(size)
+
+    def _sync(self) -> None:
+        fd = self._enter(self.chunk.offset, 0)
+        try:
+            with failures("make bytes durable"):
+                self._claims.calls.fdatasync(fd)
+            self._claims.failpoint("write.synced")
+        finally:
+            self._leave()
 
     async def superseded(self) -> None:
         """Wait until a newer writer knocks."""

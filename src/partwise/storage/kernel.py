@@ -34,6 +34,12 @@ def fallocate(fd: int, offset: int, size: int) -> None:
             raise OSError(number, os.strerror(number))
 
 
+def boot_id() -> str:
+    """A name for the time since this machine started, the same for all its processes and containers."""
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
+
+
 def unfit_file_system(path: str) -> str | None:
     """The name of the file system at ``path`` if it is one of UNFIT_FILE_SYSTEMS. Raises OSError."""
     # struct statfs begins with f_type, a long; 256 bytes are more than the rest takes on any architecture.

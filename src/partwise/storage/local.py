@@ -241,25 +241,34 @@ class LocalStorage:
         found = await in_thread(_what_is_there, staged, target)
         if recorded and found is not None:
             return
-        if found == "another" and await self.verify_artifact(sha256):
+        # With a second name it is an upload's file too, and changes with that.
+        if found == "another" and await in_thread(_names, target) == 1 and await self.verify_artifact(sha256):
             staged = target  # nothing is known of how it came here: bring it to disk as if it were new
         await in_thread(self._publish, staged, target)
 
     def _publish(self, source: str, target: str) -> None:
         with _existing("upload"), failures("publish a file"), opened(source, os.O_RDONLY) as fd:
-            self._calls.fdatasync(fd)
-            self._failpoint("publish.synced")
-            if source != target:
-                self._link(source, target)
-            self._failpoint("publish.linked")
             try:
+                self._calls.fdatasync(fd)
+                self._failpoint("publish.synced")
+                if source != target:
+                    self._link(source, target)
+                self._failpoint("publish.linked")
                 self._sync_folder(os.path.dirname(target))
+                self._failpoint("publish.folder_synced")
+                os.fchmod(fd, 0o400)
             except OSError:
                 if source != target:
-                    os.unlink(target)  # or the upload, which goes on, would write into an artifact
+                    self._take_back(fd, target)
                 raise
-            self._failpoint("publish.folder_synced")
-            os.fchmod(fd, 0o400)
+
+    @staticmethod
+    def _take_back(fd: int, target: str) -> None:
+        """Undo what this publish, or one before a crash, did: the upload, which goes on, must not write an artifact."""
+        os.fchmod(fd, 0o600)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(fd), os.lstat(target)):
+                os.unlink(target)
 
     def _link(self, source: str, target: str) -> None:
         try:
@@ -388,6 +397,12 @@ def _what_is_there(staged: str, target: str) -> str | None:
         if os.path.lexists(staged) and os.path.samestat(os.lstat(staged), os.lstat(target)):
             return "the same"
         return "another"
+
+
+def _names(path: str) -> int:
+    """How many names the file at ``path`` has."""
+    with failures("look at a file"):
+        return os.lstat(path).st_nlink
 
 
 def _make_folder(path: str) -> bool:

@@ -62,7 +62,7 @@ class MemoryWriter:
                 data.extend(bytes(offset - len(data)))
             data[offset : offset + len(block)] = block
 
-    async def finish(self, size: int) -> Stored:
+    async def finish(self, size: int, *, durable: bool = False) -> Stored:
         """Nothing to do: the bytes are at their place."""
         return Stored(size)
 

@@ -102,7 +102,7 @@ class S3Writer:
         self._etags.append(self._put.finish())
         self._put, self._filled = None, 0
 
-    async def finish(self, size: int) -> Stored:
+    async def finish(self, size: int, *, durable: bool = False) -> Stored:
         """Wait until the store has the object."""
         return await self._run(self._finish, size)
 
