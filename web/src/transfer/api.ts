@@ -23,14 +23,17 @@ export interface ChunkInfo extends Span {
   readonly sha256?: string | null;
 }
 
-export interface UploadDetail extends UploadInfo {
-  readonly chunks: readonly ChunkInfo[];
-}
-
-export interface UploadCreated extends UploadInfo {
+/** What the server says about sending: bytes of a chunk, and how many at once. */
+export interface Advice {
   readonly chunk_size: number;
   readonly parallel: number;
 }
+
+export interface UploadDetail extends UploadInfo, Advice {
+  readonly chunks: readonly ChunkInfo[];
+}
+
+export interface UploadCreated extends UploadInfo, Advice {}
 
 export interface ArtifactInfo {
   readonly pulp_href: string;

@@ -39,7 +39,10 @@ export class Queue {
       changed,
       moved: (bytes) => this.#moved(bytes),
       stumbled: () => this.#parallelism.failed(),
-      created: (parallel) => (this.#parallelism.most = Math.min(mostConnections(), Math.max(parallel, MOST_OVER_HTTP1))),
+      advised: (advice) => {
+        this.#tools.line.advised = advice.chunk_size;
+        this.#parallelism.most = Math.min(mostConnections(), Math.max(advice.parallel, MOST_OVER_HTTP1));
+      },
       taken: (href) => this.uploads.some((upload) => upload.href === href && !upload.over),
     };
   }

@@ -3,7 +3,7 @@
 // The server's list of chunks is the only truth about what is missing. A chunk counts as known when this page sent it or
 // compared it with the file; nothing is published before all are known, so what others sent cannot mix in unseen.
 
-import type { Api, ChunkInfo, UploadDetail, UploadInfo } from "./api.ts";
+import type { Advice, Api, ChunkInfo, UploadDetail, UploadInfo } from "./api.ts";
 import { sleep } from "./api.ts";
 import type { Answer, Lanes } from "./lanes.ts";
 import { forget, recall, remember } from "./memory.ts";
@@ -20,14 +20,14 @@ export interface Tools {
   readonly api: Api;
   readonly lanes: Lanes;
   readonly slots: Slots;
-  /** What one connection moves, in bytes per second, and the server's advice. */
+  /** What one connection moves, in bytes per second, and the size of chunks that the server advises. */
   readonly line: { rate: number; advised: number };
+  readonly advised: (advice: Advice) => void;
   readonly changed: () => void;
   /** `bytes` went out, for this page's rate and its parallelism. */
   readonly moved: (bytes: number) => void;
   /** A chunk did not get through. */
   readonly stumbled: () => void;
-  readonly created: (parallel: number) => void;
   /** Uploads that other files of this page are working on. */
   readonly taken: (href: string) => boolean;
 }
@@ -229,8 +229,7 @@ export class Upload {
       await api.session.ready(signal);
       try {
         const made = await api.createUpload(wish, signal);
-        this.#tools.created(made.parallel);
-        this.#tools.line.advised = made.chunk_size;
+        this.#tools.advised(made);
         this.#begin(made.pulp_href);
         return;
       } catch (error) {
@@ -283,6 +282,7 @@ export class Upload {
       this.resumedFrom = detail.received;
     }
     remember({ href: this.href!, name: this.name, size: this.file.size, modified: this.file.lastModified });
+    this.#tools.advised(detail);
     this.#take(detail);
   }
 

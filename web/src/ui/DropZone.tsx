@@ -61,8 +61,7 @@ export function DropZone({ add, dragging, small }: { add: Add; dragging: boolean
       id={id}
       type="file"
       multiple
-      class="offscreen"
-      tabIndex={-1}
+      hidden
       aria-label={label}
       {...(whole ? { webkitdirectory: true } : {})}
       onChange={(event) => take(event.currentTarget)}

@@ -32,8 +32,7 @@ export function Summary({ queue, heading }: { queue: Queue; heading: RefObject<H
     speed > 0 && rate(speed),
     seconds !== undefined && `${duration(seconds)} left`,
     failed.length > 0 && `${failed.length} failed`,
-  ].filter(Boolean);
-  const text = facts.join(", ");
+  ].filter((fact) => fact !== false);
   return (
     <div class="summary">
       <div class="summary-head">
@@ -61,7 +60,13 @@ export function Summary({ queue, heading }: { queue: Queue; heading: RefObject<H
       {uploads.length > 1 && (going.length > 0 || paused.length > 0) && (
         <Bar size={size} settled={sent > 0 ? [{ offset: 0, size: sent }] : []} label="All files" text={`${percent(sent, size)} percent`} />
       )}
-      {uploads.length > 1 && <p class="facts">{text}</p>}
+      {uploads.length > 1 && (
+        <p class="facts">
+          {facts.map((fact, index) => (
+            <span key={index}>{fact}</span>
+          ))}
+        </p>
+      )}
     </div>
   );
 }

@@ -89,8 +89,8 @@ function Progress({ upload, session }: { upload: Upload; session: Session }) {
     <>
       <Bar size={size} settled={settled} moving={moving} label={shownName(upload.name)} text={facts.join(", ")} />
       <p class="facts">
-        {facts.map((fact) => (
-          <span key={fact}>{fact}</span>
+        {facts.map((fact, index) => (
+          <span key={index}>{fact}</span>
         ))}
       </p>
     </>
@@ -118,6 +118,7 @@ function describe(upload: Upload, session: Session): string[] {
     case "finishing":
       return ["Verifying on the server", bytes(size)];
     default: {
+      if (upload.picture.moving.length === 0 && !upload.stumbling && upload.sent < size) return ["Waiting its turn", there];
       const speed = upload.rate.at(performance.now() / 1000);
       const seconds = secondsLeft(size - upload.sent, speed);
       const facts = [share, there];
@@ -156,8 +157,7 @@ function Failure({ upload, queue }: { upload: Upload; queue: Queue }) {
           <input
             ref={input}
             type="file"
-            class="offscreen"
-            tabIndex={-1}
+            hidden
             aria-label="The file again"
             onChange={(event) => {
               const file = event.currentTarget.files?.[0];

@@ -103,7 +103,7 @@ function Row({ upload, growing, add, remove }: RowProps) {
       </div>
       <div class="row-actions">
         {upload.size !== null && (
-          <button type="button" aria-label={`Choose the file to continue ${shownName(name)}`} onClick={() => input.current?.click()}>
+          <button type="button" aria-label={`Choose file to continue ${shownName(name)}`} onClick={() => input.current?.click()}>
             Choose file
           </button>
         )}
@@ -113,8 +113,7 @@ function Row({ upload, growing, add, remove }: RowProps) {
         <input
           ref={input}
           type="file"
-          class="offscreen"
-          tabIndex={-1}
+          hidden
           aria-label={`The file of ${shownName(name)}`}
           onChange={(event) => {
             const file = event.currentTarget.files?.[0];

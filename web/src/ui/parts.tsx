@@ -98,7 +98,15 @@ export function Confirm({ question, close }: { question: Question | undefined; c
     else dialog.current?.close();
   }, [question]);
   return (
-    <dialog ref={dialog} aria-labelledby="confirm-title" aria-describedby="confirm-text" onClose={close}>
+    <dialog
+      ref={dialog}
+      aria-labelledby="confirm-title"
+      aria-describedby="confirm-text"
+      onCancel={(event) => {
+        event.preventDefault();
+        close();
+      }}
+    >
       <h2 id="confirm-title">{question?.title}</h2>
       <p id="confirm-text">{question?.text}</p>
       <div class="actions">
