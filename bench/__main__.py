@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.harness import QUICK, Bench, Scale, install_nginx, machine, prepared
-from bench.measures import client, commit, footprint, growth, slow, small, verified, workers
+from bench.measures import browser, client, commit, footprint, growth, slow, small, verified, workers
 from bench.procfs import busy_seconds
 from bench.report import Section, page
 
@@ -27,6 +27,7 @@ MEASURES: dict[str, Callable[[Bench], Section]] = {
     "slow": slow.run,
     "small": small.run,
     "client": client.run,
+    "browser": browser.run,
     "workers": workers.run,
 }
 

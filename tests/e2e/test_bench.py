@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,6 +61,8 @@ def test_yields_every_row(tmp_path: Path) -> None:
     assert "slow connections still open at the end" in _rows(page, f"A fast upload beside {QUICK.slow_clients} slow")
     assert {size_text(size) for size in QUICK.small_chunks} <= set(_rows(page, "Small chunks"))
     assert {"`partwise upload`", "`partwise download`"} <= set(_rows(page, "The command line against curl"))
+    if shutil.which("chromium"):
+        assert {"the page, in chromium", "`partwise upload`"} <= set(_rows(page, "The upload page against"))
     assert {str(count) for count in QUICK.workers} <= set(_rows(page, "Server processes"))
     assert len(_rows(page, "Targets")) > len(MEASURES) // 2
 
