@@ -81,7 +81,7 @@ def take(browser: Browser, folder: Path) -> None:
         ):
             with opened(browser, proxy.url, name, **options) as page:
                 page.locator("#choose-files").set_input_files(files)
-                expect(page.locator("li[data-state=done]").filter(has_text="notes.md")).to_be_visible(timeout=30_000)
+                expect(page.locator("li[data-state=done]").filter(has_text="notes.md")).to_be_visible(timeout=60_000)
                 page.wait_for_timeout(4500)
             clear(server)
         with opened(browser, proxy.url, "paused") as page:
@@ -93,7 +93,7 @@ def take(browser: Browser, folder: Path) -> None:
         with opened(browser, proxy.url, "error") as page:
             page.locator("#choose-files").set_input_files([*files[2:3], write(folder, "backup.tar", 720 * MIB)])
             expect(page.get_by_role("alert")).to_be_visible()
-            expect(page.locator("li[data-state=done]").filter(has_text="notes.md")).to_be_visible(timeout=30_000)
+            expect(page.locator("li[data-state=done]").filter(has_text="notes.md")).to_be_visible(timeout=60_000)
         with opened(browser, proxy.url, "waiting") as page:
             page.locator("#choose-files").set_input_files(files[:1])
             page.wait_for_timeout(3000)

@@ -117,6 +117,8 @@ export function Confirm({ question, close }: { question: Question | undefined; c
           type="button"
           class="danger"
           onClick={() => {
+            // First: closing gives the focus back to a row that may be about to go.
+            dialog.current?.close();
             question?.carryOut();
             close();
           }}
