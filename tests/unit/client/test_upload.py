@@ -362,3 +362,12 @@ async def test_cancelling_the_awaiting_task_stops_the_upload(fake: FakeServer, m
 
 def _fine(method: str, path: str, body: bytes) -> Answer | None:
     return None
+
+
+def test_an_upload_begun_elsewhere_is_gone_on_with(client: Client, fake: FakeServer, make: Make) -> None:
+    path = make(5000)
+    first = client.upload(path, journal_folder=path.parent / "first")
+    again = client.upload(path, upload=first.upload, journal_folder=path.parent / "second")
+    assert (again.upload, again.resumed, again.chunks_sent) == (first.upload, True, 0)
+    with pytest.raises(VerificationFailed, match="of 5000 bytes"):
+        client.upload(make(4000), upload=first.upload, journal_folder=path.parent / "third")
