@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def answer(connection: socket.socket) -> Answer:
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server that waits a second for headers and for bytes, and wants 10 kB of a body each second."""
-    settings = {"header_timeout_seconds": 1, "body_idle_timeout_seconds": 1, "body_min_rate": 10_000}
+    settings: dict[str, Any] = {"header_timeout_seconds": 1, "body_idle_timeout_seconds": 1, "body_min_rate": 10_000}
     with ServerProcess(tmp_path_factory.mktemp("data"), **settings) as process:
         yield process
 

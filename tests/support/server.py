@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import json
@@ -21,9 +22,15 @@ _START_SECONDS = 90.0
 
 
 class ServerProcess:
-    """A server on a free port of 127.0.0.1 with its data in ``data``; ``settings`` are as in PARTWISE_… variables."""
+    """A server on a free port of 127.0.0.1 with its data in ``data``; ``settings`` are as in PARTWISE_… variables.
 
-    def __init__(self, data: Path, *, workers: int = 1, port: int = 0, **settings: object) -> None:
+    Its standard error goes to the file ``log`` if one is given.
+    """
+
+    def __init__(
+        self, data: Path, *, workers: int = 1, port: int = 0, log: Path | None = None, **settings: object
+    ) -> None:
+        self._log = log
         self.data = data
         self.workers = workers
         self.port = port
@@ -64,7 +71,9 @@ class ServerProcess:
                 "PARTWISE_WORKERS": str(self.workers),
             }
         )
-        self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+        with contextlib.ExitStack() as stack:
+            stderr = stack.enter_context(self._log.open("ab")) if self._log else None
+            self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=stderr)
         assert self._process.stdout is not None
         said = b""
         deadline = time.monotonic() + _START_SECONDS
@@ -91,7 +100,7 @@ class ServerProcess:
         assert process.stdout is not None
         process.send_signal(number)
         try:
-            return process.wait(40)
+            return process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -8,7 +8,7 @@ from datetime import datetime
 from partwise.catalog import artifacts, chunks, commits, objects, tasks, tokens, uploads
 from partwise.catalog.runner import Runner
 from partwise.core.ranges import ByteRange
-from partwise.core.records import Artifact, Chunk, Page, Segment, Task, Upload, Usage
+from partwise.core.records import Artifact, Chunk, Page, Segment, Task, Totals, Upload, Usage
 from partwise.engine.ports import OwnerLimits, Token
 
 
@@ -156,6 +156,9 @@ class SqlCatalog:
 
     async def count_states(self) -> dict[str, int]:
         return await self._read(uploads.count_states)
+
+    async def totals(self) -> Totals:
+        return await self._read(uploads.totals)
 
     # objects
 

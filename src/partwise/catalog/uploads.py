@@ -31,7 +31,7 @@ from partwise.catalog.tables import (
     uploads,
 )
 from partwise.core.errors import Conflict, NotFound, QuotaExceeded, TooManyUploads
-from partwise.core.records import Page, Upload, Usage
+from partwise.core.records import Page, Totals, Upload, Usage
 from partwise.core.state import Event, UploadState, next_state
 from partwise.engine.ports import OwnerLimits
 
@@ -201,6 +201,23 @@ def count_states(connection: Connection) -> dict[str, int]:
     """How many uploads are in each state, states without any included."""
     rows = connection.execute(select(uploads.c.state, func.count()).group_by(uploads.c.state))
     return {str(state): 0 for state in UploadState} | {str(state): count for state, count in rows}
+
+
+def totals(connection: Connection) -> Totals:
+    """Sums over all owners."""
+    work = select(
+        func.coalesce(func.sum(uploads.c.received - uploads.c.hashed), 0),
+        func.coalesce(func.sum(uploads.c.seq - uploads.c.durable_seq), 0),
+    ).where(uploads.c.state.in_(UNFINISHED))
+    unhashed, undurable = connection.execute(work).one()
+    high, low, count = connection.execute(select(*_sums(artifacts.c.size), func.count()).select_from(artifacts)).one()
+    return Totals(
+        # The follower also reads ahead, into a chunk that is not recorded yet.
+        unhashed=max(0, int(unhashed)),
+        undurable_chunks=int(undurable),
+        artifacts=count,
+        artifact_bytes=int(high) * _MIB + int(low),
+    )
 
 
 # What owners hold

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from partwise.cli import settings as server_settings
 from partwise.cli import token as token_commands
 from partwise.cli import upkeep
 from partwise.cli.exits import MEANINGS, Exit
@@ -134,15 +135,15 @@ def serve(
         ),
     ] = False,
     log_level: Annotated[
-        str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error. (default: warning)")
+        str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error. (default: info)")
     ] = None,
+    config: server_settings.Config = None,
 ) -> None:
     """Run the server.
 
-    Options can be set in the environment too (PARTWISE_PORT=8080); those on the command line win.
+    All settings, more than the options here, can be set in the environment (PARTWISE_PORT=8080) or in a file.
+    Options win over the environment, and that over the file. `partwise config` shows what comes of it.
     """
-    from partwise.cli.settings import load
-
     given: dict[str, Any] = {
         "host": host,
         "port": port,
@@ -155,7 +156,7 @@ def serve(
         "distrust_unsynced": distrust_unsynced or None,
         "log_level": log_level,
     }
-    settings = load(given)
+    settings = server_settings.load(given, config)
     from partwise.server.run import CannotServe
     from partwise.server.run import serve as run
 
@@ -325,6 +326,7 @@ def remove(
 
 
 app.add_typer(token_commands.app, name="token", rich_help_panel=_OPERATOR_PANEL)
+app.command("config", rich_help_panel=_OPERATOR_PANEL)(server_settings.show)
 app.command(rich_help_panel=_OPERATOR_PANEL)(upkeep.gc)
 app.command(rich_help_panel=_OPERATOR_PANEL)(upkeep.check)
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,17 +15,51 @@ from partwise.cli.exits import Exit
 if TYPE_CHECKING:
     from partwise.server.settings import Settings
 
+Config = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Settings in TOML; the environment and options win. (default: PARTWISE_CONFIG)"),
+]
 
-def load(given: dict[str, Any]) -> Settings:
+
+def load(given: dict[str, Any], config: Path | None = None) -> Settings:
     """The settings, where what is ``given`` (and not None) wins. Ends the command when one is wrong."""
     from pydantic import ValidationError
 
-    from partwise.server.settings import Settings
+    from partwise.server.settings import CONFIG_VARIABLE, BadConfigFile, Settings
 
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config)
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
+    except BadConfigFile as error:
+        typer.echo(f"partwise: {error}", err=True)
     except ValidationError as error:
         for fault in error.errors():
             name = "-".join(str(part) for part in fault["loc"]).replace("_", "-")
             typer.echo(f"partwise: {name}: {fault['msg']}", err=True)
-        raise typer.Exit(Exit.USAGE) from None
+    raise typer.Exit(Exit.USAGE)
+
+
+def show(config: Config = None) -> None:
+    """Show the settings that a server would have here, as a file of settings, and where each comes from."""
+    for line in _lines(load({}, config)):
+        typer.echo(line)
+
+
+def _lines(settings: Settings) -> Iterator[str]:
+    from partwise.server.settings import CONFIG_VARIABLE, Settings, read_file
+
+    file = os.environ.get(CONFIG_VARIABLE)
+    in_file = read_file(file) if file else {}
+    in_environment = {name.upper() for name in os.environ}
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        source = "default"
+        if name in in_file:
+            source = str(file)
+        if f"PARTWISE_{name.upper()}" in in_environment:
+            source = "environment"
+        yield f"# {field.description}. ({source})"
+        # Secrets hide themselves behind asterisks, here too.
+        text = json.dumps(value if isinstance(value, bool | int | float) else str(value), ensure_ascii=False)
+        yield f"# {name} =" if value is None else f"{name} = {text}"

@@ -148,6 +148,18 @@ class Page(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Sums over all owners: what background work has before it, and what there is."""
+
+    #: Bytes received of unfinished uploads that no digest covers yet.
+    unhashed: int
+    #: Their chunks that are not certain to be on stable storage yet.
+    undurable_chunks: int
+    artifacts: int
+    artifact_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """What an owner holds: bytes of open uploads and of artifacts, and the number of open uploads."""
 

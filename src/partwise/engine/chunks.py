@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -55,6 +56,7 @@ async def put_chunk(
     Raises NotFound, WrongState, BadContentRange, ChunkOverlap, RangeBusy, Superseded, BodyInterrupted,
     BodySizeMismatch, ChunkDigestMismatch, TooManyChunks, OutOfSpace, StorageFailed.
     """
+    began = time.perf_counter()
     await engine.authorize(who, upload_id)
     writer = await _claim(engine, upload_id, span)
     try:
@@ -75,7 +77,9 @@ async def put_chunk(
                 raise
             if same is not None and receiver.unchanged:
                 return Received(upload, same, unchanged=True)
-            return await _record(engine, upload, receiver, body.sha256)
+            received = await _record(engine, upload, receiver, body.sha256)
+            engine.observe("chunk", time.perf_counter() - began)
+            return received
     finally:
         writer.close()
 

@@ -130,6 +130,7 @@ async def _carry_through(engine: Engine, upload_id: str) -> None:
         engine.failpoint("commit.published")
         await engine.catalog.complete_commit(upload_id, digest, str(uuid.uuid4()), engine.clock())
         engine.failpoint("commit.recorded")
+        engine.observe("commit", (engine.clock() - upload.updated).total_seconds())
     await engine.storage.discard(upload_id)
     engine.workers.follower.notify(upload_id)
 

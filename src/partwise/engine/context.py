@@ -41,6 +41,10 @@ def no_failpoint(_name: str) -> None:
     """What runs at each named step of the protocol: nothing, unless a crash test puts its own function here."""
 
 
+def no_observation(_what: str, _seconds: float) -> None:
+    """What is told how long things took, unless a server keeps figures."""
+
+
 @dataclass(slots=True)
 class Engine:
     """What every use case takes as its first argument."""
@@ -50,6 +54,8 @@ class Engine:
     limits: Limits = field(default_factory=Limits)
     clock: Callable[[], datetime] = utc_now
     failpoint: Callable[[str], None] = no_failpoint
+    #: Told how long a "chunk" or a "commit" took, in seconds.
+    observe: Callable[[str, float], None] = no_observation
     #: How many uploads are hashed at the same time; a core each is what it takes.
     hash_threads: int = field(default_factory=lambda: os.cpu_count() or 1)
     #: Bring every chunk to disk before it is acknowledged (``durability = chunk``).

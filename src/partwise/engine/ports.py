@@ -50,7 +50,7 @@ from enum import Enum
 from typing import Protocol
 
 from partwise.core.ranges import ByteRange
-from partwise.core.records import Artifact, Chunk, Page, Segment, Task, Upload, Usage
+from partwise.core.records import Artifact, Chunk, Page, Segment, Task, Totals, Upload, Usage
 
 #: The largest block that moves at once, in bytes: measured best (256 KiB and 4 MiB are slower).
 BLOCK = 1 << 20
@@ -392,6 +392,9 @@ class Catalog(Protocol):
 
     async def count_states(self) -> dict[str, int]:
         """The number of uploads in each state."""
+
+    async def totals(self) -> Totals:
+        """Sums over everything."""
 
 
 class ObjectRecords(Protocol):

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from partwise.core.records import Principal
 from partwise.engine.context import Engine
 from partwise.protocols.pulp.api import Api
-from partwise.protocols.pulp.problems import ERRORS_PAGE, errors_page, render_any
+from partwise.protocols.pulp.problems import ERRORS_PAGE, errors_page, render_any, render_http
 from partwise.protocols.pulp.routes import routes
 from partwise.server.assembly import make_engine
 from partwise.server.auth import Authenticator, TokenRequired, principal_of
@@ -26,6 +26,8 @@ from partwise.server.connection import STATE_KEY, ConnectionLimits
 from partwise.server.guard import LoopbackOnly
 from partwise.server.limits import RequestsInFlight, affordable_connections
 from partwise.server.linger import LingeringClose
+from partwise.server.metrics import CONTENT_TYPE, Metrics
+from partwise.server.observe import Observed
 from partwise.server.settings import Settings
 from partwise.web import PAGE_PATHS, page_routes
 
@@ -40,12 +42,15 @@ _logger = logging.getLogger(__name__)
 
 def create_app(settings: Settings) -> ASGIApp:
     """The ASGI application of one server process. The catalog must have been migrated."""
+    metrics = Metrics()
     engine, tokens = make_engine(settings)
+    engine.observe = metrics.observe
     authenticator = Authenticator(tokens)
     intake = Intake(idle_timeout_seconds=settings.body_idle_timeout_seconds, min_rate=settings.body_min_rate)
     connections = ConnectionLimits(
         max_connections=affordable_connections(settings.max_connections),
         header_timeout_seconds=settings.header_timeout_seconds,
+        on_refusal=metrics.refuse,
     )
     api = Api(
         engine=engine,
@@ -68,9 +73,10 @@ def create_app(settings: Settings) -> ASGIApp:
             intake.close()
 
     app = Starlette(
-        routes=[*routes(api), *page_routes(api.prefix), *_plain_routes(engine)],
+        routes=[*routes(api), *page_routes(api.prefix), *_plain_routes(engine), _figures(api, metrics)],
         middleware=[
             Middleware(LingeringClose),
+            Middleware(Observed, metrics=metrics),
             Middleware(RequestsInFlight, limit=settings.max_requests),
             _access(settings, authenticator),
         ],
@@ -94,6 +100,16 @@ def _access(settings: Settings, authenticator: Authenticator) -> Middleware:
         api_prefix=settings.api_prefix,
         public=(*PUBLIC_PATHS, *documents),
     )
+
+
+def _figures(api: Api, metrics: Metrics) -> Route:
+    async def figures(request: Request) -> Response:
+        """Figures for Prometheus. They are about all users, so they are for admins."""
+        if not api.who(request).admin:
+            return render_http(403, "Figures about all users are for admins: use a token made with --admin.")
+        return Response(await metrics.render(api.engine), media_type=CONTENT_TYPE)
+
+    return Route("/metrics", figures)
 
 
 def _plain_routes(engine: Engine) -> list[Route]:

@@ -20,6 +20,7 @@ from starlette.types import Receive
 from partwise.core.errors import BodyInterrupted
 from partwise.engine.ports import BLOCK, Body, Sink
 from partwise.server.handover import EXTENSION, SocketBody
+from partwise.server.observe import CountedBody
 from partwise.server.pace import Pace
 
 _BUDGET = 12 << 20
@@ -38,6 +39,9 @@ class Intake:
 
     def body_of(self, request: Request, sha256: str | None = None) -> Body:
         """The body of ``request``; ``sha256`` is the digest that its header fields give for it, in hex."""
+        return CountedBody(self._uncounted(request, sha256), request.scope)
+
+    def _uncounted(self, request: Request, sha256: str | None) -> Body:
         offer = request.scope.get("extensions", {}).get(EXTENSION)
         if offer is not None:
             return SocketBody(offer, self.executor, self.pace(), sha256)

@@ -8,7 +8,10 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from tempfile import TemporaryDirectory
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -21,6 +24,7 @@ from partwise.engine.recovery import begin_boot
 from partwise.server.assembly import MissingPart, make_engine
 from partwise.server.connection import BoundedProtocol
 from partwise.server.guard import is_loopback
+from partwise.server.logs import configure
 from partwise.server.settings import Settings
 from partwise.storage.kernel import boot_id
 
@@ -39,17 +43,30 @@ class CannotServe(Exception):
 
 def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM. Raises CannotServe when it cannot start."""
+    configure(settings.log_level, settings.log_format)
     _check(settings)
     prepare(settings)
     if settings.storage is None:  # an object store has what it acknowledged, whatever happens to this machine
         asyncio.run(_begin_boot(settings))
     listener = _listen(settings)
-    with listener:
+    with listener, _shared_figures(settings.workers):
         config = _config(settings)
         if settings.workers == 1:
             _OneProcess(config, settings).run([listener])
         else:
             _Workers(config, [listener], settings).run()
+
+
+@contextmanager
+def _shared_figures(workers: int) -> Iterator[None]:
+    """A folder for the figures of several workers, for as long as they run. See ``metrics.py``."""
+    if workers == 1:
+        os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+        yield
+        return
+    with TemporaryDirectory(prefix="partwise-metrics-", ignore_cleanup_errors=True) as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        yield
 
 
 def _check(settings: Settings) -> None:
@@ -112,7 +129,8 @@ def _config(settings: Settings) -> uvicorn.Config:
         http=BoundedProtocol,
         ws="none",
         lifespan="on",
-        log_level=settings.log_level,
+        log_config=None,
+        log_level="debug" if settings.log_level == "debug" else "warning",
         access_log=False,
         server_header=False,
         proxy_headers=False,
@@ -130,6 +148,7 @@ def make_app(settings: Settings, parent: int) -> ASGIApp:
 
     if os.getpid() != parent:
         _end_with(parent)
+        configure(settings.log_level, settings.log_format)
     return create_app(settings)
 
 

@@ -1,22 +1,58 @@
-"""What the operator can set: by ``PARTWISE_…`` environment variables, and by flags, which win."""
+"""What the operator can set: by a file, by ``PARTWISE_…`` environment variables, and by flags; the later win."""
 
 from __future__ import annotations
 
+import os
+import tomllib
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ByteSize, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from partwise.core.ranges import MAX_SIZE
 from partwise.engine.context import Limits
+
+#: Names the file of settings.
+CONFIG_VARIABLE = "PARTWISE_CONFIG"
+
+
+class BadConfigFile(ValueError):
+    """The file of settings cannot be read; ``str`` says why."""
+
+
+def read_file(path: str) -> dict[str, Any]:
+    """The settings in a file: their names and values in TOML, without tables. Raises BadConfigFile."""
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except (OSError, ValueError) as error:
+        raise BadConfigFile(f"The settings in {path} cannot be read: {error}.") from error
 
 
 class Settings(BaseSettings):
     """The settings of a server. Sizes may carry a unit (``16MiB``); times are in seconds where the name says so."""
 
-    model_config = SettingsConfigDict(env_prefix="PARTWISE_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="PARTWISE_", frozen=True, extra="forbid")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags win over the environment, and that over the file that PARTWISE_CONFIG names."""
+        file = os.environ.get(CONFIG_VARIABLE)
+        return init_settings, env_settings, *([InitSettingsSource(settings_cls, read_file(file))] if file else [])
 
     host: str = Field("127.0.0.1", description="Address to listen on")
     port: int = Field(24817, ge=0, le=65535, description="TCP port; 0 picks a free one")
@@ -68,7 +104,12 @@ class Settings(BaseSettings):
     )
     keep_alive_seconds: int = Field(60, ge=1, description="Longest silence between two requests")
     shutdown_seconds: int = Field(30, ge=1, description="How long a stop waits for requests in flight")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="What is logged")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="What is logged; info has a line for each request"
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="How it is logged; auto: for people on a terminal, else JSON"
+    )
 
     @field_validator("api_prefix")
     @classmethod

@@ -16,9 +16,13 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 
 from partwise.core import errors
 from partwise.core.ranges import ByteRange
+
+#: The name of the problem that a request was answered with, in its scope.
+PROBLEM = "partwise.problem"
 
 #: Where the types of problems are explained; each has its name as the fragment.
 ERRORS_PAGE = "/docs/errors"
@@ -100,6 +104,11 @@ class ProblemResponse(JSONResponse):
     def __init__(self, problem: Problem, content: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> None:
         super().__init__(content, problem.status, headers)
         self.problem = problem
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, and leave a note for logs and figures."""
+        scope[PROBLEM] = self.problem.name
+        await super().__call__(scope, receive, send)
 
 
 def problem_of(error: errors.PartwiseError) -> Problem:

@@ -1,0 +1,117 @@
+"""Figures for Prometheus, over all worker processes.
+
+With several workers each process keeps its figures in files of a folder that they share, and whichever answers
+``/metrics`` adds them up (prometheus_client's multiprocess mode; it looks for the folder in the environment when it is
+imported, so the parent process names it before it starts workers). What the records and the disk know is asked then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+
+from partwise.engine.context import Engine
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+#: The variable that prometheus_client looks for.
+_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_LIVE_FILE = re.compile(r"gauge_live\w+_(\d+)\.db")
+
+
+class Metrics:
+    """The figures of this process."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self.requests = Counter("partwise_requests", "Requests answered", ["method", "status"], registry=registry)
+        self.request_seconds = Histogram(
+            "partwise_request_seconds", "Time of a request", ["method"], registry=registry, buckets=_SECONDS
+        )
+        self.in_flight = Gauge(
+            "partwise_requests_in_flight", "Requests being worked on", registry=registry, multiprocess_mode="livesum"
+        )
+        self.problems = Counter("partwise_problems", "Requests refused or failed", ["type"], registry=registry)
+        self.received = Counter("partwise_received_bytes", "Bytes of request bodies", registry=registry)
+        self.sent = Counter("partwise_sent_bytes", "Bytes of answers", registry=registry)
+        seconds = {
+            "chunk": "Time from the first byte of a chunk to its record",
+            "commit": "Time from a commit's begin to the artifact",
+        }
+        self._seconds = {
+            name: Histogram(f"partwise_{name}_seconds", text, registry=registry, buckets=_SECONDS)
+            for name, text in seconds.items()
+        }
+
+    def observe(self, what: str, seconds: float) -> None:
+        """What the engine measures."""
+        self._seconds[what].observe(seconds)
+
+    def refuse(self, problem: str) -> None:
+        """A connection was refused before there was a request."""
+        self.problems.labels(problem).inc()
+
+    async def render(self, engine: Engine) -> bytes:
+        """All figures in Prometheus's text format."""
+        registry = self._registry
+        folder = os.environ.get(_FOLDER)
+        if folder is not None:
+            _forget_the_dead(Path(folder))
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+        now = CollectorRegistry()
+        now.register(_Given(await _state(engine)))
+        return b"".join([await asyncio.to_thread(generate_latest, registry), generate_latest(now)])
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """A worker that died is in flight with nothing any more."""
+    for entry in folder.iterdir():
+        found = _LIVE_FILE.fullmatch(entry.name)
+        if found and not Path(f"/proc/{found[1]}").exists():
+            with suppress(FileNotFoundError):
+                mark_process_dead(int(found[1]), str(folder))  # type: ignore[no-untyped-call]
+
+
+async def _state(engine: Engine) -> list[Metric]:
+    """What records and disk know."""
+    states, totals, space = await asyncio.gather(
+        engine.catalog.count_states(), engine.catalog.totals(), engine.storage.space()
+    )
+    uploads = GaugeMetricFamily("partwise_uploads", "Uploads by state", labels=["state"])
+    for state, count in states.items():
+        uploads.add_metric([state], count)
+    disk = GaugeMetricFamily("partwise_storage_bytes", "Bytes of the storage", labels=["kind"])
+    for kind, size in (("total", space.total), ("free", space.free), ("available", space.available)):
+        disk.add_metric([kind], size)
+    return [
+        uploads,
+        disk,
+        GaugeMetricFamily(
+            "partwise_unhashed_bytes", "Received bytes that the digest followers have to read", totals.unhashed
+        ),
+        GaugeMetricFamily("partwise_undurable_chunks", "Chunks not yet certain to be on disk", totals.undurable_chunks),
+        GaugeMetricFamily("partwise_artifacts", "Artifacts", totals.artifacts),
+        GaugeMetricFamily("partwise_artifact_bytes", "Bytes of artifacts", totals.artifact_bytes),
+    ]
+
+
+class _Given(Collector):
+    """Figures that have been looked up already."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics

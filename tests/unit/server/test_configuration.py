@@ -1,0 +1,84 @@
+"""The three ways of a setting, which of them wins, and that the page about them tells the truth."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import ByteSize, TypeAdapter, ValidationError
+from typer.testing import CliRunner
+
+from partwise.cli.app import app
+from partwise.server.settings import BadConfigFile, Settings
+
+PAGE = Path(__file__).parents[3] / "docs" / "configuration.md"
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "partwise.toml"
+    monkeypatch.setenv("PARTWISE_CONFIG", str(path))
+    return path
+
+
+def test_options_over_environment_over_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text('port = 1\nworkers = 1\nquota = "2GiB"\nauth = "token"')
+    monkeypatch.setenv("PARTWISE_PORT", "2")
+    monkeypatch.setenv("PARTWISE_WORKERS", "2")
+    settings = Settings(workers=3)
+    assert (settings.quota, settings.auth, settings.port, settings.workers) == (2 << 30, "token", 2, 3)
+
+
+@pytest.mark.parametrize("text", ["port = ", "\xff\xfe", "[table"])
+def test_a_file_that_is_no_toml(file: Path, text: str) -> None:
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(BadConfigFile, match=re.escape(str(file))):
+        Settings()
+
+
+def test_a_file_that_is_not_there(file: Path) -> None:
+    with pytest.raises(BadConfigFile):
+        Settings()
+
+
+@pytest.mark.parametrize("text", ["prot = 1", 'port = "many"', "[server]\nport = 1"])
+def test_a_mistake_in_the_file_is_one(file: Path, text: str) -> None:
+    file.write_text(text)
+    with pytest.raises(ValidationError):
+        Settings()
+    ran = CliRunner().invoke(app, ["config"])
+    assert ran.exit_code == 2
+    assert ran.output.startswith("partwise: ")
+
+
+def test_what_is_shown_is_a_file_of_the_same_settings(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text('quota = "2GiB"\nport = 5\n')
+    monkeypatch.setenv("PARTWISE_WORKERS", "2")
+    monkeypatch.setenv("PARTWISE_CATALOG", "postgresql://u:very-secret@h/d")
+    shown = CliRunner().invoke(app, ["config"])
+    assert shown.exit_code == 0
+    assert "very-secret" not in shown.output
+    assert f"({file})\nquota = 2147483648\n" in shown.output
+    assert "(environment)\nworkers = 2\n" in shown.output
+    before = Settings()
+    file.write_text(shown.output)
+    monkeypatch.delenv("PARTWISE_WORKERS")
+    assert Settings() == before
+
+
+def test_the_page_has_every_setting_with_its_default() -> None:
+    rows = {
+        name: (default, text)
+        for name, default, text in re.findall(r"^\| `(\w+)` \| (.*?) \| (.*) \|$", PAGE.read_text(), re.M)
+    }
+    assert set(rows) == set(Settings.model_fields)
+    for name, field in Settings.model_fields.items():
+        default, text = rows[name]
+        assert text == field.description
+        if field.default is None:
+            assert default == "none"
+        elif isinstance(field.default, ByteSize):
+            assert TypeAdapter(ByteSize).validate_python(default.strip("`")) == field.default
+        else:
+            assert default == f"`{field.default}`"
