@@ -52,14 +52,18 @@ def with_engine(data: Path | None, work: Callable[[Engine], Awaitable[T]]) -> T:
     from partwise.cli.output import say
 
     settings = settings_for(data)
-    if not settings.data.is_dir():
+    if settings.storage is None and not settings.data.is_dir():
         say(f"partwise: {settings.data}: there is no such folder.", "red")
         raise SystemExit(Exit.USAGE)
 
     async def run(settings: Settings) -> T:
-        from partwise.server.assembly import make_engine
+        from partwise.server.assembly import MissingPart, make_engine
+        from partwise.server.run import CannotServe
 
-        engine, _ = make_engine(settings)
+        try:
+            engine, _ = make_engine(settings)
+        except (MissingPart, ValueError) as error:
+            raise CannotServe(str(error)) from error
         await engine.open()
         try:
             return await work(engine)
