@@ -36,8 +36,8 @@ serve: $(VENV)/.runtime ## run the server (ARGS="--port … --data … --workers
 check: lint ## formatting, types, layers and fast tests: under a minute
 	$(BIN)/pytest tests/unit tests/contract -m "not engines" $(ARGS)
 
-test: lint web-check $(VENV)/.chromium ## what check does, and the whole test suite: under 10 minutes
-	$(BIN)/pytest $(ARGS)
+test: lint web-check $(VENV)/.programs ## what check does, and the whole test suite: under 10 minutes
+	$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
 
 web: $(VENV)/.web ## build the upload page from web/ (brings its own Node.js; commit what it builds)
 	@scripts/web $(VENV) build
@@ -95,7 +95,9 @@ $(VENV)/.web: $(VENV)/.base requirements-web.lock web/package-lock.json
 	@scripts/web $(VENV) install
 	@touch $@
 
-# A browser for the tests of the page; where it cannot be had they are skipped, and say so.
-$(VENV)/.chromium: $(VENV)/.base
+# Programs that tests run beside the server; where one cannot be had its tests are skipped, and say so.
+$(VENV)/.programs: $(VENV)/.base
 	@command -v chromium >/dev/null || scripts/apt-install chromium || true
+	@PATH="$$PATH:/usr/sbin"; command -v nginx >/dev/null || scripts/apt-install nginx || true
+	@command -v curl >/dev/null || scripts/apt-install curl || true
 	@touch $@
