@@ -17,7 +17,7 @@ from partwise.engine.ports import Catalog, Purpose, Storage
 log = logging.getLogger(__name__)
 
 #: Seconds from one flush of an upload to the next: the most that a power loss un-records, at a steady upload.
-PAUSE = 0.25
+PAUSE = 0.05
 #: Seconds between looks at a flush that someone else is at.
 POLL = 0.01
 
