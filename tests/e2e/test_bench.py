@@ -25,7 +25,7 @@ def _run(*arguments: str, folder: Path) -> str:
     # A group of its own, so that a run that hangs ends with the servers it started.
     process = subprocess.Popen(command, cwd=_ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
-        _, said = process.communicate(timeout=100)
+        _, said = process.communicate(timeout=280)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -43,6 +43,7 @@ def _rows(page: str, title: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # half a minute where it is alone; it starts a dozen processes
 def test_yields_every_row(tmp_path: Path) -> None:
     page = _run(folder=tmp_path)
 
