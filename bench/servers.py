@@ -202,10 +202,15 @@ def partwise(folder: Path, workers: int = 1, **settings: object) -> Iterator[Par
     environment = os.environ | {f"PARTWISE_{name.upper()}": str(value) for name, value in settings.items()}
     command = [sys.executable, "-m", "partwise.cli", "serve"]
     command += ["--port", "0", "--data", str(folder), "--workers", str(workers)]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+    # The log, with a line for each request as operators have it, goes beside the data, which is measured.
+    with folder.with_suffix(".log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log)
     server = Partwise(process, 0, folder)
     try:
-        server.port = _announced_port(process)
+        try:
+            server.port = _announced_port(process)
+        except Refused as refused:
+            raise Refused(f"{refused}; its log: {folder.with_suffix('.log').read_text()[-2000:]}") from None
         yield server
     finally:
         server.stop()
