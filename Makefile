@@ -60,13 +60,14 @@ lock: $(VENV)/.base ## remake the lock files (ARGS=--upgrade for newer versions)
 	$(COMPILE) $(ARGS) pyproject.toml -o requirements.lock
 	$(COMPILE) $(ARGS) --constraints requirements.lock --all-extras --group dev pyproject.toml -o requirements-dev.lock
 	$(COMPILE) $(ARGS) --group web -o requirements-web.lock
+	$(COMPILE) $(ARGS) tests/clients/clients.in -o tests/clients/clients.lock
 
 clean: ## remove what builds and tests left behind
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .schemathesis build dist
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-distclean: clean ## also remove .venv
-	rm -rf $(VENV)
+distclean: clean ## also remove .venv and what the tests of clients installed
+	rm -rf $(VENV) .venv-clients .npm-clients
 
 # The parts of check that run no test.
 lint: $(VENV)/.dev

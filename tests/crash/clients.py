@@ -6,16 +6,18 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from partwise.core.errors import BodyInterrupted, NotFound, Superseded
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Chunk, Principal, TaskState, Upload
 from partwise.core.state import UploadState
 from partwise.engine import artifacts, uploads
-from partwise.engine.chunks import put_chunk
+from partwise.engine.chunks import Early, put_chunk
 from partwise.engine.commit import commit
 from partwise.engine.context import Engine
-from tests.crash.known import CONTENTS, Event, Known, KnownUpload, Variant, chunk_bytes, content, pieces
+from partwise.engine.finish import concatenate, finish, joined_id
+from tests.crash.known import CONTENTS, Event, Known, KnownJoin, KnownUpload, Variant, chunk_bytes, content, pieces
 from tests.support.bodies import BytesBody, sha256
 
 OWNERS = (Principal("alice"), Principal("bob"))
@@ -42,10 +44,22 @@ async def work(engine: Engine, known: Known, rng: random.Random, tell: Callable[
 
 
 async def settled(engine: Engine) -> None:
-    """Wait until recovery has ended the commits that it found."""
+    """Wait until recovery has ended what it found begun."""
     async with asyncio.timeout(_WAIT):
-        while await engine.catalog.list_committing():
+        while await engine.catalog.list_committing() or await _is_joining(engine):
             await asyncio.sleep(0.002)
+
+
+async def _is_joining(engine: Engine) -> bool:
+    """Whether an upload is being made of its parts, as it is unless bytes of those are missing."""
+    for upload in await engine.catalog.list_unattended():
+        try:
+            parts = [await engine.catalog.get_upload(part) for part in upload.parts]
+        except NotFound:
+            return True  # the parts are being deleted
+        if all(part.received == part.size for part in parts):
+            return True
+    return False
 
 
 async def check(engine: Engine, known: Known) -> None:
@@ -56,6 +70,8 @@ async def check(engine: Engine, known: Known) -> None:
             await _check_upload(engine, found[id_], upload)
         else:
             _must(upload.deleting, "an upload is lost", id_)
+    for id_, join in known.joins.items():
+        _check_join(found, id_, join)
     await _check_staged(engine, {u.id for u in found.values() if u.state is UploadState.OPEN})
     await _check_artifacts(engine, known)
 
@@ -81,6 +97,19 @@ async def _check_upload(engine: Engine, upload: Upload, known: KnownUpload) -> N
     for offset, span in spans.items():
         holds = _variant(engine, upload.id, known.number, span, chunks.get(offset))
         _must(holds in known.holds(offset), "a chunk", upload.id, span, holds, known.holds(offset))
+
+
+def _check_join(found: dict[str, Upload], id_: str, join: KnownJoin) -> None:
+    """Nothing of it is half done: the parts are there, or the whole is."""
+    left = [part for part in join.parts if part in found]
+    if id_ in found and join.weak and found[id_].state is UploadState.OPEN:
+        _must(left == join.parts, "parts are lost", join.parts, left)
+    elif id_ in found:
+        _must(found[id_].sha256 == sha256(content(join.number)), "joined to another file", found[id_])
+        _must(not left, "parts stay behind", left)
+    elif not join.deleting:
+        _must(not join.joined, "a joined upload is lost", id_)
+        _must(left == join.parts, "parts are lost", join.parts, left)
 
 
 def _variant(engine: Engine, id_: str, number: int, span: ByteRange, chunk: Chunk | None) -> Variant | str:
@@ -112,8 +141,9 @@ async def _check_artifacts(engine: Engine, known: Known) -> None:
 
 async def _remove_unknown(engine: Engine, known: Known) -> None:
     """Uploads whose creation was never acknowledged: a client would see them in its list."""
+    joining = {part for join in known.joins.values() for part in join.parts} | known.joins.keys()
     for upload in (await engine.catalog.list_uploads(None, limit=10_000)).items:
-        if upload.id not in known.uploads:
+        if upload.id not in known.uploads and upload.id not in joining:
             await uploads.delete_upload(engine, Principal(upload.owner), upload.id)
 
 
@@ -134,9 +164,15 @@ class _Client:
         for id_, upload in list(self._known.uploads.items()):
             if upload.owner == self._owner.name:
                 await self._finish(id_, upload)
+        for id_, join in list(self._known.joins.items()):
+            if join.owner == self._owner.name:
+                await self._finish_join(id_, join)
         for _ in range(cycles):
-            if self._rng.random() < 0.2:
+            luck = self._rng.random()
+            if luck < 0.2:
                 await self._store()
+            elif luck < 0.4:
+                await self._join()
             else:
                 await self._upload()
 
@@ -148,6 +184,46 @@ class _Client:
         await artifacts.store_file(self._engine, self._owner, body, bound=len(data) + 5)
         self._tell("stored", self._owner.name, sha256(data))
         await self._look_at(sha256(data))
+
+    async def _join(self) -> None:
+        """A file made of others, which are sent one after the other as in tus."""
+        number = self._rng.randrange(CONTENTS)
+        parts: list[str] = []
+        for span in pieces(number):
+            part = await uploads.create_upload(self._engine, self._owner, size=span.size)
+            body = BytesBody(chunk_bytes(number, span, "right"), block=_BLOCK)
+            await put_chunk(self._engine, self._owner, part.id, ByteRange(0, span.size), body, early=Early.KEEP)
+            parts.append(part.id)
+        id_ = joined_id(self._owner.name, parts)
+        self._tell("joining", id_, self._owner.name, number, parts)
+        await self._finish_join(id_, self._known.joins[id_])
+
+    async def _finish_join(self, id_: str, join: KnownJoin) -> None:
+        if not join.deleting:
+            if join.weak:
+                await self._mend_parts(join)
+            upload = await concatenate(self._engine, self._owner, join.parts)
+            upload = await finish(self._engine, self._owner, upload.id, wait=_WAIT)
+            _must(upload.id == id_ and upload.state is UploadState.COMPLETED, "joining fails", upload)
+            if not join.joined:  # or the artifact may be deleted by now, as it should
+                self._tell("joined", id_)
+                await self._look_at(sha256(content(join.number)))
+        self._tell("parting", id_)
+        with suppress(NotFound):
+            await uploads.delete_upload(self._engine, self._owner, id_)
+        self._tell("parted", id_)
+
+    async def _mend_parts(self, join: KnownJoin) -> None:
+        """Send again what a power loss took."""
+        for part, span in zip(join.parts, pieces(join.number), strict=True):
+            try:
+                _, frontier = await uploads.get_frontier(self._engine, self._owner, part)
+            except NotFound:
+                return  # joined, and deleted
+            if frontier < span.size:
+                body = BytesBody(chunk_bytes(join.number, span, "right")[frontier:], block=_BLOCK)
+                rest = ByteRange(frontier, span.size - frontier)
+                await put_chunk(self._engine, self._owner, part, rest, body, early=Early.KEEP)
 
     async def _upload(self) -> None:
         number = self._rng.randrange(CONTENTS)

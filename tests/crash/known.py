@@ -60,11 +60,25 @@ class KnownUpload:
         return self.chunks.setdefault(offset, {"missing"})
 
 
+@dataclass
+class KnownJoin:
+    """An upload that is to be made of others, which hold its content in turn."""
+
+    owner: str
+    number: int
+    parts: list[str]
+    joined: bool = False
+    deleting: bool = False
+    #: Whether a power loss may have taken bytes of the parts.
+    weak: bool = False
+
+
 class Known:
     """The knowledge of all clients, as a fold over events."""
 
     def __init__(self) -> None:
         self.uploads: dict[str, KnownUpload] = {}
+        self.joins: dict[str, KnownJoin] = {}
         #: By owner and digest: whether the artifact may be there, and whether it may be gone.
         self.artifacts: dict[tuple[str, str], set[bool]] = {}
 
@@ -86,6 +100,8 @@ class Known:
         for upload in self.uploads.values():
             for chunk in upload.chunks.values():
                 chunk.add("missing")
+        for join in self.joins.values():
+            join.weak = not join.joined
 
     def _created(self, upload_id: str, owner: str, number: int) -> None:
         self.uploads[upload_id] = KnownUpload(owner, number)
@@ -117,6 +133,21 @@ class Known:
         upload = self.uploads[upload_id]
         upload.committed = True
         self._stored(upload.owner, sha256(content(upload.number)))
+
+    def _joining(self, upload_id: str, owner: str, number: int, parts: list[str]) -> None:
+        self.joins.setdefault(upload_id, KnownJoin(owner, number, parts))
+        self._storing(owner, sha256(content(number)))
+
+    def _joined(self, upload_id: str) -> None:
+        join = self.joins[upload_id]
+        join.joined = True
+        self._stored(join.owner, sha256(content(join.number)))
+
+    def _parting(self, upload_id: str) -> None:
+        self.joins[upload_id].deleting = True
+
+    def _parted(self, upload_id: str) -> None:
+        del self.joins[upload_id]
 
     def _deleting(self, upload_id: str) -> None:
         self.uploads[upload_id].deleting = True

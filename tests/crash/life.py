@@ -205,7 +205,7 @@ def passes(seed: int) -> Counter[str]:
             for durable in (False, True):
                 engine = open_engine(data, failpoint=killer, durable_chunks=durable)
                 await engine.start()
-                await work(engine, known, random.Random(seed), lambda event: None, 10)
+                await work(engine, known, random.Random(seed), lambda event: None, 20)
                 await engine.stop()
 
     asyncio.run(once())

@@ -19,9 +19,10 @@ from partwise.core.ranges import ByteRange
 from partwise.core.records import Artifact, Principal, TaskState, Upload
 from partwise.engine import artifacts, uploads
 from partwise.engine.artifacts import store_file
-from partwise.engine.chunks import put_chunk
+from partwise.engine.chunks import Early, put_chunk
 from partwise.engine.commit import commit
 from partwise.engine.context import Engine
+from partwise.engine.finish import concatenate, finish
 from partwise.storage import s3_writer
 from partwise.storage.s3 import S3Storage
 from partwise.storage.s3_bucket import Bucket, S3Address
@@ -191,25 +192,40 @@ async def test_a_cut_replacement_leaves_the_chunk(server: Server, bucket: Bucket
 
 
 @pytest.mark.usefixtures("small_parts")
-async def test_of_a_cut_body_the_whole_parts_are_kept(server: Server) -> None:
+async def test_what_came_of_a_cut_body_is_kept(server: Server) -> None:
     upload = await create(server)
     whole = ByteRange(0, len(DATA))
     with pytest.raises(BodyInterrupted):
-        await put_chunk(server.engine, ANN, upload.id, whole, BytesBody(DATA, cut_after=7 * MIB), partial=True)
+        await put_chunk(server.engine, ANN, upload.id, whole, BytesBody(DATA, cut_after=7 * MIB), early=Early.KEEP)
     (chunk,) = await uploads.list_chunks(server.engine, ANN, upload.id)
-    assert chunk.range == ByteRange(0, 5 * MIB)
-    await put(server, upload, ByteRange(5 * MIB, len(DATA) - 5 * MIB))
+    assert chunk.range == ByteRange(0, 7 * MIB)
+    await put(server, upload, ByteRange(7 * MIB, len(DATA) - 7 * MIB))
     assert await read(server, await done(server, upload)) == DATA
 
 
-async def test_of_a_cut_body_smaller_than_a_part_nothing_is_kept(server: Server, bucket: Bucket) -> None:
+async def test_what_came_of_a_body_smaller_than_a_part_is_kept(server: Server) -> None:
     upload = await create(server)
+    body = BytesBody(DATA[:MIB], cut_after=9999)
     with pytest.raises(BodyInterrupted):
-        await put_chunk(
-            server.engine, ANN, upload.id, ByteRange(0, MIB), BytesBody(DATA[:MIB], cut_after=9999), partial=True
-        )
-    assert await uploads.list_chunks(server.engine, ANN, upload.id) == []
-    assert keys(bucket) == []
+        await put_chunk(server.engine, ANN, upload.id, ByteRange(0, MIB), body, early=Early.KEEP)
+    (chunk,) = await uploads.list_chunks(server.engine, ANN, upload.id)
+    assert chunk.range == ByteRange(0, 9999)
+
+
+async def test_uploads_are_joined_within_the_store(server: Server) -> None:
+    parts = []
+    for start, stop in ((0, 3 * MIB), (3 * MIB, 3 * MIB + 1), (3 * MIB + 1, len(DATA))):
+        part = await uploads.create_upload(server.engine, ANN, size=stop - start)
+        span = ByteRange(0, stop - start)
+        await put_chunk(server.engine, ANN, part.id, span, BytesBody(DATA[start:stop]))
+        parts.append(part.id)
+    joined = await concatenate(server.engine, ANN, parts)
+    joined = await finish(server.engine, ANN, joined.id, wait=30)
+    assert joined.artifact_id is not None
+    assert await read(server, await artifacts.get_artifact(server.engine, ANN, joined.artifact_id)) == DATA
+    for part_id in parts:
+        with pytest.raises(NotFound):
+            await uploads.get_upload(server.engine, ANN, part_id)
 
 
 @pytest.mark.usefixtures("small_parts")

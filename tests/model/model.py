@@ -36,7 +36,7 @@ class Sent:
     cut: int | None = None
     #: The digest that came with it.
     digest: str | None = None
-    #: Keep what came of a body that ends early.
+    #: Keep what came of a body that ends early, and replace nothing.
     partial: bool = False
 
     @property
@@ -90,7 +90,7 @@ class ModelUpload:
         if sent.span.end > self.size:
             return BadContentRange
         in_the_way = [span for span in self.spans() if span.overlaps(sent.span)]
-        if in_the_way == [sent.span]:
+        if in_the_way == [sent.span] and not sent.partial:
             return self._replace(sent, now)
         if in_the_way:
             return ChunkOverlap
@@ -102,7 +102,7 @@ class ModelUpload:
 
     def _replace(self, sent: Sent, now: datetime) -> Refusal:
         old = self.chunks[sent.offset]
-        refusal = self._refusal(sent, may_keep=False)
+        refusal = self._refusal(sent)
         if sent.taken == old.data[: len(sent.taken)]:
             return refusal  # compared, and the same as far as it came: nothing changes
         del self.chunks[sent.offset]
@@ -110,12 +110,12 @@ class ModelUpload:
             self._record(sent.offset, ModelChunk(sent.data, sent.digest is not None), now)
         return refusal
 
-    def _refusal(self, sent: Sent, *, may_keep: bool = True) -> Refusal:
+    def _refusal(self, sent: Sent) -> Refusal:
         if len(sent.arriving) > sent.size:
             return BodySizeMismatch
         if sent.cut is not None:
             return BodyInterrupted
-        if len(sent.arriving) < sent.size and not (may_keep and sent.partial and sent.arriving):
+        if len(sent.arriving) < sent.size and not (sent.partial and sent.arriving):
             return BodySizeMismatch
         if sent.digest is not None and sent.digest != sha256(sent.arriving):
             return ChunkDigestMismatch

@@ -23,7 +23,7 @@ from partwise.core.ranges import ByteRange, missing_ranges
 from partwise.core.records import Chunk, Principal, TaskState
 from partwise.core.state import UploadState
 from partwise.engine import artifacts, uploads
-from partwise.engine.chunks import put_chunk
+from partwise.engine.chunks import Early, put_chunk
 from partwise.engine.commit import commit
 from partwise.engine.context import Engine
 from partwise.engine.expiry import expire
@@ -162,7 +162,8 @@ class EngineAgainstModel(RuleBasedStateMachine):
         upload = self.uploads.get(id_)
         who = self.who(upload) if upload else USERS[0]
         body = BytesBody(sent.data, sha256=sent.digest, block=sent.block, cut_after=sent.cut)
-        return await put_chunk(self.engine, who, id_, sent.span, body, partial=sent.partial)
+        early = Early.KEEP if sent.partial else Early.REFUSE
+        return await put_chunk(self.engine, who, id_, sent.span, body, early=early)
 
     @rule(id_=ids, kind=st.sampled_from(["right", "right", "wrong", None]), fill=st.booleans())
     def commit(self, id_: str, kind: str | None, fill: bool) -> None:

@@ -52,6 +52,12 @@ class SqlCatalog:
     async def finish_delete(self, upload_id: str) -> None:
         await self._write(uploads.finish_delete, upload_id)
 
+    async def list_unattended(self) -> list[Upload]:
+        return await self._read(uploads.list_unattended)
+
+    async def forget_parts(self, upload_id: str) -> None:
+        await self._write(uploads.forget_parts, upload_id)
+
     async def idle_uploads(self, *, open_before: datetime, completed_before: datetime, limit: int) -> list[Upload]:
         return await self._read(
             uploads.idle_uploads, open_before=open_before, completed_before=completed_before, limit=limit
@@ -139,8 +145,10 @@ class SqlCatalog:
     async def get_task(self, task_id: str) -> Task:
         return await self._read(tasks.get_task, task_id)
 
-    async def list_tasks(self, owner: str | None, *, offset: int = 0, limit: int = 100) -> Page[Task]:
-        return await self._read(tasks.list_tasks, owner, offset=offset, limit=limit)
+    async def list_tasks(
+        self, owner: str | None, *, offset: int = 0, limit: int = 100, states: Sequence[str] = ()
+    ) -> Page[Task]:
+        return await self._read(tasks.list_tasks, owner, offset=offset, limit=limit, states=states)
 
     async def find_task(self, upload_id: str) -> Task | None:
         return await self._read(tasks.find_task, upload_id)

@@ -82,7 +82,7 @@ def _check_covered(connection: Connection, upload: Upload, expected_sha256: str 
         rows = connection.execute(_RANGES, {"upload_id": upload.id})
         gaps = list(missing_ranges(upload.size, (ByteRange(offset, size) for offset, size in rows)))
         raise IncompleteUpload(list(islice(gaps, GAPS_NAMED)), len(gaps))
-    if expected_sha256 is None and unverified:
+    if expected_sha256 is None and unverified and not upload.auto_commit:
         raise UnverifiedUpload
 
 

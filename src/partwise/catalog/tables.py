@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -23,6 +23,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 
 from partwise.core.records import Artifact, Chunk, Task, TaskState, Upload
@@ -83,6 +84,21 @@ class Notes(TypeDecorator[Mapping[str, str]]):
         return None if value is None else json.loads(value)
 
 
+class Names(TypeDecorator[Sequence[str]]):
+    """Some strings, in their order, as JSON text."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Sequence[str] | None, dialect: Dialect) -> str | None:
+        """JSON."""
+        return None if value is None else json.dumps(list(value))
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Sequence[str] | None:
+        """The strings."""
+        return None if value is None else tuple(json.loads(value))
+
+
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -117,6 +133,8 @@ uploads = Table(
     # No foreign key: an upload outlives its owner's link to the artifact.
     Column("artifact_id", String),
     Column("sha256", String),
+    Column("auto_commit", Boolean, nullable=False, server_default=false()),
+    Column("parts", Names, nullable=False, server_default="[]"),
     Column("notes", Notes, nullable=False),
     # The file name in folded case: what a database calls lower case differs between databases and stops at ASCII.
     Column("search_name", Text, nullable=False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -50,9 +51,13 @@ def find_task(connection: Connection, upload_id: str) -> Task | None:
     return None if row is None else Task(**row._mapping)
 
 
-def list_tasks(connection: Connection, owner: str | None, *, offset: int = 0, limit: int = 100) -> Page[Task]:
+def list_tasks(
+    connection: Connection, owner: str | None, *, offset: int = 0, limit: int = 100, states: Sequence[str] = ()
+) -> Page[Task]:
     """One page, newest first."""
     conditions: list[Any] = [] if owner is None else [tasks.c.owner == owner]
+    if states:
+        conditions.append(tasks.c.state.in_(states))
     count = connection.execute(select(func.count()).select_from(tasks).where(*conditions)).scalar_one()
     rows = connection.execute(select(*TASK).where(*conditions).order_by(*_NEWEST_FIRST).offset(offset).limit(limit))
     return Page([Task(**row._mapping) for row in rows], count)

@@ -83,7 +83,7 @@ def insert_upload(connection: Connection, upload: Upload) -> None:
 
 
 def create_upload(connection: Connection, upload: Upload, limits: OwnerLimits) -> None:
-    """Insert the row if the owner's limits allow it."""
+    """Insert the row if the owner's limits allow it; what it is made of gives its place up to it."""
     _check_limits(connection, upload, upload.size or 0, limits, new=True)
     insert_upload(connection, upload)
 
@@ -197,6 +197,28 @@ def list_committing(connection: Connection) -> list[str]:
     return list(connection.execute(select(uploads.c.id).where(uploads.c.state == UploadState.COMMITTING)).scalars())
 
 
+def list_unattended(connection: Connection) -> list[Upload]:
+    """Those that the server itself has to go on with."""
+    rows = connection.execute(
+        select(*UPLOAD).where(
+            or_(
+                and_(
+                    uploads.c.state == UploadState.OPEN,
+                    uploads.c.auto_commit,
+                    uploads.c.received == uploads.c.size,
+                ),
+                and_(uploads.c.state != UploadState.DELETING, uploads.c.parts != ()),
+            )
+        )
+    )
+    return [Upload(**row._mapping) for row in rows]
+
+
+def forget_parts(connection: Connection, upload_id: str) -> None:
+    """Empty the parts."""
+    connection.execute(_UPDATE, {"key": upload_id, "parts": ()})
+
+
 def count_states(connection: Connection) -> dict[str, int]:
     """How many uploads are in each state, states without any included."""
     rows = connection.execute(select(uploads.c.state, func.count()).group_by(uploads.c.state))
@@ -232,9 +254,10 @@ def _sums(column: ColumnElement[int]) -> tuple[ColumnElement[int], ColumnElement
     return func.coalesce(func.sum(column // _MIB), 0), func.coalesce(func.sum(column % _MIB), 0)
 
 
-_RESERVED = select(*_sums(uploads.c.size), func.count()).where(
+# An upload whose size is not declared yet holds what it has received.
+_RESERVED = select(*_sums(func.coalesce(uploads.c.size, uploads.c.received)), func.count()).where(
     uploads.c.owner == bindparam("owner"),
-    uploads.c.id != bindparam("except_id"),
+    uploads.c.id.not_in(bindparam("without", expanding=True)),
     uploads.c.state.in_(UNFINISHED),
 )
 _STORED = (
@@ -244,9 +267,9 @@ _STORED = (
 )
 
 
-def usage(connection: Connection, owner: str, *, except_id: str = "") -> Usage:
-    """What ``owner`` holds, the upload ``except_id`` left out."""
-    high, low, count = connection.execute(_RESERVED, {"owner": owner, "except_id": except_id}).one()
+def usage(connection: Connection, owner: str, *, without: Sequence[str] = ()) -> Usage:
+    """What ``owner`` holds, the uploads ``without`` left out."""
+    high, low, count = connection.execute(_RESERVED, {"owner": owner, "without": list(without)}).one()
     stored_high, stored_low = connection.execute(_STORED, {"owner": owner}).one()
     return Usage(
         reserved=int(high) * _MIB + int(low),
@@ -264,7 +287,7 @@ def _check_limits(connection: Connection, upload: Upload, size: int, limits: Own
         return
     if connection.dialect.name == "postgresql":  # SQLite has one writer at a time
         connection.execute(select(func.pg_advisory_xact_lock(_OWNERS, func.hashtext(upload.owner))))
-    held = usage(connection, upload.owner, except_id=upload.id)
+    held = usage(connection, upload.owner, without=(upload.id, *upload.parts))
     if new and limits.open_uploads is not None and held.open_uploads >= limits.open_uploads:
         raise TooManyUploads(limits.open_uploads)
     used = held.reserved + held.stored

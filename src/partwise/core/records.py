@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -60,6 +60,10 @@ class Upload:
     #: Of a completed upload: its owner's link to the artifact (may be deleted later), and the artifact's SHA-256.
     artifact_id: str | None = None
     sha256: str | None = None
+    #: The server commits it as soon as its last byte is there, and takes the digest that the bytes amount to (tus).
+    auto_commit: bool = False
+    #: The uploads whose bytes, one after another, become this one's; empty again once those have been deleted.
+    parts: Sequence[str] = ()
     #: What a protocol must give back as it came (tus: Upload-Metadata, Upload-Concat). The engine does not read it.
     notes: Mapping[str, str] = field(default_factory=dict)
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from partwise.core.errors import (
     BadContentRange,
@@ -15,17 +16,34 @@ from partwise.core.errors import (
     BodySizeMismatch,
     ChunkDigestMismatch,
     ChunkOverlap,
+    Conflict,
+    LimitExceeded,
     NotFound,
+    OutOfSpace,
+    RangeBusy,
     StorageFailed,
     Superseded,
+    WrongState,
 )
-from partwise.core.ranges import ByteRange
+from partwise.core.ranges import MAX_SIZE, ByteRange
 from partwise.core.records import Chunk, Principal, Upload
-from partwise.core.state import Event, next_state
+from partwise.core.state import Event, UploadState, next_state
 from partwise.engine.context import Engine
 from partwise.engine.expiry import kept_alive
 from partwise.engine.follower import InFlight
 from partwise.engine.ports import Body, ChunkWriter
+from partwise.engine.uploads import get_frontier, grow
+
+#: Bytes that are reserved at a time for a body whose length nobody knows, in an upload of undeclared size.
+STEP = 64 << 20
+
+
+class Early(Enum):
+    """What becomes of a body that ends before its range does."""
+
+    REFUSE = "refuse"  # nothing is recorded
+    ACCEPT = "accept"  # a body that is over is recorded as far as it goes; nothing of one that was cut
+    KEEP = "keep"  # what came is recorded, also when the connection broke or a newer request took over
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,33 +63,37 @@ async def put_chunk(
     body: Body,
     *,
     total: int | None = None,
-    partial: bool = False,
+    early: Early = Early.REFUSE,
 ) -> Received:
     """Receive the bytes of ``span`` and record them, or leave the range missing and say why.
 
-    ``total`` is the file's size as the request states it. With ``partial`` a body may end early: what came of it is
-    recorded, also when the connection broke (BodyInterrupted is raised all the same). Everything that can be refused
-    is refused before ``body.drain`` is called.
+    ``total`` is the file's size as the request states it. A body that may end ``early`` never replaces recorded
+    bytes, nor is it compared with them: ChunkOverlap. One that was cut raises, whatever was kept of it. Everything
+    that can be refused is refused before ``body.drain`` is called.
 
     Raises NotFound, WrongState, BadContentRange, ChunkOverlap, RangeBusy, Superseded, BodyInterrupted,
-    BodySizeMismatch, ChunkDigestMismatch, TooManyChunks, OutOfSpace, StorageFailed.
+    BodySizeMismatch, ChunkDigestMismatch, TooManyChunks, OutOfSpace, StorageFailed; where the size is not declared
+    yet also UploadTooLarge and QuotaExceeded.
     """
     began = time.perf_counter()
     await engine.authorize(who, upload_id)
-    writer = await _claim(engine, upload_id, span)
+    writer = await _claim(engine, upload_id, span, exact=early is Early.REFUSE)
     try:
         # Only now: state and rows as they were before the claim prove nothing.
         upload, same = await _check(engine, upload_id, span, total)
+        if same is not None and early is not Early.REFUSE:
+            raise ChunkOverlap([same.range], 1)
+        room = await _reserve(engine, upload, span)
         with engine.workers.follower.writing(upload_id, span) as inflight:
-            receiver = _Receiver(engine, upload_id, span, body.sha256 is not None, writer, same, inflight)
+            receiver = _Receiver(engine, upload, span, body.sha256 is not None, writer, same, inflight, room)
             try:
                 with kept_alive(engine, upload_id):
                     await _drain(body, receiver, writer)
                 if body.sha256 is not None:
                     await receiver.hash_written()
-                receiver.check(body.sha256, partial=partial)
+                receiver.check(body.sha256, early)
             except (BodyInterrupted, Superseded):
-                if partial and receiver.may_keep:
+                if early is Early.KEEP and receiver.received:
                     with suppress(BodySizeMismatch):  # too little came for the storage to keep
                         await _record(engine, upload, receiver, None)
                 raise
@@ -84,9 +106,27 @@ async def put_chunk(
         writer.close()
 
 
-async def _claim(engine: Engine, upload_id: str, span: ByteRange) -> ChunkWriter:
+async def settle(engine: Engine, who: Principal, upload_id: str) -> tuple[Upload, int]:
+    """The upload and its frontier, after whoever writes there has been asked to leave and has left.
+
+    For a client that asks where to go on: what a request of its own still held, that died without the server
+    noticing, is recorded then. A writer that does not leave in time is left alone. NotFound.
+    """
+    upload, frontier = await get_frontier(engine, who, upload_id)
+    if upload.state is not UploadState.OPEN or frontier == upload.size:
+        return upload, frontier
     try:
-        return await engine.storage.claim(upload_id, span)
+        writer = await engine.storage.claim(upload_id, ByteRange(frontier, 1))
+    except (RangeBusy, Superseded, WrongState, NotFound):
+        pass
+    else:
+        writer.close()
+    return await get_frontier(engine, who, upload_id)
+
+
+async def _claim(engine: Engine, upload_id: str, span: ByteRange, *, exact: bool) -> ChunkWriter:
+    try:
+        return await engine.storage.claim(upload_id, span, exact=exact)
     except NotFound:
         # A completed upload has no staging file any more: that is a conflict, not an absence.
         upload = await engine.catalog.get_upload(upload_id)
@@ -98,6 +138,8 @@ async def _check(engine: Engine, upload_id: str, span: ByteRange, total: int | N
     """The upload, and the chunk of exactly the same range if there is one; refuses what cannot be recorded."""
     upload, found, count = await engine.catalog.find_chunks(upload_id, span)
     next_state(upload.state, Event.WRITE)
+    if upload.parts:
+        raise Conflict("This upload is made of other uploads; it takes no bytes of its own.")
     if upload.size is not None:
         if total is not None and total != upload.size:
             raise BadContentRange(f"Content-Range says {total} bytes in all, but the upload has {upload.size}.")
@@ -108,6 +150,19 @@ async def _check(engine: Engine, upload_id: str, span: ByteRange, total: int | N
     if count:
         raise ChunkOverlap([chunk.range for chunk in found], count)
     return upload, None
+
+
+async def _reserve(engine: Engine, upload: Upload, span: ByteRange) -> int | None:
+    """Where the size is not declared yet, make room for ``span``, or for the first step of one without an end.
+
+    How far there is room now; None where the room was reserved with the size.
+    """
+    if upload.size is not None:
+        return None
+    endless = span.end >= MAX_SIZE
+    end = span.offset + 1 if endless else span.end
+    await grow(engine, upload, end)
+    return end
 
 
 async def _drain(body: Body, receiver: _Receiver, writer: ChunkWriter) -> None:
@@ -173,19 +228,21 @@ class _Receiver:
     def __init__(
         self,
         engine: Engine,
-        upload_id: str,
+        upload: Upload,
         span: ByteRange,
         hashed: bool,
         writer: ChunkWriter,
         same: Chunk | None,
         inflight: InFlight,
+        room: int | None,
     ) -> None:
         self.span = span
         self.writer = writer
         self.inflight = inflight
         self.received = 0
         self._engine = engine
-        self._upload_id = upload_id
+        self._upload = upload
+        self._room = room
         self._same = same
         self._comparing = same is not None and engine.storage.in_place
         self._hasher = hashlib.sha256() if hashed or not engine.storage.in_place else None
@@ -208,11 +265,6 @@ class _Receiver:
         """The chunk of the same range that was recorded before."""
         return self._same
 
-    @property
-    def may_keep(self) -> bool:
-        """Whether bytes came that no row covers."""
-        return self.received > 0 and self._same is None
-
     def take(self, block: memoryview) -> None:
         """One block of the body, in order."""
         position = self.span.offset + self.received
@@ -221,18 +273,20 @@ class _Receiver:
         if self._hasher:
             self._hasher.update(block)
         if self._comparing and bytearray(self.writer.read(position, len(block))) != block:
-            self._await(self._engine.catalog.unrecord_chunk, self._upload_id, self.span.offset)
+            self._await(self._engine.catalog.unrecord_chunk, self._upload.id, self.span.offset)
             self._engine.failpoint("chunk.unrecorded")
             self._comparing = False
+        if self._room is not None and position + len(block) > self._room:
+            self._extend(position + len(block))
         if not self._comparing:
             self.writer.write(position, block)
         self.received += len(block)
         if not self._comparing:
             self.inflight.advance(self.received)
 
-    def check(self, declared: str | None, *, partial: bool) -> None:
+    def check(self, declared: str | None, early: Early) -> None:
         """After the last byte: the size, and the digest if the client sent one."""
-        if self.received != self.span.size and not (partial and self.may_keep):
+        if self.received != self.span.size and (early is Early.REFUSE or not self.received):
             raise BodySizeMismatch(self.span.size, self.received)
         if declared is not None and self.digest != declared:
             raise ChunkDigestMismatch(declared, str(self.digest))
@@ -250,8 +304,19 @@ class _Receiver:
         if self.received:
             chunk = Chunk(offset=written.offset, size=written.size)
             storage = self._engine.storage
-            await asyncio.to_thread(storage.read_staged, self._upload_id, chunk, written, hasher.update)
+            await asyncio.to_thread(storage.read_staged, self._upload.id, chunk, written, hasher.update)
         self._hasher = hasher
+
+    def _extend(self, end: int) -> None:
+        """Room for the bytes up to ``end``, and for some to come if that is allowed."""
+        for goal in (end + STEP, end):
+            try:
+                self._await(grow, self._engine, self._upload, goal)
+                self._room = goal
+                return
+            except (LimitExceeded, OutOfSpace):
+                if goal == end:
+                    raise
 
     def _await(self, function: Callable[..., object], *arguments: object) -> None:
         """Run a transaction on the event loop, and hold this thread until it has ended."""

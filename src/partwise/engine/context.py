@@ -109,12 +109,14 @@ class Workers:
 
     def __init__(self, engine: Engine) -> None:
         from partwise.engine.commit import Commits
+        from partwise.engine.finish import Finishes
         from partwise.engine.flusher import Flusher
         from partwise.engine.follower import Follower
 
         self.follower = Follower(engine.storage, engine.catalog, engine.hash_threads)
         self.flusher = Flusher(engine.storage, engine.catalog, engine.failpoint)
         self.commits = Commits(engine)
+        self.finishes = Finishes(engine)
         self._engine = engine
         self._rounds: asyncio.Task[None] | None = None
 
@@ -129,6 +131,7 @@ class Workers:
         if self._rounds is not None:
             self._rounds.cancel()
             await asyncio.wait({self._rounds})
+        await self.finishes.stop()
         await self.commits.stop()
         await self.flusher.stop()
         await self.follower.stop()

@@ -84,6 +84,7 @@ class Purpose(Enum):
     FOLLOW = "follow"  # hash along behind the frontier
     COMMIT = "commit"  # carry a commit through
     FLUSH = "flush"  # bring recorded chunks to disk
+    JOIN = "join"  # make it of its parts
 
 
 class Lock(Protocol):
@@ -155,8 +156,11 @@ class Storage(Protocol):
         The lock keeps ``list_staged`` of all processes from seeing the file as abandoned until its row is recorded.
         """
 
-    async def resize(self, upload_id: str, size: int) -> None:
-        """Make the staging file ``size`` bytes long: reserve more (OutOfSpace), or cut off the end."""
+    async def resize(self, upload_id: str, size: int, *, at_least: bool = False) -> None:
+        """Make the staging file ``size`` bytes long: reserve more (OutOfSpace), or cut off the end.
+
+        With ``at_least`` nothing is cut off, and what is reserved need not survive a power loss.
+        """
 
     async def claim(self, upload_id: str, chunk: ByteRange, *, exact: bool = True) -> ChunkWriter:
         """Take hold of a range. Asks a holder to leave and waits for it, a bounded time; then RangeBusy.
@@ -164,6 +168,14 @@ class Storage(Protocol):
         NotFound when the staging file is gone; Superseded when a still newer one came while it waited.
 
         Not ``exact``: the bytes may turn out to be fewer, and what came of them is to be kept.
+        """
+
+    async def concatenate(self, upload_id: str, parts: Sequence[tuple[str, Sequence[Chunk]]]) -> list[Chunk]:
+        """Give the staging file (made with no bytes reserved) those of other uploads, one after another.
+
+        A part is an upload's id and its chunks, which cover it. Returns the chunks to record. Reserves the room it
+        needs first (OutOfSpace); shares the bytes where the storage can, else has them copied below the server.
+        May be repeated, also after a crash. NotFound when a part is gone.
         """
 
     def read_staged(self, upload_id: str, chunk: Chunk, span: ByteRange, sink: Sink) -> None:
@@ -244,7 +256,10 @@ class Catalog(Protocol):
     # uploads
 
     async def create_upload(self, upload: Upload, limits: OwnerLimits) -> None:
-        """Record a new upload. QuotaExceeded, TooManyUploads: counted in the same transaction, creates cannot race."""
+        """Record a new upload. QuotaExceeded, TooManyUploads: counted in the same transaction, creates cannot race.
+
+        Its ``parts`` are not counted beside it: they go when it is whole.
+        """
 
     async def set_size(self, upload_id: str, size: int, limits: OwnerLimits, now: datetime) -> Upload:
         """Fix the size of an open upload (deferred until then, or larger than the file turned out to be).
@@ -269,6 +284,13 @@ class Catalog(Protocol):
 
     async def finish_delete(self, upload_id: str) -> None:
         """Forget an upload in state deleting, and its chunks. Idempotent."""
+
+    async def list_unattended(self) -> list[Upload]:
+        """Uploads that the server itself has to go on with: open ones with ``auto_commit`` whose bytes are all
+        there, and those with ``parts``, which are still to be taken over or to be deleted."""
+
+    async def forget_parts(self, upload_id: str) -> None:
+        """The parts of a completed upload are gone. No error when the upload is, too."""
 
     async def idle_uploads(self, *, open_before: datetime, completed_before: datetime, limit: int) -> list[Upload]:
         """Uploads to expire: open and last updated before the one time, completed before the other, or deleting."""
@@ -327,7 +349,7 @@ class Catalog(Protocol):
         """Open and covered → committing, with ``task`` recorded. Returns the task to wait for.
 
         Committing already, with the same expectation: the running task. IncompleteUpload (the first 100 gaps);
-        UnverifiedUpload when nothing is expected and a chunk is unverified; WrongState.
+        UnverifiedUpload when nothing is expected and a chunk is unverified (unless ``auto_commit``); WrongState.
         """
 
     async def reject_commit(
@@ -372,8 +394,10 @@ class Catalog(Protocol):
     async def get_task(self, task_id: str) -> Task:
         """The task, or NotFound."""
 
-    async def list_tasks(self, owner: str | None, *, offset: int = 0, limit: int = 100) -> Page[Task]:
-        """Tasks of ``owner`` (None: anyone's), newest first."""
+    async def list_tasks(
+        self, owner: str | None, *, offset: int = 0, limit: int = 100, states: Sequence[str] = ()
+    ) -> Page[Task]:
+        """Tasks of ``owner`` (None: anyone's) that are in one of ``states`` (empty: any), newest first."""
 
     async def find_task(self, upload_id: str) -> Task | None:
         """The newest task of an upload."""

@@ -12,6 +12,7 @@ from partwise.core.ranges import ByteRange
 from partwise.core.records import Chunk, Upload
 from partwise.core.state import UploadState
 from partwise.engine.context import Engine
+from partwise.engine.finish import take_up
 from partwise.engine.ports import Catalog
 from partwise.engine.uploads import remove
 
@@ -43,6 +44,7 @@ async def recover(engine: Engine) -> None:
                 await _settle_unstaged(engine, upload.id)
     for upload_id in await engine.catalog.list_committing():
         engine.workers.commits.drive(upload_id)
+    await take_up(engine)
 
 
 async def _settle_staged(engine: Engine, upload_id: str) -> None:

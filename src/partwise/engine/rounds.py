@@ -9,6 +9,7 @@ import time
 from partwise.core.errors import NotFound, StorageFailed
 from partwise.engine.context import Engine
 from partwise.engine.expiry import expire, prune_tasks
+from partwise.engine.finish import take_up
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ async def rounds(engine: Engine) -> None:
             if time.monotonic() - slow >= SLOW:
                 slow = time.monotonic()
                 await take_up_flushes(engine)
+                await take_up(engine)
                 await expire(engine)
                 await prune_tasks(engine)
         except Exception:

@@ -21,6 +21,9 @@ async def get_task(engine: Engine, who: Principal, task_id: str) -> tuple[Task, 
     return task, upload.hashed / upload.size if upload.size else 0.0
 
 
-async def list_tasks(engine: Engine, who: Principal, *, offset: int = 0, limit: int = 100) -> Page[Task]:
+async def list_tasks(
+    engine: Engine, who: Principal, *, offset: int = 0, limit: int = 100, states: tuple[str, ...] = ()
+) -> Page[Task]:
     """The tasks that ``who`` may see, newest first."""
-    return await engine.catalog.list_tasks(None if who.admin else who.name, offset=offset, limit=limit)
+    owner = None if who.admin else who.name
+    return await engine.catalog.list_tasks(owner, offset=offset, limit=limit, states=states)

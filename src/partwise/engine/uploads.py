@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime
 
-from partwise.core.errors import NotFound, StorageFailed, UploadTooLarge
-from partwise.core.ranges import ByteRange, missing_ranges
+from partwise.core.errors import NotFound, QuotaExceeded, StorageFailed, UploadTooLarge
+from partwise.core.ranges import MAX_SIZE, ByteRange, missing_ranges
 from partwise.core.records import Chunk, Page, Principal, Task, TaskState, Upload
 from partwise.core.state import Event, UploadState, next_state
 from partwise.engine.context import Engine
@@ -25,16 +25,15 @@ async def create_upload(
     media_type: str | None = None,
     sha256: str | None = None,
     notes: dict[str, str] | None = None,
+    auto_commit: bool = False,
 ) -> Upload:
     """Reserve the space for a file of ``size`` bytes and record the upload.
 
     With ``sha256``, content of that digest and size that ``who`` has already completes it at once; content of
-    others counts for nothing. ``size`` None: to be said later (``set_size``). Raises UploadTooLarge, QuotaExceeded,
-    TooManyUploads, OutOfSpace.
+    others counts for nothing. ``size`` None: to be said later (``set_size``). ``auto_commit``: see ``finish.py``.
+    Raises UploadTooLarge, QuotaExceeded, TooManyUploads, OutOfSpace.
     """
-    largest = engine.limits.max_upload_size
-    if size is not None and largest is not None and size > largest:
-        raise UploadTooLarge(size, largest)
+    check_size(engine, size or 0)
     now = engine.clock()
     upload = Upload(
         id=str(uuid.uuid4()),
@@ -45,11 +44,24 @@ async def create_upload(
         declared_sha256=sha256,
         filename=filename,
         media_type=media_type,
+        auto_commit=auto_commit,
         notes=notes or {},
     )
     if sha256 is not None and size is not None and await _complete_instantly(engine, upload, sha256):
         return await engine.catalog.get_upload(upload.id)
-    lock = await engine.storage.reserve(upload.id, size or 0)
+    return await record_new(engine, upload, size or 0)
+
+
+def check_size(engine: Engine, size: int) -> None:
+    """Raise UploadTooLarge when an upload cannot have ``size`` bytes here."""
+    largest = engine.limits.max_upload_size
+    if largest is not None and size > largest:
+        raise UploadTooLarge(size, largest)
+
+
+async def record_new(engine: Engine, upload: Upload, reserved: int) -> Upload:
+    """Make the staging file with ``reserved`` bytes, then the row."""
+    lock = await engine.storage.reserve(upload.id, reserved)
     try:
         engine.failpoint("create.reserved")
         await engine.catalog.create_upload(upload, engine.limits.owner)
@@ -102,6 +114,30 @@ async def list_uploads(
     return await engine.catalog.list_uploads(owner, offset=offset, limit=limit, states=states, search=search)
 
 
+async def get_frontier(engine: Engine, who: Principal, upload_id: str) -> tuple[Upload, int]:
+    """The upload, and the end of the recorded bytes that have no gap from the start. NotFound."""
+    upload = await engine.owned_upload(who, upload_id)
+    while upload.state is UploadState.OPEN:
+        # As rows do not overlap, nothing beyond the sum of their sizes means that there is no gap before it.
+        beyond = ByteRange(upload.received, MAX_SIZE - upload.received)
+        received = upload.received
+        upload, found, _ = await engine.catalog.find_chunks(upload_id, beyond, 1)
+        if upload.received != received:
+            continue
+        return upload, await _first_gap(engine, upload_id) if found else received
+    return upload, upload.size or 0
+
+
+async def _first_gap(engine: Engine, upload_id: str) -> int:
+    end = 0
+    while chunks := await engine.catalog.list_chunks(upload_id, start=end, limit=1000):
+        for chunk in chunks:
+            if chunk.offset != end:
+                return end
+            end = chunk.range.end
+    return end
+
+
 async def list_chunks(engine: Engine, who: Principal, upload_id: str) -> list[Chunk]:
     """The recorded chunks of an upload, by offset."""
     await engine.authorize(who, upload_id)
@@ -139,28 +175,49 @@ def _stored_digest(engine: Engine, upload_id: str, chunk: Chunk) -> Chunk:
 
 
 async def set_size(engine: Engine, who: Principal, upload_id: str, size: int) -> Upload:
-    """Fix the size of an open upload: one that was deferred, or that turned out smaller than was reserved."""
+    """Fix the size of an open upload: one that was deferred, or that turned out smaller than was reserved.
+
+    UploadTooLarge, QuotaExceeded, OutOfSpace; Conflict when bytes beyond ``size`` are recorded.
+    """
     upload = await engine.owned_upload(who, upload_id)
     next_state(upload.state, Event.WRITE)
-    largest = engine.limits.max_upload_size
-    if largest is not None and size > largest:
-        raise UploadTooLarge(size, largest)
-    # Room first, then the record: a crash in between leaves a file that is too long, which harms nobody.
-    if size > (upload.size or 0):
+    check_size(engine, size)
+    # Whoever writes beyond the size leaves first, and comes back only to find that there is a size now.
+    beyond = ByteRange(size, max(1, MAX_SIZE - size))
+    writer = await engine.storage.claim(upload_id, beyond) if upload.size is None else None
+    try:
+        # Room first, then the record, then the cut: a file that a crash leaves too long harms nobody.
+        await _resize(engine, upload_id, size, at_least=True)
+        changed = await engine.catalog.set_size(upload_id, size, engine.limits.owner, engine.clock())
         await _resize(engine, upload_id, size)
-        return await engine.catalog.set_size(upload_id, size, engine.limits.owner, engine.clock())
-    changed = await engine.catalog.set_size(upload_id, size, engine.limits.owner, engine.clock())
-    await _resize(engine, upload_id, size)
+    finally:
+        if writer is not None:
+            writer.close()
     return changed
 
 
-async def _resize(engine: Engine, upload_id: str, size: int) -> None:
+async def _resize(engine: Engine, upload_id: str, size: int, *, at_least: bool = False) -> None:
     try:
-        await engine.storage.resize(upload_id, size)
+        await engine.storage.resize(upload_id, size, at_least=at_least)
     except StorageFailed:
         # It syncs: the failure may be that of chunks, and the next sync would not tell.
         await engine.workers.flusher.distrust(upload_id)
         raise
+
+
+async def grow(engine: Engine, upload: Upload, end: int) -> None:
+    """Make room for the bytes up to ``end`` of an upload whose size is not declared yet.
+
+    UploadTooLarge, QuotaExceeded, OutOfSpace.
+    """
+    check_size(engine, end)
+    quota = engine.limits.quota
+    if quota is not None:
+        held = await engine.catalog.usage(upload.owner)
+        used = held.reserved + held.stored - upload.received
+        if used + end > quota:
+            raise QuotaExceeded(end, used, quota)
+    await engine.storage.resize(upload.id, end, at_least=True)
 
 
 async def delete_upload(engine: Engine, who: Principal, upload_id: str) -> None:

@@ -19,10 +19,13 @@ from partwise.engine.context import Engine
 from partwise.protocols.pulp.api import Api
 from partwise.protocols.pulp.problems import ERRORS_PAGE, errors_page, render_any, render_http
 from partwise.protocols.pulp.routes import routes
+from partwise.protocols.tus.routes import routes as tus_routes
+from partwise.protocols.tus.uploads import Tus
 from partwise.server.assembly import make_engine
 from partwise.server.auth import Authenticator, TokenRequired, principal_of
 from partwise.server.body import Intake
 from partwise.server.connection import STATE_KEY, ConnectionLimits
+from partwise.server.cors import cors
 from partwise.server.guard import LoopbackOnly
 from partwise.server.limits import RequestsInFlight, affordable_connections
 from partwise.server.linger import LingeringClose
@@ -40,6 +43,10 @@ PUBLIC_PATHS = ("/livez", "/readyz", ERRORS_PAGE, *PAGE_PATHS)
 _logger = logging.getLogger(__name__)
 
 
+def _everyone(_request: Request) -> Principal:
+    return EVERYONE
+
+
 def create_app(settings: Settings) -> ASGIApp:
     """The ASGI application of one server process. The catalog must have been migrated."""
     metrics = Metrics()
@@ -52,15 +59,17 @@ def create_app(settings: Settings) -> ASGIApp:
         header_timeout_seconds=settings.header_timeout_seconds,
         on_refusal=metrics.refuse,
     )
+    who = principal_of if settings.auth == "token" else _everyone
     api = Api(
         engine=engine,
         body_of=intake.body_of,
-        who=principal_of if settings.auth == "token" else lambda _request: EVERYONE,
+        who=who,
         authenticated=settings.auth == "token",
         prefix=settings.api_prefix,
         chunk_size=settings.chunk_size,
         parallel=settings.parallel,
     )
+    tus = Tus(engine=engine, body_of=intake.body_of, who=who)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, object]]:
@@ -73,11 +82,18 @@ def create_app(settings: Settings) -> ASGIApp:
             intake.close()
 
     app = Starlette(
-        routes=[*routes(api), *page_routes(api.prefix), *_plain_routes(engine), _figures(api, metrics)],
+        routes=[
+            *routes(api),
+            *tus_routes(tus),
+            *page_routes(api.prefix),
+            *_plain_routes(engine),
+            _figures(api, metrics),
+        ],
         middleware=[
             Middleware(LingeringClose),
             Middleware(Observed, metrics=metrics),
             Middleware(RequestsInFlight, limit=settings.max_requests),
+            *cors(settings.cors_origins),
             _access(settings, authenticator),
         ],
         exception_handlers={HTTPException: render_any},
@@ -91,7 +107,7 @@ def create_app(settings: Settings) -> ASGIApp:
 def _access(settings: Settings, authenticator: Authenticator) -> Middleware:
     """What decides who gets in."""
     if settings.auth == "none":
-        return Middleware(LoopbackOnly)
+        return Middleware(LoopbackOnly, origins=settings.cors_origins)
     # Clients read the description of the API before they sign in.
     documents = [f"{settings.api_prefix}docs/{name}.json" for name in ("api", "openapi")]
     return Middleware(
@@ -99,6 +115,7 @@ def _access(settings: Settings, authenticator: Authenticator) -> Middleware:
         authenticator=authenticator,
         api_prefix=settings.api_prefix,
         public=(*PUBLIC_PATHS, *documents),
+        origins=settings.cors_origins,
     )
 
 

@@ -164,14 +164,24 @@ def _password(encoded: str) -> str | None:
 class TokenRequired:
     """ASGI middleware that lets pass only who has a token, and notes in the scope who that is.
 
-    ``public`` are paths that anyone may read; one that ends with a slash stands for all below it too.
+    ``public`` are paths that anyone may read; one that ends with a slash stands for all below it too. ``origins`` are
+    other sites whose pages may send a password along.
     """
 
-    def __init__(self, app: ASGIApp, *, authenticator: Authenticator, api_prefix: str, public: Iterable[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        authenticator: Authenticator,
+        api_prefix: str,
+        public: Iterable[str],
+        origins: Iterable[str] = (),
+    ) -> None:
         self._app = app
         self._authenticator = authenticator
         self._downloads = re.compile(re.escape(f"{api_prefix}artifacts/") + r"[^/]+/download/?")
         self._cookie_path = f"{api_prefix}artifacts/"
+        self._origins = frozenset(origins)
         paths = frozenset(public)
         self._public = paths
         self._public_below = tuple(path for path in paths if path.endswith("/") and path != "/")
@@ -189,7 +199,7 @@ class TokenRequired:
             return
         if who is None or credentials is None:
             await _refusal(scope, known=credentials is not None)(scope, receive, send)
-        elif credentials.ambient and _is_foreign(scope):
+        elif credentials.ambient and _is_foreign(scope, self._origins):
             await render_http(403, "Another site's page made this request.")(scope, receive, send)
         elif scope["path"] == SESSION_PATH:
             await self._session(scope, credentials)(scope, receive, send)
@@ -224,11 +234,14 @@ def principal_of(request: Request) -> Principal:
     return principal
 
 
-def _is_foreign(scope: Scope) -> bool:
-    """Whether a page of another site makes a change. A proxy may have changed the scheme: the host tells."""
+def _is_foreign(scope: Scope, friends: frozenset[str]) -> bool:
+    """Whether a page of another site, not among ``friends``, makes a change.
+
+    A proxy may have changed the scheme: the host tells.
+    """
     headers = Headers(scope=scope)
     origin = headers.get("origin")
-    if origin is None or scope["method"] in _SAFE:
+    if origin is None or origin in friends or scope["method"] in _SAFE:
         return False
     try:
         return urlsplit(origin).netloc.lower() != headers.get("host", "").lower()

@@ -81,8 +81,8 @@ class AsgiBody:
             while more:
                 try:
                     more = await self._gather()
-                except BodyInterrupted:
-                    await self._flush(sink)  # some receivers keep what came of a broken body
+                except (BodyInterrupted, asyncio.CancelledError):
+                    await self._flush(sink)  # some receivers keep what came of a broken or superseded body
                     raise
                 while self._is_full():
                     await self._write(sink)

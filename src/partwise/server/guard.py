@@ -8,6 +8,7 @@ from this very server (CSRF).
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -32,24 +33,28 @@ def is_loopback(host: str) -> bool:
 class LoopbackOnly:
     """ASGI middleware that answers 403 to what does not come from this machine by its own name."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, origins: Sequence[str] = ()) -> None:
         self._app = app
+        #: Others whose pages may send changes, since the operator said so.
+        self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on."""
-        refusal = _refusal(scope) if scope["type"] == "http" else None
+        refusal = _refusal(scope, self._origins) if scope["type"] == "http" else None
         if refusal is None:
             await self._app(scope, receive, send)
         else:
             await render_http(403, refusal)(scope, receive, send)
 
 
-def _refusal(scope: Scope) -> str | None:
+def _refusal(scope: Scope, origins: frozenset[str]) -> str | None:
     headers = Headers(scope=scope)
     host = headers.get("host", "")
     if not is_loopback(_host_name(host)):
         return "Without authentication this server answers to names of this machine only, such as localhost."
     origin = headers.get("origin")
+    if origin in origins:
+        return None
     if origin is not None and scope["method"] not in _SAFE and origin != f"{scope['scheme']}://{host}":
         return "Without authentication this server takes changes from its own pages only."
     return None

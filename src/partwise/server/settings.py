@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ByteSize, Field, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
 from partwise.core.ranges import MAX_SIZE
 from partwise.engine.context import Limits
+
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+", re.ASCII)
 
 #: Names the file of settings.
 CONFIG_VARIABLE = "PARTWISE_CONFIG"
@@ -74,6 +78,10 @@ class Settings(BaseSettings):
     )
     api_prefix: str = Field("/pulp/api/v3/", description="Path that the REST API begins with")
 
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Origins whose pages may use it, such as https://files.example.org (comma-separated)"
+    )
+
     chunk_size: ByteSize = Field(ByteSize(16 << 20), gt=0, description="Chunk size advised to clients")
     parallel: int = Field(8, ge=1, description="Connections advised to clients")
 
@@ -115,6 +123,19 @@ class Settings(BaseSettings):
     @classmethod
     def _rooted(cls, value: str) -> str:
         return f"/{value.strip('/')}/" if value.strip("/") else "/"
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin} is no origin: it reads like https://files.example.org, without a path")
+        return value
 
     @property
     def catalog_url(self) -> str:

@@ -32,6 +32,8 @@ class SystemCalls:
     pwrite = staticmethod(os.pwrite)
     preadv = staticmethod(os.preadv)
     fallocate = staticmethod(kernel.fallocate)
+    clone_range = staticmethod(kernel.clone_range)
+    copy_file_range = staticmethod(os.copy_file_range)
     ftruncate = staticmethod(os.ftruncate)
     fsync = staticmethod(os.fsync)
     fdatasync = staticmethod(os.fdatasync)

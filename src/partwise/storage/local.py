@@ -16,7 +16,7 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 
 from partwise.core.errors import NotFound, OutOfSpace, StorageFailed
@@ -34,6 +34,7 @@ from partwise.storage.files import (
     opened,
     read_blocks,
 )
+from partwise.storage.joining import copy, placed, share
 from partwise.storage.locks import LockFile, name_byte
 from partwise.storage.probe import can_allocate, check_fitness
 
@@ -125,20 +126,22 @@ class LocalStorage:
             raise
         return lock
 
-    async def resize(self, upload_id: str, size: int) -> None:
+    async def resize(self, upload_id: str, size: int, *, at_least: bool = False) -> None:
         """Allocate more, or cut off the end."""
         path = self._staging_path(upload_id)
         async with self._reservations.held(0):
-            await in_thread(self._resize, path, size)
+            await in_thread(self._resize, path, size, at_least)
 
     def _create(self, path: str, size: int) -> None:
         with failures("create a file"), opened(path, os.O_RDWR | os.O_CREAT | os.O_EXCL) as fd:
             self._allocate(fd, 0, size)
             self._failpoint("reserve.allocated")
 
-    def _resize(self, path: str, size: int) -> None:
+    def _resize(self, path: str, size: int, at_least: bool) -> None:
         with _existing("upload"), failures("resize a file"), opened(path, os.O_RDWR) as fd:
             before = os.fstat(fd).st_size
+            if at_least and size <= before:
+                return
             if size > before:
                 try:
                     self._allocate(fd, before, size - before)
@@ -147,7 +150,13 @@ class LocalStorage:
                     raise
             else:
                 self._calls.ftruncate(fd, size)
-            self._calls.fsync(fd)
+            if not at_least:  # that would wait for all that was written so far
+                self._calls.fsync(fd)
+
+    def _extend(self, fd: int, end: int) -> None:
+        before = os.fstat(fd).st_size  # what a crash interrupted has its room already
+        if end > before:
+            self._allocate(fd, before, end - before)
 
     def _allocate(self, fd: int, offset: int, size: int) -> None:
         """Reserve room for ``size`` more bytes of a file; the caller holds the reservations' lock. Raises OSError."""
@@ -169,6 +178,25 @@ class LocalStorage:
                 self._calls.fsync(fd)
             self._sync_folder(self._staging)
             self._failpoint("reserve.synced")
+
+    async def concatenate(self, upload_id: str, parts: Sequence[tuple[str, Sequence[Chunk]]]) -> list[Chunk]:
+        """Share the blocks or have the kernel copy them: see ``joining.py``."""
+        plan = placed(parts)
+        with _existing("upload"), failures("open a file"):
+            target = await in_thread(_open, self._staging_path(upload_id), os.O_RDWR)
+        for part, place in plan:
+            with _existing("upload"), failures("open a file"):
+                source = await in_thread(_open, self._staging_path(part), os.O_RDONLY)
+            with failures("join files"):
+                if await in_thread(share, self._calls, source.fd, target.fd, place):
+                    continue
+                async with self._reservations.held(0):
+                    await in_thread(self._extend, target.fd, place.range.end)
+                done = 0
+                while done < place.size:
+                    done = await in_thread(copy, self._calls, source.fd, target.fd, place, done)
+            self._failpoint("join.part")
+        return [place for _, place in plan]
 
     async def claim(self, upload_id: str, chunk: ByteRange, *, exact: bool = True) -> ChunkWriter:
         """See ``claims.py``."""
@@ -322,10 +350,10 @@ class LocalStorage:
             if count < _HASH_STEP:
                 return hasher.hexdigest() == sha256
 
-    async def _open_artifact(self, sha256: str) -> _OpenArtifact:
+    async def _open_artifact(self, sha256: str) -> _OpenFile:
         path = self.artifact_path(sha256)
         with _existing("artifact"), failures("read"):
-            return await in_thread(lambda: _OpenArtifact(open_file(path, os.O_RDONLY)))
+            return await in_thread(_open, path, os.O_RDONLY)
 
     def list_artifacts(self) -> Iterator[str]:
         """Names in the 256 folders, in order of the folders."""
@@ -368,7 +396,7 @@ class LocalStorage:
         return LockFile(os.path.join(self._locks, name))
 
 
-class _OpenArtifact:
+class _OpenFile:
     """A descriptor that is closed when nobody refers to it any more: an iterator may be dropped at any block."""
 
     def __init__(self, fd: int) -> None:
@@ -376,6 +404,10 @@ class _OpenArtifact:
 
     def __del__(self) -> None:
         os.close(self.fd)
+
+
+def _open(path: str, flags: int) -> _OpenFile:
+    return _OpenFile(open_file(path, flags))
 
 
 @contextmanager

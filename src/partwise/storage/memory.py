@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
@@ -14,6 +14,7 @@ from partwise.core.ranges import ByteRange, split
 from partwise.core.records import Chunk
 from partwise.core.state import Event, UploadState
 from partwise.engine.ports import BLOCK, ChunkWriter, Lock, Purpose, Sink, Space, Stored
+from partwise.storage.joining import placed
 
 _PAUSE = 0.001
 
@@ -130,13 +131,13 @@ class MemoryStorage:
         self.staged[upload_id] = MemoryFile(bytearray(size))
         return MemoryLock(self._held, f"create {upload_id}")
 
-    async def resize(self, upload_id: str, size: int) -> None:
+    async def resize(self, upload_id: str, size: int, *, at_least: bool = False) -> None:
         """Add zeros, or cut off the end."""
         data = self._file(upload_id).data
         if size > len(data):
             self._make_room(size - len(data))
             data.extend(bytes(size - len(data)))
-        else:
+        elif not at_least:
             del data[size:]
 
     async def claim(self, upload_id: str, chunk: ByteRange, *, exact: bool = True) -> ChunkWriter:
@@ -170,6 +171,15 @@ class MemoryStorage:
                     raise Superseded
         finally:
             file.waiting.remove(me)
+
+    async def concatenate(self, upload_id: str, parts: Sequence[tuple[str, Sequence[Chunk]]]) -> list[Chunk]:
+        """Copy the bytes."""
+        plan = placed(parts)
+        await self.resize(upload_id, sum(place.size for _, place in plan))
+        data = self._file(upload_id).data
+        for part, place in plan:
+            data[place.offset : place.range.end] = self._file(part).data[: place.size]
+        return [place for _, place in plan]
 
     def read_staged(self, upload_id: str, chunk: Chunk, span: ByteRange, sink: Sink) -> None:
         """Copies of the bytes, in blocks."""

@@ -15,15 +15,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import ParamSpec, TypeVar
 
 from partwise.core.errors import NotFound, StorageFailed
-from partwise.core.ranges import MAX_SIZE, ByteRange
+from partwise.core.ranges import MAX_SIZE, ByteRange, split
 from partwise.core.records import Chunk
 from partwise.engine.ports import BLOCK, ChunkWriter, Lock, ObjectRecords, Purpose, Sink, Space
 from partwise.storage.s3_bucket import Bucket, S3Address
@@ -35,6 +36,8 @@ T = TypeVar("T")
 
 #: Threads that wait for the store.
 THREADS = 32
+#: The most bytes that a store copies in one request (S3: 5 GiB, and all parts but the last of one size).
+COPY_SIZE = 1 << 30
 
 
 class S3Storage:
@@ -106,13 +109,26 @@ class S3Storage:
         """Nothing is reserved: a store has no end that is known beforehand."""
         return _NothingHeld()
 
-    async def resize(self, upload_id: str, size: int) -> None:
+    async def resize(self, upload_id: str, size: int, *, at_least: bool = False) -> None:
         """Nothing is reserved."""
 
     async def claim(self, upload_id: str, chunk: ByteRange, *, exact: bool = True) -> ChunkWriter:
         """An object of its own: no writer stands in another's way."""
         key = f"chunks/{upload_id}/{uuid.uuid4().hex}"
         return S3Writer(self._bucket, key, chunk, exact=exact, run=self._run, executor=self._threads)
+
+    async def concatenate(self, upload_id: str, parts: Sequence[tuple[str, Sequence[Chunk]]]) -> list[Chunk]:
+        """Copy each chunk's object within the store. What a crash leaves without a record is found as abandoned."""
+        made: list[Chunk] = []
+        offset = 0
+        for _, chunks in parts:
+            for chunk in chunks:
+                assert chunk.ref is not None, "every chunk here is an object"
+                key = f"chunks/{upload_id}/{uuid.uuid4().hex}"
+                await self._run(_copy_object, self._bucket, key, chunk.ref, chunk.size)
+                made.append(replace(chunk, offset=offset, ref=key))
+                offset += chunk.size
+        return made
 
     def read_staged(self, upload_id: str, chunk: Chunk, span: ByteRange, sink: Sink) -> None:
         """Read the chunk's object."""
@@ -212,3 +228,16 @@ class _NothingHeld:
 
     def release(self) -> None:
         """Nothing to give back."""
+
+
+def _copy_object(bucket: Bucket, key: str, source: str, size: int) -> None:
+    """Make another object of the same bytes, inside the store. Blocks. NotFound when ``source`` is gone."""
+    upload = bucket.begin(key)
+    try:
+        spans = split(ByteRange(0, size), COPY_SIZE)
+        bucket.complete(
+            key, upload, [bucket.copy(key, upload, part, source, span) for part, span in enumerate(spans, 1)]
+        )
+    except BaseException:
+        bucket.abort(key, upload)
+        raise

@@ -20,6 +20,9 @@ T = TypeVar("T")
 #: Chunks up to this size, in bytes, are sent as they are; larger ones in parts of at least PART_SIZE.
 WHOLE_SIZE, PART_SIZE = 64 << 20, 16 << 20
 
+#: The largest object of a store, in bytes: a span may be as good as endless where nobody knows how much will come.
+MAX_OBJECT = 5 << 40
+
 
 class RunInThread(Protocol):
     """Runs a blocking call on a worker thread, to its end."""
@@ -46,7 +49,7 @@ class S3Writer:
         self._bucket, self._key, self._span = bucket, key, span
         self._run, self._executor = run, executor
         self._parts = not exact or span.size > WHOLE_SIZE
-        self._part_size = part_size(span.size) if self._parts else span.size
+        self._part_size = part_size(min(span.size, MAX_OBJECT)) if self._parts else span.size
         self._gathered: IO[bytes] | None = tempfile.TemporaryFile() if not exact else None  # noqa: SIM115
         self._put: Put | None = None
         self._upload: str | None = None

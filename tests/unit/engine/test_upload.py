@@ -25,7 +25,7 @@ from partwise.core.ranges import ByteRange, split
 from partwise.core.records import Artifact, Principal, Task, TaskState, Upload
 from partwise.core.state import UploadState
 from partwise.engine import artifacts, uploads
-from partwise.engine.chunks import Received, put_chunk
+from partwise.engine.chunks import Early, Received, put_chunk
 from partwise.engine.commit import commit
 from partwise.engine.context import Engine, Limits
 from partwise.engine.expiry import expire
@@ -170,7 +170,7 @@ async def test_with_partial_a_cut_body_counts_as_far_as_it_came(engine: Engine) 
     upload = await create(engine)
     body = BytesBody(DATA[:300_000], cut_after=123_456)
     with pytest.raises(BodyInterrupted):
-        await put_chunk(engine, ALICE, upload.id, ByteRange(0, 300_000), body, partial=True)
+        await put_chunk(engine, ALICE, upload.id, ByteRange(0, 300_000), body, early=Early.KEEP)
     chunks = await uploads.list_chunks(engine, ALICE, upload.id)
     assert [chunk.range for chunk in chunks] == [ByteRange(0, 123_456)]
     rest = ByteRange(123_456, len(DATA) - 123_456)

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from starlette.requests import Request
 
 from partwise.core.errors import NotFound
 from partwise.core.records import Principal
 from partwise.engine.context import Engine
-from partwise.engine.ports import Body
-
-
-class BodyOf(Protocol):
-    """Makes the body of a request; ``sha256`` is the digest that its header fields give for it, in hex."""
-
-    def __call__(self, request: Request, sha256: str | None = None) -> Body:
-        """The body, from which nothing has been read yet."""
+from partwise.protocols.intake import BodyOf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,11 +13,11 @@ from partwise.core.errors import BadBody
 from partwise.core.numbers import parse_size
 from partwise.core.ranges import MAX_SIZE
 
-_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:[ \t]*;[ \t]*[\x20-\x7e]*)?", re.ASCII)
+MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:[ \t]*;[ \t]*[\x20-\x7e]*)?", re.ASCII)
 
 
 def _check_media_type(value: str | None) -> str | None:
-    if value and not _MEDIA_TYPE.fullmatch(value):
+    if value and not MEDIA_TYPE.fullmatch(value):
         raise BadBody("A media type reads like 'application/x-iso9660-image'.", field="media_type")
     return value or None
 

@@ -202,7 +202,11 @@ OPERATIONS: tuple[Operation, ...] = (
         path="tasks/",
         handler=tasks.index,
         responses={200: m.TaskPage},
-        parameters=PAGE,
+        parameters=(
+            *PAGE,
+            Parameter("state", "Only tasks in this state", many=True),
+            Parameter("state__in", "Only tasks in one of these states, as Pulp names it", many=True),
+        ),
         errors=(400,),
     ),
     Operation(

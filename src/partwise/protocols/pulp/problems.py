@@ -89,6 +89,7 @@ HTTP_PROBLEMS: Mapping[int, Problem] = {
         Problem("range-not-satisfiable", 416, "The artifact has no such bytes"),
         Problem("headers-too-large", 431, "The header fields are too large"),
         Problem("busy", 503, "The server is busy"),
+        Problem("checksum-mismatch", 460, "The checksum differs"),
     )
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -143,6 +144,15 @@ def numbers(request: Request, name: str) -> frozenset[int] | None:
     if not all(_NUMBER.fullmatch(value) for value in values):
         raise BadRequest(f"'{name}' must be a whole number.", field=name)
     return frozenset(map(int, values)) or None
+
+
+def chosen(request: Request, name: str, known: type[StrEnum]) -> tuple[str, ...]:
+    """The values of a query parameter that may come several times, or with commas. Raises BadRequest."""
+    values = tuple(value for text in request.query_params.getlist(name) for value in text.split(",") if value)
+    names = {member.value for member in known}
+    if not names.issuperset(values):
+        raise BadRequest(f"A state is one of: {', '.join(sorted(names))}.", field=name)
+    return values
 
 
 def flag(request: Request, name: str) -> bool:

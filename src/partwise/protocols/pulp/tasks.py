@@ -9,14 +9,15 @@ from partwise.core.records import TaskState
 from partwise.engine import tasks
 from partwise.protocols.pulp.api import Api
 from partwise.protocols.pulp.render import task_out
-from partwise.protocols.pulp.requests import page_window
+from partwise.protocols.pulp.requests import chosen, page_window
 from partwise.protocols.pulp.responses import json_response, page_response
 
 
 async def index(api: Api, request: Request) -> Response:
     """List tasks, newest first."""
     offset, limit = page_window(request)
-    page = await tasks.list_tasks(api.engine, api.who(request), offset=offset, limit=limit)
+    states = (*chosen(request, "state", TaskState), *chosen(request, "state__in", TaskState))
+    page = await tasks.list_tasks(api.engine, api.who(request), offset=offset, limit=limit, states=states)
     items = (task_out(api, task, 0.0 if task.state is TaskState.RUNNING else 1.0) for task in page.items)
     return page_response(request, items, page.count)
 

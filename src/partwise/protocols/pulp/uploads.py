@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from partwise.core.errors import ArtifactDigestMismatch, BadRequest, BodySizeMismatch, StorageFailed
+from partwise.core.errors import ArtifactDigestMismatch, BodySizeMismatch, StorageFailed
 from partwise.core.records import Chunk, TaskState
 from partwise.core.state import UploadState
 from partwise.engine import chunks, uploads
@@ -27,6 +27,7 @@ from partwise.protocols.pulp.models import (
 )
 from partwise.protocols.pulp.render import upload_out
 from partwise.protocols.pulp.requests import (
+    chosen,
     content_digest,
     content_length,
     content_range,
@@ -76,18 +77,10 @@ async def index(api: Api, request: Request) -> Response:
         api.who(request),
         offset=offset,
         limit=limit,
-        states=_states(request),
+        states=chosen(request, "state", UploadState),
         search=request.query_params.get("search", ""),
     )
     return page_response(request, (upload_out(api, upload) for upload in page.items), page.count)
-
-
-def _states(request: Request) -> tuple[str, ...]:
-    states = tuple(request.query_params.getlist("state"))
-    known = {state.value for state in UploadState}
-    if not known.issuperset(states):
-        raise BadRequest(f"A state is one of: {', '.join(sorted(known))}.", field="state")
-    return states
 
 
 async def show(api: Api, request: Request) -> Response:

@@ -1,0 +1,235 @@
+"""Uploads that the server itself ends: it commits them once their last byte is there, and makes some of others.
+
+``auto_commit`` says that nobody will ask for the commit, as in tus: the digest is then what the bytes amount to.
+``parts`` names the uploads that an upload is made of. All steps can be repeated, and the rounds of any process take
+up what a process that died has left; nothing is lost between two of them:
+
+1. ``concatenate`` records the upload, without bytes, with its ``parts``.
+2. Its bytes come from the parts (``Storage.concatenate``), then a chunk is recorded for each.
+3. It is committed like any other.
+4. The parts are deleted, and forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Sequence
+
+from partwise.core.errors import (
+    Conflict,
+    IncompleteUpload,
+    NotFound,
+    PartwiseError,
+    StorageFailed,
+    WrongState,
+)
+from partwise.core.ranges import missing_ranges
+from partwise.core.records import Principal, Task, TaskState, Upload
+from partwise.core.state import Event, UploadState, next_state
+from partwise.engine.commit import commit
+from partwise.engine.context import Engine
+from partwise.engine.ports import Lock, Purpose
+from partwise.engine.uploads import check_size, get_upload, record_new, remove
+
+log = logging.getLogger(__name__)
+
+#: The longest pause, in seconds, between looks at work that another process does.
+POLL = 0.05
+
+#: What the ids of joined uploads are made in, so that the same parts of the same owner always give the same id.
+_JOINED = uuid.UUID("5b6f2c1e-8f55-4a3c-9d0b-6f0f8c1b7a42")
+
+
+def joined_id(owner: str, parts: Sequence[str]) -> str:
+    """The id of the upload that ``owner`` makes of ``parts``."""
+    return str(uuid.uuid5(_JOINED, "\n".join((owner, *parts))))
+
+
+async def concatenate(
+    engine: Engine,
+    who: Principal,
+    parts: Sequence[str],
+    *,
+    filename: str | None = None,
+    media_type: str | None = None,
+    notes: dict[str, str] | None = None,
+) -> Upload:
+    """The upload whose bytes are those of ``parts``, one after another: a new one, or the one made of them before.
+
+    Its bytes come with ``finish``. Raises NotFound, IncompleteUpload (a part is not whole), WrongState (a part is
+    not open), UploadTooLarge, QuotaExceeded, OutOfSpace.
+    """
+    upload_id = joined_id(who.name, parts)
+    lock = await _wait_for_lock(engine, upload_id)
+    try:
+        try:
+            return await get_upload(engine, who, upload_id)
+        except NotFound:
+            pass
+        wholes = [await _whole(engine, who, part) for part in parts]
+        size = sum(whole.size or 0 for whole in wholes)
+        check_size(engine, size)
+        now = engine.clock()
+        upload = Upload(
+            id=upload_id,
+            owner=who.name,
+            size=size,
+            created=now,
+            updated=now,
+            filename=filename,
+            media_type=media_type,
+            auto_commit=True,
+            parts=tuple(parts),
+            notes=notes or {},
+        )
+        return await record_new(engine, upload, 0)
+    finally:
+        lock.release()
+
+
+async def _whole(engine: Engine, who: Principal, upload_id: str) -> Upload:
+    upload = await get_upload(engine, who, upload_id)
+    next_state(upload.state, Event.WRITE)
+    if upload.size is None:
+        raise Conflict(f"The size of {upload_id} is not known yet: it is not whole.")
+    if upload.received != upload.size:
+        chunks = await engine.catalog.list_chunks(upload_id)
+        gaps = list(missing_ranges(upload.size, (chunk.range for chunk in chunks)))
+        raise IncompleteUpload(gaps[:100], len(gaps))
+    return upload
+
+
+async def _wait_for_lock(engine: Engine, upload_id: str) -> Lock:
+    pause = 0.001
+    while (lock := await engine.storage.try_lock(upload_id, Purpose.JOIN)) is None:
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, POLL)
+    return lock
+
+
+async def finish(engine: Engine, who: Principal, upload_id: str, *, wait: float) -> Upload:
+    """Have an upload with ``auto_commit`` end, if all its bytes are there or can be had; wait at most ``wait`` seconds.
+
+    Returns it as it is then. Raises what stood in the way: OutOfSpace, StorageFailed, Conflict when a part is gone.
+    """
+    upload = await get_upload(engine, who, upload_id)
+    if _is_due(upload):
+        job = engine.workers.finishes.drive(upload_id)
+        await asyncio.wait({job}, timeout=wait)
+        if job.done():
+            job.result()
+        upload = await get_upload(engine, who, upload_id)
+    return upload
+
+
+def _is_due(upload: Upload) -> bool:
+    if upload.parts:
+        return True
+    unfinished = upload.state in (UploadState.OPEN, UploadState.COMMITTING)
+    return upload.auto_commit and unfinished and upload.received == upload.size
+
+
+class Finishes:
+    """What this process brings to its end, or waits for."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._jobs: dict[str, asyncio.Task[None]] = {}
+
+    def drive(self, upload_id: str) -> asyncio.Task[None]:
+        """A job that takes all steps. Cancelling a waiter does not cancel it."""
+        job = self._jobs.get(upload_id)
+        if job is None:
+            job = asyncio.create_task(_carry_on(self._engine, upload_id), name=f"finish {upload_id}")
+            self._jobs[upload_id] = job
+            job.add_done_callback(lambda job: self._ended(upload_id, job))
+        return job
+
+    async def stop(self) -> None:
+        """Cancel the jobs; whoever starts next goes on with them."""
+        jobs = list(self._jobs.values())
+        for job in jobs:
+            job.cancel()
+        if jobs:
+            await asyncio.wait(jobs)
+
+    def _ended(self, upload_id: str, job: asyncio.Task[None]) -> None:
+        self._jobs.pop(upload_id, None)
+        if not job.cancelled() and (error := job.exception()) is not None:
+            expected = isinstance(error, PartwiseError)
+            log.warning("%s is not finished: %s", upload_id, error, exc_info=None if expected else error)
+
+
+async def take_up(engine: Engine) -> None:
+    """Go on with what no process may be busy with."""
+    for upload in await engine.catalog.list_unattended():
+        engine.workers.finishes.drive(upload.id)
+
+
+async def _carry_on(engine: Engine, upload_id: str) -> None:
+    lock = await _wait_for_lock(engine, upload_id)
+    try:
+        upload = await engine.catalog.get_upload(upload_id)
+        if upload.parts and upload.state is UploadState.OPEN:
+            await _join(engine, upload)
+        if upload.state in (UploadState.OPEN, UploadState.COMMITTING):
+            await _commit(engine, upload)
+        if upload.parts:
+            await _clear_parts(engine, upload)
+    except NotFound:
+        return  # deleted meanwhile
+    finally:
+        lock.release()
+
+
+async def _join(engine: Engine, upload: Upload) -> None:
+    """All bytes from the parts, and a row for each.
+
+    A power loss may have taken bytes of a part. The upload then waits for a client to send them again.
+    """
+    if upload.received == upload.size:
+        return
+    owner = Principal(upload.owner, admin=True)  # who asked for it may see parts of others
+    try:
+        for part in upload.parts:
+            await _whole(engine, owner, part)
+        parts = [(part, await engine.catalog.list_chunks(part)) for part in upload.parts]
+        chunks = await engine.storage.concatenate(upload.id, parts)
+    except NotFound:
+        await engine.catalog.get_upload(upload.id)
+        await remove(engine, upload.id)
+        raise Conflict("One of the uploads that it was to be made of is gone.") from None
+    engine.failpoint("join.copied")
+    recorded = {chunk.offset for chunk in await engine.catalog.list_chunks(upload.id)}
+    for chunk in chunks:
+        if chunk.offset not in recorded:
+            limit = engine.limits.max_chunks
+            await engine.catalog.record_chunk(upload.id, chunk, now=engine.clock(), max_chunks=limit)
+    engine.failpoint("join.recorded")
+    engine.workers.flusher.notify(upload.id)
+
+
+async def _commit(engine: Engine, upload: Upload) -> None:
+    owner = Principal(upload.owner)
+    task = await commit(engine, owner, upload.id, None, wait=0)
+    while task.state is TaskState.RUNNING:
+        await asyncio.wait({engine.workers.commits.drive(upload.id)})
+        task = await engine.catalog.get_task(task.id)
+    if task.state is not TaskState.COMPLETED:
+        raise _failure(task)
+
+
+def _failure(task: Task) -> PartwiseError:
+    return StorageFailed(task.error or "The server could not store the file; it tries again.")
+
+
+async def _clear_parts(engine: Engine, upload: Upload) -> None:
+    for part in upload.parts:
+        try:
+            await remove(engine, part)
+        except (NotFound, WrongState):
+            continue
+    engine.failpoint("join.cleared")
+    await engine.catalog.forget_parts(upload.id)

@@ -1,0 +1,102 @@
+"""Where requests of tus come in: the version that client and server agree on, methods, and errors."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from partwise.protocols.pulp.problems import render_any
+from partwise.protocols.tus import uploads
+from partwise.protocols.tus.checksum import ALGORITHMS
+from partwise.protocols.tus.uploads import Tus
+
+VERSION = "1.0.0"
+EXTENSIONS = (
+    "creation",
+    "creation-with-upload",
+    "creation-defer-length",
+    "checksum",
+    "expiration",
+    "termination",
+    "concatenation",
+)
+
+#: Fields of requests and of answers, for pages of other origins (CORS).
+REQUEST_FIELDS = (
+    "Tus-Resumable",
+    "Upload-Length",
+    "Upload-Offset",
+    "Upload-Defer-Length",
+    "Upload-Metadata",
+    "Upload-Concat",
+    "Upload-Checksum",
+    "X-HTTP-Method-Override",
+    "X-Request-ID",
+    "X-Requested-With",
+)
+ANSWER_FIELDS = (
+    "Location",
+    "Tus-Resumable",
+    "Tus-Version",
+    "Tus-Extension",
+    "Tus-Max-Size",
+    "Tus-Checksum-Algorithm",
+    "Upload-Length",
+    "Upload-Offset",
+    "Upload-Defer-Length",
+    "Upload-Metadata",
+    "Upload-Concat",
+    "Upload-Expires",
+    "Repr-Digest",
+)
+
+Handler = Callable[[Tus, Request], Awaitable[Response]]
+
+#: Every method is let in, since another one may be meant (X-HTTP-Method-Override), and refusals are of tus too.
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+def routes(tus: Tus) -> list[Route]:
+    """The place where uploads are created, and the uploads."""
+    root = _dispatch(tus, {"POST": uploads.create})
+    one = _dispatch(tus, {"HEAD": uploads.head, "PATCH": uploads.patch, "DELETE": uploads.delete})
+    paths = {tus.prefix: root, tus.prefix.rstrip("/"): root, f"{tus.prefix}{{upload_id}}": one}
+    return [Route(path, endpoint, methods=_METHODS) for path, endpoint in paths.items()]
+
+
+def _dispatch(tus: Tus, handlers: Mapping[str, Handler]) -> Callable[[Request], Awaitable[Response]]:
+    allowed = ", ".join((*handlers, "OPTIONS"))
+
+    async def endpoint(request: Request) -> Response:
+        method = request.headers.get("X-HTTP-Method-Override", request.method).upper()
+        if method == "OPTIONS":
+            return _options(tus)
+        try:
+            if request.headers.get("Tus-Resumable") != VERSION:
+                raise HTTPException(412, f"Send 'Tus-Resumable: {VERSION}'.", {"Tus-Version": VERSION})
+            if method not in handlers:
+                raise HTTPException(405, headers={"Allow": allowed})
+            response = await handlers[method](tus, request)
+        except Exception as error:
+            response = render_any(request, error)
+        response.headers["Tus-Resumable"] = VERSION
+        return response
+
+    return endpoint
+
+
+def _options(tus: Tus) -> Response:
+    headers = {
+        "Tus-Resumable": VERSION,
+        "Tus-Version": VERSION,
+        "Tus-Extension": ",".join(EXTENSIONS),
+        "Tus-Checksum-Algorithm": ",".join(ALGORITHMS),
+    }
+    largest = tus.engine.limits.max_upload_size
+    if largest is not None:
+        headers["Tus-Max-Size"] = str(largest)
+    return Response(status_code=204, headers=headers)

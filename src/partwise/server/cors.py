@@ -1,0 +1,36 @@
+"""Which pages of other origins may use the server from a browser (CORS): none, unless the operator names them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from partwise.protocols.tus.routes import ANSWER_FIELDS, REQUEST_FIELDS
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_REQUEST_FIELDS = ("Authorization", "Content-Type", "Content-Range", "Content-Digest", *REQUEST_FIELDS)
+_ANSWER_FIELDS = ("Retry-After", "ETag", "Content-Range", "Content-Disposition", *ANSWER_FIELDS)
+
+#: Seconds that a browser need not ask again before each request.
+_MAX_AGE = 86_400
+
+
+def cors(origins: Sequence[str]) -> list[Middleware]:
+    """The middleware that lets pages of ``origins`` in, such as ``https://files.example.org``.
+
+    Browsers send no cookies and no stored passwords along: a page has the rights of whoever gave it a token.
+    """
+    if not origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=_METHODS,
+            allow_headers=_REQUEST_FIELDS,
+            expose_headers=_ANSWER_FIELDS,
+            max_age=_MAX_AGE,
+        )
+    ]

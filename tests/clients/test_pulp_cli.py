@@ -1,0 +1,100 @@
+"""pulp-cli, the command of the Pulp project, unmodified."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.server import API, Http, ServerProcess, sha256
+
+pytestmark = pytest.mark.clients
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def pulp(python_clients: Path, server: ServerProcess, tmp_path: Path) -> Run:
+    """Runs the command against the server, with a configuration and a cache of its own."""
+    settings = tmp_path / "pulp.toml"
+    settings.write_text(f'[cli]\nbase_url = "{server.url}"\n')
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [python_clients / "pulp", "--config", settings, *arguments],
+            env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "XDG_CONFIG_HOME": str(tmp_path / "config")},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return run
+
+
+def said(done: subprocess.CompletedProcess[str]) -> Any:
+    """What a command that went well says."""
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def make_file(folder: Path, size: int) -> tuple[Path, bytes]:
+    path, data = folder / "file.bin", os.urandom(size)
+    path.write_bytes(data)
+    return path, data
+
+
+@pytest.mark.parametrize("chunk_size", ["1MB", "1048575B", "16MB", None])
+def test_a_file_becomes_an_artifact(
+    pulp: Run, http: Http, server: ServerProcess, tmp_path: Path, chunk_size: str | None
+) -> None:
+    """In chunks smaller than the file, larger, and without: then it comes in one form."""
+    path, data = make_file(tmp_path, 5_000_000)
+    option = ["--chunk-size", chunk_size] if chunk_size else []
+    artifact = said(pulp("artifact", "upload", "--file", str(path), *option))
+    assert (artifact["size"], artifact["sha256"]) == (len(data), sha256(data))
+    assert http("GET", artifact["file"]).body == data
+
+
+def test_what_is_there_is_not_sent_again(pulp: Run, http: Http, tmp_path: Path) -> None:
+    path, _ = make_file(tmp_path, 2_000_000)
+    first = said(pulp("artifact", "upload", "--file", str(path)))
+    before = http("GET", f"{API}uploads/").json["count"]
+    done = pulp("artifact", "upload", "--file", str(path), "--chunk-size", "1MB")
+    assert said(done) == first
+    assert "already exists" in done.stderr
+    assert http("GET", f"{API}uploads/").json["count"] == before
+
+
+def test_show_and_list(pulp: Run, tmp_path: Path) -> None:
+    path, data = make_file(tmp_path, 1_500_000)
+    made = said(pulp("artifact", "upload", "--file", str(path), "--chunk-size", "1MB"))
+    assert said(pulp("artifact", "show", "--sha256", sha256(data))) == made
+    assert said(pulp("artifact", "show", "--href", made["pulp_href"])) == made
+    assert said(pulp("artifact", "list", "--sha256", sha256(data))) == [made]
+    assert made in said(pulp("artifact", "list", "--limit", "1000"))
+    uploads = said(pulp("upload", "list", "--limit", "1000"))
+    (upload,) = [upload for upload in uploads if upload["artifact"] == made["pulp_href"]]
+    assert said(pulp("upload", "show", "--href", upload["pulp_href"]))["chunks"] == [
+        {"offset": 0, "size": 1_000_000},
+        {"offset": 1_000_000, "size": 500_000},
+    ]
+    assert pulp("upload", "destroy", "--href", upload["pulp_href"]).returncode == 0
+    assert pulp("upload", "show", "--href", upload["pulp_href"]).returncode != 0
+    assert said(pulp("artifact", "show", "--sha256", sha256(data))) == made
+
+
+def test_status(pulp: Run) -> None:
+    assert said(pulp("status"))["database_connection"] == {"connected": True}
+
+
+def test_tasks_can_be_listed(pulp: Run, tmp_path: Path) -> None:
+    path, _ = make_file(tmp_path, 1_100_000)
+    said(pulp("artifact", "upload", "--file", str(path), "--chunk-size", "1MB"))
+    tasks = said(pulp("task", "list", "--limit", "1"))
+    assert [task["state"] for task in tasks] == ["completed"]
+    assert said(pulp("task", "show", "--href", tasks[0]["pulp_href"])) == tasks[0]
