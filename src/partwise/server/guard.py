@@ -49,7 +49,8 @@ class LoopbackOnly:
 
 def _refusal(scope: Scope, origins: frozenset[str]) -> str | None:
     headers = Headers(scope=scope)
-    host = headers.get("host", "")
+    hosts = headers.getlist("host")
+    host = hosts[0] if len(hosts) == 1 else ""  # of two, nobody knows which one others would go by
     if not is_loopback(_host_name(host)):
         return "Without authentication this server answers to names of this machine only, such as localhost."
     origin = headers.get("origin")
