@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
-from partwise.catalog import artifacts, chunks, commits, objects, tasks, tokens, uploads
+from partwise.catalog import artifacts, chunks, commits, objects, tasks, tokens, transfer, uploads
 from partwise.catalog.runner import Runner
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Artifact, Chunk, Page, Segment, Task, Totals, Upload, Usage
@@ -207,3 +208,14 @@ class SqlCatalog:
 
     async def revoke_token(self, name: str, now: datetime) -> None:
         await self._write(tokens.revoke_token, name, now)
+
+    # moving to another catalog
+
+    async def import_links(self, links: Sequence[Artifact], segment: Segment | None) -> bool:
+        return await self._write(transfer.import_links, links, segment)
+
+    async def export_tokens(self) -> list[dict[str, Any]]:
+        return await self._read(transfer.export_tokens)
+
+    async def import_tokens(self, rows: Sequence[Mapping[str, Any]]) -> int:
+        return await self._write(transfer.import_tokens, rows)

@@ -137,13 +137,3 @@ def known_refs(connection: Connection, upload_ids: Sequence[str], refs: Sequence
     ):
         found.update(connection.execute(rows).scalars())
     return found
-
-
-def import_artifact(connection: Connection, sha256: str, size: int, created: datetime, made: Segment | None) -> bool:
-    """Record an artifact that was brought from elsewhere, whole; False when it is there already."""
-    if connection.execute(_LOCK_ARTIFACT, {"sha256": sha256}).one_or_none() is not None:
-        return False
-    connection.execute(insert(artifacts), {"sha256": sha256, "size": size, "created": created})
-    if made is not None:
-        connection.execute(insert(segments), {"sha256": sha256, "offset": 0, "size": made.size, "ref": made.ref})
-    return True

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from partwise.cli import migrate as migration
 from partwise.cli import settings as server_settings
 from partwise.cli import token as token_commands
 from partwise.cli import upkeep
@@ -329,6 +330,7 @@ app.add_typer(token_commands.app, name="token", rich_help_panel=_OPERATOR_PANEL)
 app.command("config", rich_help_panel=_OPERATOR_PANEL)(server_settings.show)
 app.command(rich_help_panel=_OPERATOR_PANEL)(upkeep.gc)
 app.command(rich_help_panel=_OPERATOR_PANEL)(upkeep.check)
+app.command(rich_help_panel=_OPERATOR_PANEL)(migration.migrate)
 
 
 def _open(client: Any, server: str, token: str | None, patience: float = 300) -> Any:

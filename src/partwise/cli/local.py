@@ -74,15 +74,21 @@ def with_engine(data: Path | None, work: Callable[[Engine], Awaitable[T]]) -> T:
 
 
 def _run(settings: Settings, work: Callable[[Settings], Awaitable[T]]) -> T:
+    return run_with([settings], work)
+
+
+def run_with(all_settings: list[Settings], work: Callable[[Settings], Awaitable[T]]) -> T:
+    """Prepare what each of the settings names, and do something with the last of them."""
     from partwise.cli.output import say
     from partwise.core.errors import NotFound, PartwiseError
     from partwise.server.run import CannotServe, prepare
 
     async def run() -> T:
-        return await work(settings)
+        return await work(all_settings[-1])
 
     try:
-        prepare(settings)
+        for settings in all_settings:
+            prepare(settings)
         return asyncio.run(run())
     except (PartwiseError, CannotServe) as error:
         say(f"partwise: {error}", "red")

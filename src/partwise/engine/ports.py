@@ -47,7 +47,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Artifact, Chunk, Page, Segment, Task, Totals, Upload, Usage
@@ -489,3 +489,19 @@ class Tokens(Protocol):
 
     async def revoke_token(self, name: str, now: datetime) -> None:
         """Let it open nothing from now on. Idempotent. NotFound."""
+
+
+class Transfers(Protocol):
+    """What a catalog gives to another one, and takes from it. Every method may be repeated."""
+
+    async def import_links(self, links: Sequence[Artifact], segment: Segment | None) -> bool:
+        """Record an artifact with those of its links (at least one) that are not there; ``segment`` is all its bytes.
+
+        False, and the segment is not taken, when the artifact was recorded before.
+        """
+
+    async def export_tokens(self) -> list[dict[str, Any]]:
+        """All tokens with the digests of their secrets."""
+
+    async def import_tokens(self, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Record those whose names are not taken; how many."""
