@@ -93,7 +93,7 @@ def create_app(settings: Settings) -> ASGIApp:
             Middleware(LingeringClose),
             Middleware(Observed, metrics=metrics),
             Middleware(RequestsInFlight, limit=settings.max_requests),
-            *cors(settings.cors_origins),
+            *cors(settings.origins),
             _access(settings, authenticator),
         ],
         exception_handlers={HTTPException: render_any},
@@ -107,7 +107,7 @@ def create_app(settings: Settings) -> ASGIApp:
 def _access(settings: Settings, authenticator: Authenticator) -> Middleware:
     """What decides who gets in."""
     if settings.auth == "none":
-        return Middleware(LoopbackOnly, origins=settings.cors_origins)
+        return Middleware(LoopbackOnly, origins=settings.origins)
     # Clients read the description of the API before they sign in.
     documents = [f"{settings.api_prefix}docs/{name}.json" for name in ("api", "openapi")]
     return Middleware(
@@ -115,7 +115,7 @@ def _access(settings: Settings, authenticator: Authenticator) -> Middleware:
         authenticator=authenticator,
         api_prefix=settings.api_prefix,
         public=(*PUBLIC_PATHS, *documents),
-        origins=settings.cors_origins,
+        origins=settings.origins,
     )
 
 

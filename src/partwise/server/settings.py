@@ -7,13 +7,12 @@ import re
 import tomllib
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import ByteSize, Field, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -38,6 +37,10 @@ def read_file(path: str) -> dict[str, Any]:
             return tomllib.load(file)
     except (OSError, ValueError) as error:
         raise BadConfigFile(f"The settings in {path} cannot be read: {error}.") from error
+
+
+def _listed(value: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (value or "").split(",") if name.strip())
 
 
 class Settings(BaseSettings):
@@ -78,8 +81,8 @@ class Settings(BaseSettings):
     )
     api_prefix: str = Field("/pulp/api/v3/", description="Path that the REST API begins with")
 
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Origins whose pages may use it, such as https://files.example.org (comma-separated)"
+    cors_origins: str | None = Field(
+        None, description="Origins whose pages may use it, such as https://files.example.org (comma-separated)"
     )
 
     chunk_size: ByteSize = Field(ByteSize(16 << 20), gt=0, description="Chunk size advised to clients")
@@ -124,18 +127,18 @@ class Settings(BaseSettings):
     def _rooted(cls, value: str) -> str:
         return f"/{value.strip('/')}/" if value.strip("/") else "/"
 
-    @field_validator("cors_origins", mode="before")
-    @classmethod
-    def _listed(cls, value: object) -> object:
-        return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
-
     @field_validator("cors_origins")
     @classmethod
-    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in value:
+    def _are_origins(cls, value: str | None) -> str | None:
+        for origin in _listed(value):
             if not _ORIGIN.fullmatch(origin):
                 raise ValueError(f"{origin} is no origin: it reads like https://files.example.org, without a path")
         return value
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins whose pages may use the server."""
+        return _listed(self.cors_origins)
 
     @property
     def catalog_url(self) -> str:
