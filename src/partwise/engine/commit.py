@@ -7,7 +7,7 @@ import logging
 import time
 import uuid
 
-from partwise.core.errors import ArtifactDigestMismatch, NotFound, OutOfSpace, StorageFailed
+from partwise.core.errors import ArtifactDigestMismatch, NotFound, OutOfSpace, StorageFailed, WrongState
 from partwise.core.records import Principal, Task, TaskState, Upload
 from partwise.core.state import UploadState
 from partwise.engine.context import Engine
@@ -42,7 +42,14 @@ async def commit(engine: Engine, who: Principal, upload_id: str, sha256: str | N
         if upload.state is UploadState.COMPLETED:
             return await _repeated(engine, upload, expected)
     task = Task(id=str(uuid.uuid4()), owner=upload.owner, upload_id=upload_id, created=engine.clock())
-    task = await engine.catalog.begin_commit(upload_id, expected, task, engine.clock())
+    try:
+        task = await engine.catalog.begin_commit(upload_id, expected, task, engine.clock())
+    except WrongState:
+        # Another process may have ended the same commit since: that is a repeat, not a conflict.
+        upload = await engine.owned_upload(who, upload_id)
+        if upload.state is not UploadState.COMPLETED:
+            raise
+        return await _repeated(engine, upload, expected)
     engine.failpoint("commit.begun")
     while task.state is TaskState.RUNNING:
         job = engine.workers.commits.drive(upload_id)

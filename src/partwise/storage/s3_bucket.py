@@ -406,6 +406,7 @@ class _Connections:
         self._tls = ssl.create_default_context() if self._secure else None
         self._idle: list[tuple[float, http.client.HTTPConnection]] = []
         self._mutex = threading.Lock()
+        self._closed = False
 
     def take(self) -> http.client.HTTPConnection:
         """An idle connection that the store has not closed, or a new one."""
@@ -423,13 +424,14 @@ class _Connections:
 
     def give(self, connection: http.client.HTTPConnection) -> None:
         with self._mutex:
-            if connection.sock is not None and len(self._idle) < IDLE_CONNECTIONS:
+            if connection.sock is not None and len(self._idle) < IDLE_CONNECTIONS and not self._closed:
                 self._idle.append((time.monotonic(), connection))
                 return
         connection.close()
 
     def close(self) -> None:
         with self._mutex:
+            self._closed = True  # one that is in use comes back later
             idle, self._idle = self._idle, []
         for _, connection in idle:
             connection.close()
