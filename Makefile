@@ -21,7 +21,7 @@ COMPILE := $(UV) compile --quiet --universal --python-version 3.11 --generate-ha
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve check test web web-check bench crash-test format lock lint clean distclean
+.PHONY: help setup serve check test web web-check bench crash-test soak format lock lint clean distclean
 
 help: ## this list
 	@printf 'partwise: large files in parallel chunks, one verified artifact\n\n'
@@ -49,8 +49,11 @@ web-check: $(VENV)/.web
 bench: $(VENV)/.dev ## measure side by side and write docs/performance.md
 	$(BIN)/python -m bench $(ARGS)
 
-crash-test: $(VENV)/.dev ## kill the server at random points for as long as ARGS says
+crash-test: $(VENV)/.dev ## kill servers at any point (ARGS="--points 10000")
 	$(BIN)/python -m tests.crash $(ARGS)
+
+soak: $(VENV)/.dev ## 200 clients that cut, retry and abort, for minutes (ARGS="--minutes …")
+	$(BIN)/python -m tests.load $(ARGS)
 
 format: $(VENV)/.dev ## put the code into its standard shape
 	$(BIN)/ruff check --fix --exit-zero --quiet

@@ -60,7 +60,7 @@ def _noted(notes: Path, inode: int) -> bytes | None:
 
 
 def _folders(data: Path) -> list[Path]:
-    return [data / "staging", *sorted((data / "artifacts").iterdir())]
+    return [data / "staging", *sorted(path for path in (data / "artifacts").iterdir() if path.is_dir())]
 
 
 def lose_power(data: Path, notes: Path, rng: random.Random) -> None:

@@ -27,6 +27,12 @@ class ServerProcess:
     Its standard error goes to the file ``log`` if one is given.
     """
 
+    #: What Python runs.
+    program: tuple[str, ...] = (
+        "-c",
+        "from partwise.server.run import serve; from partwise.server.settings import Settings; serve(Settings())",
+    )
+
     def __init__(
         self, data: Path, *, workers: int = 1, port: int = 0, log: Path | None = None, **settings: object
     ) -> None:
@@ -57,11 +63,7 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start it and wait until it says that it is ready."""
-        command = [
-            sys.executable,
-            "-c",
-            "from partwise.server.run import serve; from partwise.server.settings import Settings; serve(Settings())",
-        ]
+        command = [sys.executable, *self.program]
         environment = (
             os.environ
             | self._settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+import time
 from contextlib import suppress
 
 from partwise.core.errors import StorageFailed
@@ -15,6 +16,10 @@ from partwise.storage.kernel import unfit_file_system
 from partwise.storage.locks import Area, try_lock
 
 _ADVICE = "Choose a data folder on a local disk (ext4, XFS, Btrfs and others)."
+
+
+_PREFIX = ".probe-"
+_OLD_SECONDS = 60.0
 
 
 def check_fitness(data: str) -> None:
@@ -29,7 +34,9 @@ def can_allocate(calls: SystemCalls, staging: str, artifacts: str) -> bool:
 
     The other two must: StorageFailed says which does not. Raises OSError.
     """
-    fd, path = tempfile.mkstemp(prefix=".probe-", dir=staging)
+    for folder in (staging, artifacts):
+        _remove_old_probes(folder)
+    fd, path = tempfile.mkstemp(prefix=_PREFIX, dir=staging)
     link = os.path.join(artifacts, os.path.basename(path))
     try:
         _check_links(calls, path, link)
@@ -45,6 +52,16 @@ def can_allocate(calls: SystemCalls, staging: str, artifacts: str) -> bool:
         for name in (path, link):
             with suppress(FileNotFoundError):
                 os.unlink(name)
+
+
+def _remove_old_probes(folder: str) -> None:
+    """Those of starts that were killed; other processes may be trying theirs at this moment."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(_PREFIX):
+                with suppress(FileNotFoundError):
+                    if time.time() - entry.stat(follow_symlinks=False).st_mtime > _OLD_SECONDS:
+                        os.unlink(entry.path)
 
 
 def _check_links(calls: SystemCalls, path: str, link: str) -> None:

@@ -9,6 +9,7 @@ import os
 import stat
 import subprocess
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -452,3 +453,13 @@ async def test_what_is_still_claimed_is_given_back_at_stop(data: Path) -> None:
     with pytest.raises(Superseded):
         writer.write(0, memoryview(b"x"))
     assert not any(map(_leads_to_staging, os.listdir("/proc/self/fd")))
+
+
+async def test_what_a_killed_start_tried_out_is_removed(storage: LocalStorage, data: Path) -> None:
+    for folder in (data / "staging", data / "artifacts"):
+        for name, age in ((".probe-old", 3600), (".probe-new", 0)):
+            (folder / name).touch()
+            os.utime(folder / name, (time.time() - age,) * 2)
+    await (await started(data)).stop()
+    for folder in (data / "staging", data / "artifacts"):
+        assert [path.name for path in folder.glob(".probe-*")] == [".probe-new"]
