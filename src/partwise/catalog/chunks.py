@@ -22,7 +22,7 @@ from partwise.core.state import Event, UploadState, next_state
 #: How many of the chunks in the way a ChunkOverlap names.
 OVERLAPS_NAMED = 100
 
-_NOT_DURABLE = "The server restarted before all chunks were on disk: send the missing ranges and commit again."
+_NOT_DURABLE = "Not all chunks are certain to be on disk: send the ranges that are missing again, and commit again."
 
 
 def _overlapping() -> list[ColumnElement[bool]]:
