@@ -54,6 +54,8 @@ class LocalWriter:
                 while view:
                     count = self._claims.calls.preadv(fd, [view], offset + size - len(view))
                     if count == 0:
+                        if os.fstat(fd).st_nlink == 0:
+                            raise NotFound("upload")  # discarded meanwhile
                         raise StorageFailed("The storage failed to read: the file ends before the chunk.")
                     view = view[count:]
             return bytes(data)

@@ -463,3 +463,12 @@ async def test_what_a_killed_start_tried_out_is_removed(storage: LocalStorage, d
     await (await started(data)).stop()
     for folder in (data / "staging", data / "artifacts"):
         assert [path.name for path in folder.glob(".probe-*")] == [".probe-new"]
+
+
+async def test_a_writer_that_compares_learns_that_its_upload_is_gone(storage: LocalStorage) -> None:
+    await upload(storage)
+    writer = await storage.claim(ID, ByteRange(0, 10))
+    await storage.discard(ID)
+    with pytest.raises(NotFound):
+        writer.read(0, 10)
+    writer.close()
