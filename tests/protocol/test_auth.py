@@ -84,7 +84,7 @@ def test_what_is_open_to_all(server: ServerProcess, path: str) -> None:
         assert http("POST", path).status == 401
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing", "/session", "/livez/x", f"{API}docs/"])
+@pytest.mark.parametrize("path", ["/nothing", "/session", "/livez/x", f"{API}docs/"])
 def test_what_is_not_open(server: ServerProcess, path: str) -> None:
     with Http(server.port) as http:
         assert http("GET", path).status == 401
