@@ -56,6 +56,8 @@ def _run(first: int, lives: int | None, points: int, jobs: int) -> Tally | None:
                 seed = running.pop(future)
                 try:
                     tally.add(future.result())
+                    if tally.lives % 50 == 0:
+                        print(f"{tally.kills} deaths so far", flush=True)
                 except Failed as failure:
                     print(f"seed {seed}: {failure}", file=sys.stderr)
                     return None

@@ -280,7 +280,7 @@ class _Client:
         try:
             await put_chunk(self._engine, self._owner, id_, span, body)
         except (BodyInterrupted, Superseded):
-            return
+            self._tell("refused", id_, span.offset, "missing")
 
     async def _commit(self, id_: str, upload: KnownUpload) -> None:
         digest = sha256(content(upload.number))

@@ -122,7 +122,10 @@ class Known:
         self.uploads[upload_id].sending.remove((offset, variant))
 
     def _cutting(self, upload_id: str, offset: int) -> None:
-        self.uploads[upload_id].holds(offset).add("missing")
+        """A request that will break off: it may un-record what is there, and records nothing."""
+        upload = self.uploads[upload_id]
+        upload.sending.append((offset, "missing"))
+        upload.holds(offset).add("missing")
 
     def _committing(self, upload_id: str) -> None:
         upload = self.uploads[upload_id]

@@ -45,5 +45,13 @@ def test_what_a_client_knows() -> None:
     known.learn(("sending", "u", 0, "right"))
     known.learn(("sent", "u", 0, "right"))
     assert chunk(0) == {"right"}
+    known.learn(("cutting", "u", 0))
+    known.learn(("sending", "u", 0, "right"))
+    known.learn(("sent", "u", 0, "right"))
+    assert chunk(0) == {"right", "missing"}, "the broken request may still un-record it"
+    known.learn(("refused", "u", 0, "missing"))
+    known.learn(("sending", "u", 0, "right"))
+    known.learn(("sent", "u", 0, "right"))
+    assert chunk(0) == {"right"}
     known.lost_power()
     assert chunk(0) == {"right", "missing"}
