@@ -6,17 +6,18 @@ import http.client
 import os
 import random
 import signal
+import sqlite3
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
-from tests.support.engines import fast_folder, new_data_folder
+from tests.support.engines import CATALOG, fast_folder, new_data_folder
 from tests.support.server import API, Answer, Http, ServerProcess, sha256
 
 _SIZE, _CHUNK = 2 << 20, 128 << 10
@@ -162,3 +163,23 @@ def test_killed_at_any_moment_again_and_again(folder: Path, workers: int) -> Non
                 client.check()
             assert done.result(_PATIENCE) == sha256(client.data)
         finish(client, folder)
+
+
+def test_a_start_after_a_power_loss_reports_what_was_not_on_disk_as_missing(folder: Path) -> None:
+    server, data = ServerProcess(folder / "data"), os.urandom(2000)
+    with server, Http(server.port) as connection:
+        href = connection.create(len(data))
+        for offset in (0, 1000):
+            assert connection.put(href, offset, data[offset : offset + 1000]).status == 200
+    # As if the second chunk had not been flushed, and the machine had been started since.
+    with closing(sqlite3.connect(folder / "data" / CATALOG)) as database, database:
+        database.execute("UPDATE uploads SET durable_seq = 1")
+    with server, Http(server.port) as connection:
+        assert connection("GET", href).json["missing"] == [], "the same boot has all of it in memory"
+    with closing(sqlite3.connect(folder / "data" / CATALOG)) as database, database:
+        database.execute("UPDATE uploads SET durable_seq = 1")
+        database.execute("UPDATE meta SET value = 'before' WHERE key = 'boot_id'")
+    with server, Http(server.port) as connection:
+        assert connection("GET", href).json["missing"] == [{"offset": 1000, "size": 1000}]
+        assert connection.put(href, 1000, data[1000:]).status == 200
+        assert connection.commit(href, data).status == 200
