@@ -12,6 +12,7 @@ import json
 import os
 import random
 import stat
+import threading
 from pathlib import Path
 
 from partwise.storage.files import SystemCalls
@@ -25,14 +26,16 @@ class WatchedCalls(SystemCalls):
 
     def __init__(self, notes: Path) -> None:
         self._notes = notes
+        self._mutex = threading.Lock()  # of two syncs at once, the note of the older must not come last
         # Attributes, as the class has functions that take no self.
         setattr(self, "fsync", self._sync)  # noqa: B010
         setattr(self, "fdatasync", self._sync)  # noqa: B010
 
     def _sync(self, fd: int) -> None:
-        noted = _state(fd)
-        os.fsync(fd)
-        _note(self._notes, os.fstat(fd).st_ino, noted)
+        with self._mutex:
+            noted = _state(fd)
+            os.fsync(fd)
+            _note(self._notes, os.fstat(fd).st_ino, noted)
 
 
 def _state(fd: int) -> bytes:
