@@ -147,9 +147,17 @@ class SqlCatalog:
         return await self._read(tasks.get_task, task_id)
 
     async def list_tasks(
-        self, owner: str | None, *, offset: int = 0, limit: int = 100, states: Sequence[str] = ()
+        self,
+        owner: str | None,
+        *,
+        offset: int = 0,
+        limit: int = 100,
+        states: Sequence[str] = (),
+        upload_ids: Sequence[str] = (),
     ) -> Page[Task]:
-        return await self._read(tasks.list_tasks, owner, offset=offset, limit=limit, states=states)
+        return await self._read(
+            tasks.list_tasks, owner, offset=offset, limit=limit, states=states, upload_ids=upload_ids
+        )
 
     async def find_task(self, upload_id: str) -> Task | None:
         return await self._read(tasks.find_task, upload_id)

@@ -52,12 +52,20 @@ def find_task(connection: Connection, upload_id: str) -> Task | None:
 
 
 def list_tasks(
-    connection: Connection, owner: str | None, *, offset: int = 0, limit: int = 100, states: Sequence[str] = ()
+    connection: Connection,
+    owner: str | None,
+    *,
+    offset: int = 0,
+    limit: int = 100,
+    states: Sequence[str] = (),
+    upload_ids: Sequence[str] = (),
 ) -> Page[Task]:
     """One page, newest first."""
     conditions: list[Any] = [] if owner is None else [tasks.c.owner == owner]
     if states:
         conditions.append(tasks.c.state.in_(states))
+    if upload_ids:
+        conditions.append(tasks.c.upload_id.in_(upload_ids))
     count = connection.execute(select(func.count()).select_from(tasks).where(*conditions)).scalar_one()
     rows = connection.execute(select(*TASK).where(*conditions).order_by(*_NEWEST_FIRST).offset(offset).limit(limit))
     return Page([Task(**row._mapping) for row in rows], count)

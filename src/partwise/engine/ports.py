@@ -395,9 +395,15 @@ class Catalog(Protocol):
         """The task, or NotFound."""
 
     async def list_tasks(
-        self, owner: str | None, *, offset: int = 0, limit: int = 100, states: Sequence[str] = ()
+        self,
+        owner: str | None,
+        *,
+        offset: int = 0,
+        limit: int = 100,
+        states: Sequence[str] = (),
+        upload_ids: Sequence[str] = (),
     ) -> Page[Task]:
-        """Tasks of ``owner`` (None: anyone's) that are in one of ``states`` (empty: any), newest first."""
+        """Tasks of ``owner`` (None: anyone's), in one of ``states``, of ``upload_ids`` (empty: any); newest first."""
 
     async def find_task(self, upload_id: str) -> Task | None:
         """The newest task of an upload."""

@@ -22,8 +22,14 @@ async def get_task(engine: Engine, who: Principal, task_id: str) -> tuple[Task, 
 
 
 async def list_tasks(
-    engine: Engine, who: Principal, *, offset: int = 0, limit: int = 100, states: tuple[str, ...] = ()
+    engine: Engine,
+    who: Principal,
+    *,
+    offset: int = 0,
+    limit: int = 100,
+    states: tuple[str, ...] = (),
+    upload_ids: tuple[str, ...] = (),
 ) -> Page[Task]:
     """The tasks that ``who`` may see, newest first."""
     owner = None if who.admin else who.name
-    return await engine.catalog.list_tasks(owner, offset=offset, limit=limit, states=states)
+    return await engine.catalog.list_tasks(owner, offset=offset, limit=limit, states=states, upload_ids=upload_ids)

@@ -17,9 +17,18 @@ async def index(api: Api, request: Request) -> Response:
     """List tasks, newest first."""
     offset, limit = page_window(request)
     states = (*chosen(request, "state", TaskState), *chosen(request, "state__in", TaskState))
-    page = await tasks.list_tasks(api.engine, api.who(request), offset=offset, limit=limit, states=states)
+    page = await tasks.list_tasks(
+        api.engine, api.who(request), offset=offset, limit=limit, states=states, upload_ids=_reserved(request)
+    )
     items = (task_out(api, task, 0.0 if task.state is TaskState.RUNNING else 1.0) for task in page.items)
     return page_response(request, items, page.count)
+
+
+def _reserved(request: Request) -> tuple[str, ...]:
+    """The ids of the uploads that the asked tasks reserve: a commit reserves its upload, for itself alone."""
+    names = ("reserved_resources__in", "exclusive_resources__in")
+    hrefs = (href for name in names for text in request.query_params.getlist(name) for href in text.split(","))
+    return tuple(href.rstrip("/").rpartition("/")[2] for href in hrefs if href)
 
 
 async def show(api: Api, request: Request) -> Response:
