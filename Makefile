@@ -39,11 +39,11 @@ check: lint ## formatting, types, layers and fast tests: under a minute
 test: lint web-check $(VENV)/.programs ## what check does, and the whole test suite: under 10 minutes
 	$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
 
-web: $(VENV)/.web ## build the upload page from web/ (brings its own Node.js; commit what it builds)
+web: web/node_modules/.installed ## build the upload page from web/ (brings its own Node.js; commit what it builds)
 	@scripts/web $(VENV) build
 
 # Types and tests of the page's code, and that the committed page is what it builds.
-web-check: $(VENV)/.web
+web-check: web/node_modules/.installed
 	@scripts/web $(VENV) check
 
 bench: $(VENV)/.dev ## measure side by side and write docs/performance.md
@@ -69,8 +69,8 @@ clean: ## remove what builds and tests left behind
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .schemathesis build dist
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-distclean: clean ## also remove .venv and what the tests of clients installed
-	rm -rf $(VENV) .venv-clients .npm-clients
+distclean: clean ## also remove .venv and what the page and the tests of clients installed
+	rm -rf $(VENV) .venv-clients .npm-clients web/node_modules
 
 # The parts of check that run no test.
 lint: $(VENV)/.dev
@@ -94,8 +94,11 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
 	@touch $@
 
 # Node.js as a wheel, for those who change the page or run the whole test suite.
-$(VENV)/.web: $(VENV)/.base requirements-web.lock web/package-lock.json
+$(VENV)/.node: $(VENV)/.base requirements-web.lock
 	@$(UV) install --quiet --require-hashes -r requirements-web.lock
+	@touch $@
+
+web/node_modules/.installed: $(VENV)/.node web/package-lock.json
 	@scripts/web $(VENV) install
 	@touch $@
 
