@@ -6,9 +6,10 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Self
 
 from partwise.core.errors import (
     BadContentRange,
@@ -30,12 +31,15 @@ from partwise.core.records import Chunk, Principal, Upload
 from partwise.core.state import Event, UploadState, next_state
 from partwise.engine.context import Engine
 from partwise.engine.expiry import kept_alive
-from partwise.engine.follower import InFlight
 from partwise.engine.ports import Body, ChunkWriter
 from partwise.engine.uploads import get_frontier, grow
 
 #: Bytes that are reserved at a time for a body whose length nobody knows, in an upload of undeclared size.
 STEP = 64 << 20
+
+#: A body of which all that came is kept is recorded in segments, each as soon as it has so many bytes or took so many
+#: seconds: no more than that is lost when the server is killed.
+SEGMENT, SEGMENT_SECONDS = 64 << 20, 30.0
 
 
 class Early(Enum):
@@ -43,12 +47,13 @@ class Early(Enum):
 
     REFUSE = "refuse"  # nothing is recorded
     ACCEPT = "accept"  # a body that is over is recorded as far as it goes; nothing of one that was cut
-    KEEP = "keep"  # what came is recorded, also when the connection broke or a newer request took over
+    KEEP = "keep"  # what came is recorded: while more comes, and when the connection broke or a newer request took over
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What became of a chunk: the upload after it, and whether the same bytes were there already."""
+    """What became of a chunk (the last one of a body that was recorded in segments): the upload after it, and whether
+    the same bytes were there already."""
 
     upload: Upload
     chunk: Chunk
@@ -84,22 +89,21 @@ async def put_chunk(
         if same is not None and early is not Early.REFUSE:
             raise ChunkOverlap([same.range], 1)
         room = await _reserve(engine, upload, span)
-        with engine.workers.follower.writing(upload_id, span) as inflight:
-            receiver = _Receiver(engine, upload, span, body.sha256 is not None, writer, same, inflight, room)
+        with _Receiver(engine, upload, span, body.sha256 is not None, writer, same, room, early) as receiver:
             try:
                 with kept_alive(engine, upload_id):
                     await _drain(body, receiver, writer)
                 if body.sha256 is not None:
                     await receiver.hash_written()
-                receiver.check(body.sha256, early)
+                receiver.check(body.sha256)
             except (BodyInterrupted, Superseded):
                 if early is Early.KEEP and receiver.received:
                     with suppress(BodySizeMismatch):  # too little came for the storage to keep
-                        await _record(engine, upload, receiver, None)
+                        await _record(engine, receiver, None)
                 raise
             if same is not None and receiver.unchanged:
                 return Received(upload, same, unchanged=True)
-            received = await _record(engine, upload, receiver, body.sha256)
+            received = await _record(engine, receiver, body.sha256)
             engine.observe("chunk", time.perf_counter() - began)
             return received
     finally:
@@ -181,7 +185,8 @@ async def _drain(body: Body, receiver: _Receiver, writer: ChunkWriter) -> None:
             await asyncio.wait({pump})
 
 
-async def _record(engine: Engine, upload: Upload, receiver: _Receiver, declared: str | None) -> Received:
+async def _record(engine: Engine, receiver: _Receiver, declared: str | None) -> Received:
+    upload = receiver.upload
     try:
         stored = await receiver.writer.finish(receiver.received, durable=engine.durable_chunks)
     except StorageFailed:
@@ -223,7 +228,7 @@ async def _record(engine: Engine, upload: Upload, receiver: _Receiver, declared:
 
 
 class _Receiver:
-    """The sink of one chunk: runs on worker threads, one block at a time."""
+    """The sink of one body: runs on worker threads, one block at a time. A context: the follower hears of it inside."""
 
     def __init__(
         self,
@@ -233,20 +238,34 @@ class _Receiver:
         hashed: bool,
         writer: ChunkWriter,
         same: Chunk | None,
-        inflight: InFlight,
         room: int | None,
+        early: Early,
     ) -> None:
+        self.upload = upload
+        #: What is not recorded yet, and how many bytes of it are written.
         self.span = span
-        self.writer = writer
-        self.inflight = inflight
         self.received = 0
+        self.writer = writer
         self._engine = engine
-        self._upload = upload
         self._room = room
         self._same = same
+        self._early = early
         self._comparing = same is not None and engine.storage.in_place
         self._hasher = hashlib.sha256() if hashed or not engine.storage.in_place else None
         self._loop = asyncio.get_running_loop()
+        self._following = ExitStack()
+        self._begin()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._following.close()
+        self.writer.close()
+
+    def _begin(self) -> None:
+        self._since = time.monotonic()
+        self.inflight = self._following.enter_context(self._engine.workers.follower.writing(self.upload.id, self.span))
 
     @property
     def digest(self) -> str | None:
@@ -267,13 +286,15 @@ class _Receiver:
 
     def take(self, block: memoryview) -> None:
         """One block of the body, in order."""
+        if self._early is Early.KEEP and self._is_segment():
+            self._await(self._go_on)
         position = self.span.offset + self.received
         if self.received + len(block) > self.span.size:
             raise BodySizeMismatch(self.span.size)
         if self._hasher:
             self._hasher.update(block)
         if self._comparing and bytearray(self.writer.read(position, len(block))) != block:
-            self._await(self._engine.catalog.unrecord_chunk, self._upload.id, self.span.offset)
+            self._await(self._engine.catalog.unrecord_chunk, self.upload.id, self.span.offset)
             self._engine.failpoint("chunk.unrecorded")
             self._comparing = False
         if self._room is not None and position + len(block) > self._room:
@@ -284,9 +305,29 @@ class _Receiver:
         if not self._comparing:
             self.inflight.advance(self.received)
 
-    def check(self, declared: str | None, early: Early) -> None:
+    def _is_segment(self) -> bool:
+        """Whether what was written is to be recorded before more is: not where many more rows would be too many."""
+        if self.received < SEGMENT and time.monotonic() - self._since < SEGMENT_SECONDS:
+            return False
+        return self.received > 0 and 2 * self.upload.chunk_count < self._engine.limits.max_chunks
+
+    async def _go_on(self) -> None:
+        """Record what was written, and begin behind it."""
+        done = await _record(self._engine, self, None)
+        self.upload = done.upload
+        end = done.chunk.range.end
+        assert end == self.span.offset + self.received, "a body that goes on cannot be asked for bytes again"
+        self.span, self.received = ByteRange(end, self.span.end - end), 0
+        if not self._engine.storage.in_place:
+            self.writer.close()
+            self.writer = await self._engine.storage.claim(self.upload.id, self.span, exact=False)
+            self._hasher = hashlib.sha256()
+        self._following.close()
+        self._begin()
+
+    def check(self, declared: str | None) -> None:
         """After the last byte: the size, and the digest if the client sent one."""
-        if self.received != self.span.size and (early is Early.REFUSE or not self.received):
+        if self.received != self.span.size and (self._early is Early.REFUSE or not self.received):
             raise BodySizeMismatch(self.span.size, self.received)
         if declared is not None and self.digest != declared:
             raise ChunkDigestMismatch(declared, str(self.digest))
@@ -304,14 +345,14 @@ class _Receiver:
         if self.received:
             chunk = Chunk(offset=written.offset, size=written.size)
             storage = self._engine.storage
-            await asyncio.to_thread(storage.read_staged, self._upload.id, chunk, written, hasher.update)
+            await asyncio.to_thread(storage.read_staged, self.upload.id, chunk, written, hasher.update)
         self._hasher = hasher
 
     def _extend(self, end: int) -> None:
         """Room for the bytes up to ``end``, and for some to come if that is allowed."""
         for goal in (end + STEP, end):
             try:
-                self._await(grow, self._engine, self._upload, goal)
+                self._await(grow, self._engine, self.upload, goal)
                 self._room = goal
                 return
             except (LimitExceeded, OutOfSpace):

@@ -1,4 +1,4 @@
-"""The concatenation extension of tus 1.0.0. Each test says first which sentence of the protocol it covers."""
+"""The concatenation extension of tus 1.0.0. ``must`` names the sentences of the protocol that a test covers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.protocol.tus.sentences import must
 from tests.support.server import API, Answer, Http, ServerProcess
 from tests.support.tus import ROOT, Tus, metadata, repr_digest
 
@@ -25,6 +26,7 @@ def join(tus: Tus, paths: Sequence[str], **headers: str) -> Answer:
     return tus("POST", ROOT, Upload_Concat=f"final;{' '.join(paths)}", **headers)
 
 
+@must("concat-sum", "concat-head-after")
 def test_partial_uploads_become_a_final_one(tus: Tus) -> None:
     """Concatenation: the final upload's length is the sum of the parts', which are joined in the order given."""
     pieces = [os.urandom(size) for size in (100_001, 1, 0, 300_000)]
@@ -37,6 +39,7 @@ def test_partial_uploads_become_a_final_one(tus: Tus) -> None:
     assert tus.artifact(data) == data
 
 
+@must("concat-head", "concat-head-partial")
 def test_head_tells_what_an_upload_is(tus: Tus) -> None:
     """Upload-Concat: HEAD MUST tell it of partial and final uploads as it was in the creation, and of no other."""
     paths = partials(tus, b"ab", b"cd")
@@ -46,12 +49,14 @@ def test_head_tells_what_an_upload_is(tus: Tus) -> None:
     assert "Upload-Concat" not in tus.head(tus.create(1)).headers
 
 
+@must("concat-unprocessed")
 def test_a_partial_upload_becomes_no_artifact_by_itself(tus: Tus) -> None:
     (path,) = partials(tus, os.urandom(50))
     assert "Repr-Digest" not in tus.head(path).headers
     assert tus.http("GET", f"{API}uploads/{path.removeprefix(ROOT)}/").json["state"] == "open"
 
 
+@must("concat-form")
 def test_the_parts_addresses_may_be_absolute(tus: Tus, server: ServerProcess) -> None:
     """Upload-Concat: the list has absolute URLs, or paths."""
     first, second = partials(tus, b"ab", b"cd")
@@ -59,6 +64,7 @@ def test_the_parts_addresses_may_be_absolute(tus: Tus, server: ServerProcess) ->
     assert tus.artifact(b"abcd") == b"abcd"
 
 
+@must("concat-no-length")
 def test_a_final_upload_has_no_length_of_its_own(tus: Tus) -> None:
     """Concatenation: the client MUST NOT send Upload-Length with a final upload."""
     paths = partials(tus, b"ab", b"cd")
@@ -66,6 +72,7 @@ def test_a_final_upload_has_no_length_of_its_own(tus: Tus) -> None:
     assert join(tus, paths, Upload_Defer_Length="1").status == 400
 
 
+@must("concat-no-patch")
 def test_a_final_upload_takes_no_bytes(tus: Tus) -> None:
     """Concatenation: PATCH on a final upload MUST be answered with 403, and it is not modified."""
     final = join(tus, partials(tus, b"ab", b"cd")).headers["Location"]
@@ -74,6 +81,7 @@ def test_a_final_upload_takes_no_bytes(tus: Tus) -> None:
     assert tus.head(final).headers["Upload-Offset"] == "4"
 
 
+@must("concat-listed")
 def test_unfinished_parts_are_refused(tus: Tus) -> None:
     """Concatenation: unless concatenation-unfinished is offered, final is for uploads that are whole; else 4xx."""
     whole = partials(tus, b"ab")
@@ -102,6 +110,7 @@ def test_unfinished_parts_are_refused(tus: Tus) -> None:
         f"final;{'/tus/a ' * 1001}",
     ],
 )
+@must("concat-form")
 def test_upload_concat_has_a_form(tus: Tus, value: str) -> None:
     """Upload-Concat: partial, or final with a list of URLs."""
     answer = tus("POST", ROOT, Upload_Concat=value)
@@ -115,6 +124,7 @@ def test_parts_that_are_not_there(tus: Tus) -> None:
     assert tus.offset(path) == 2
 
 
+@must("concat-again")
 def test_a_part_may_be_there_twice(tus: Tus) -> None:
     """Concatenation: partial uploads may be used several times."""
     (path,) = partials(tus, b"ab")
@@ -158,6 +168,7 @@ def test_the_parts_go_when_the_whole_is_there(tus: Tus, server: ServerProcess) -
     assert left.isdisjoint(path.removeprefix(ROOT) for path in paths)
 
 
+@must("concat-metadata")
 def test_metadata_of_the_final_upload_name_the_artifact(tus: Tus) -> None:
     """Upload-Metadata of a final upload are its own: those of the parts do not pass on to it."""
     data = os.urandom(100)

@@ -1,4 +1,4 @@
-"""The core of tus 1.0.0. Each test says first which sentence of the protocol it covers."""
+"""The core of tus 1.0.0. ``must`` names the sentences of the protocol that a test covers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import time
 
 import pytest
 
-from tests.support.server import API, Answer, ServerProcess, exchange
-from tests.support.tus import BYTES, ROOT, Tus, repr_digest
+from tests.protocol.tus.sentences import must
+from tests.support.server import API, Answer, ServerProcess, exchange, sha256
+from tests.support.tus import BYTES, ROOT, Tus, metadata, repr_digest
 
 
 def wait_for_artifact(tus: Tus, path: str) -> Answer:
@@ -23,6 +24,7 @@ def wait_for_artifact(tus: Tus, path: str) -> Answer:
         time.sleep(0.02)
 
 
+@must("patch-answer")
 def test_an_upload_from_start_to_artifact(tus: Tus) -> None:
     """Core: HEAD tells the offset to go on at, PATCH sends from there."""
     data = os.urandom(300_000)
@@ -39,17 +41,20 @@ def test_an_upload_from_start_to_artifact(tus: Tus) -> None:
     assert tus.artifact(data) == data
 
 
+@must("head-offset")
 def test_head_tells_the_offset_always(tus: Tus) -> None:
     """HEAD: Upload-Offset MUST be in the answer, even if it is 0 or the upload is complete."""
     assert tus.head(tus.create(10)).headers["Upload-Offset"] == "0"
     assert tus.head(tus.create(0)).headers["Upload-Offset"] == "0"
 
 
+@must("head-length")
 def test_head_tells_the_length(tus: Tus) -> None:
     """HEAD: if the size is known, Upload-Length MUST be in the answer."""
     assert tus.head(tus.create(10)).headers["Upload-Length"] == "10"
 
 
+@must("head-cache")
 def test_head_is_not_cached(tus: Tus) -> None:
     """HEAD: the answer MUST NOT be cached: Cache-Control: no-store."""
     assert tus.head(tus.create(10)).headers["Cache-Control"] == "no-store"
@@ -57,6 +62,7 @@ def test_head_is_not_cached(tus: Tus) -> None:
 
 @pytest.mark.parametrize("method", ["HEAD", "PATCH", "DELETE"])
 @pytest.mark.parametrize("name", ["ab9f8a4e-14a7-4c1b-8ac3-6cd2f8f5a1de", "nothing", "..%2f..%2fetc"])
+@must("head-absent", "patch-absent")
 def test_what_is_not_there_is_not_found(tus: Tus, method: str, name: str) -> None:
     """HEAD: if the resource is not found, 404, 410 or 403, and no Upload-Offset; PATCH: 404 as well."""
     answer = tus(method, ROOT + name, Upload_Offset="0", Content_Type=BYTES)
@@ -64,6 +70,7 @@ def test_what_is_not_there_is_not_found(tus: Tus, method: str, name: str) -> Non
     assert "Upload-Offset" not in answer.headers
 
 
+@must("patch-type")
 def test_patch_wants_its_media_type(tus: Tus) -> None:
     """PATCH: other media types than application/offset+octet-stream: 415."""
     path = tus.create(4)
@@ -75,6 +82,7 @@ def test_patch_wants_its_media_type(tus: Tus) -> None:
 
 
 @pytest.mark.parametrize("offset", [0, 2, 4, 9])
+@must("patch-offset")
 def test_an_offset_that_does_not_match_is_a_conflict(tus: Tus, offset: int) -> None:
     """PATCH: offsets that do not match: 409, and the upload is not modified."""
     path = tus.create(10)
@@ -84,12 +92,14 @@ def test_an_offset_that_does_not_match_is_a_conflict(tus: Tus, offset: int) -> N
 
 
 @pytest.mark.parametrize("offset", ["", "-1", "1.5", "0x0", "²", "1e3", "99999999999999999999"])
+@must("upload-offset")
 def test_an_offset_is_a_whole_number(tus: Tus, offset: str) -> None:
     """Upload-Offset: MUST be a non-negative integer."""
     answer = tus("PATCH", tus.create(4), b"abcd", Upload_Offset=offset, Content_Type=BYTES)
     assert answer.status == 400
 
 
+@must("patch-offset")
 def test_patch_without_an_offset_is_refused(tus: Tus) -> None:
     """PATCH: Upload-Offset MUST be in the request."""
     assert tus("PATCH", tus.create(4), b"abcd", Content_Type=BYTES).status == 400
@@ -104,6 +114,7 @@ def test_a_body_beyond_the_length_is_refused(tus: Tus) -> None:
     assert tus.patch(path, 4, b"e").status == 413
 
 
+@must("patch-answer")
 def test_an_empty_patch_changes_nothing(tus: Tus) -> None:
     path = tus.create(4)
     for data, offset in ((b"", 0), (b"ab", 0), (b"", 2), (b"cd", 2), (b"", 4)):
@@ -113,6 +124,7 @@ def test_an_empty_patch_changes_nothing(tus: Tus) -> None:
 
 @pytest.mark.parametrize("version", [None, "0.2.2", "1.0", "2.0.0", "1.0.0, 2.0.0"])
 @pytest.mark.parametrize("method", ["POST", "HEAD", "PATCH", "DELETE"])
+@must("tus-resumable-other")
 def test_other_versions_are_refused(tus: Tus, method: str, version: str | None) -> None:
     """Tus-Resumable: if the version is not supported: 412, Tus-Version MUST be in the answer, and the request
     MUST NOT be processed."""
@@ -126,6 +138,7 @@ def test_other_versions_are_refused(tus: Tus, method: str, version: str | None) 
     assert tus.offset(path) == 0
 
 
+@must("tus-resumable")
 def test_every_answer_tells_the_version(tus: Tus) -> None:
     """Tus-Resumable: MUST be in every answer but that to OPTIONS."""
     path = tus.create(4)
@@ -137,13 +150,15 @@ def test_every_answer_tells_the_version(tus: Tus) -> None:
         tus.patch(path, 3, b"a"),
         tus.patch(path, 0, b"a"),
         tus("GET", path),
+        tus("PUT", path),
         tus("DELETE", path),
     ]
-    assert [answer.status for answer in answers] == [201, 400, 200, 404, 409, 204, 405, 204]
+    assert [answer.status for answer in answers] == [201, 400, 200, 404, 409, 204, 409, 405, 204]
     assert all(answer.headers["Tus-Resumable"] == "1.0.0" for answer in answers)
 
 
 @pytest.mark.parametrize("path", [ROOT, "/tus", f"{ROOT}anything"])
+@must("options", "tus-version", "tus-extension", "creation-listed", "with-upload-listed", "concat-listed")
 def test_options_tells_what_the_server_can(tus: Tus, path: str) -> None:
     """OPTIONS: 204 or 200 with Tus-Version; Tus-Extension lists what is supported; no Tus-Resumable is needed."""
     answer = tus.http("OPTIONS", path)
@@ -159,9 +174,11 @@ def test_options_tells_what_the_server_can(tus: Tus, path: str) -> None:
         "concatenation",
     ]
     assert "Tus-Max-Size" not in answer.headers  # this server has no limit
+    assert tus.http("OPTIONS", path, Tus_Resumable="0.2.2").status == 204
 
 
 @pytest.mark.parametrize("sent", ["POST", "PUT", "GET"])
+@must("method-override")
 def test_another_method_can_be_meant(tus: Tus, sent: str) -> None:
     """X-HTTP-Method-Override: MUST be taken for the request's method; the actual one MUST be ignored."""
     path = tus.create(4)
@@ -170,7 +187,7 @@ def test_another_method_can_be_meant(tus: Tus, sent: str) -> None:
     assert tus(sent, path, X_HTTP_Method_Override="HEAD").headers["Upload-Offset"] == "4"
     assert tus(sent, path, X_HTTP_Method_Override="DELETE").status == 204
     assert tus.head(path).status == 404
-    assert tus(sent, path, X_HTTP_Method_Override="GET").status == 405
+    assert tus(sent, path, X_HTTP_Method_Override="PUT").status == 405
 
 
 def test_a_body_without_announced_length(tus: Tus) -> None:
@@ -199,6 +216,7 @@ def open_patch(server: ServerProcess, path: str, offset: int, length: int, data:
 
 
 @pytest.mark.parametrize("size", [1_000, 3_000_000])
+@must("patch-kept")
 def test_what_came_of_a_cut_request_is_kept(tus: Tus, server: ServerProcess, size: int) -> None:
     """PATCH: as much of the received data as possible SHOULD be stored."""
     data = os.urandom(2 * size)
@@ -294,3 +312,28 @@ def test_what_rest_completed_the_server_completes(tus: Tus) -> None:
     href = f"{API}uploads/{path.removeprefix(ROOT)}/"
     tus.http.put(href, 0, data)
     assert wait_for_artifact(tus, path).headers["Repr-Digest"] == repr_digest(data)
+
+
+def test_a_complete_upload_can_be_read_at_its_place(tus: Tus) -> None:
+    """No part of the protocol, but what tus-js-client's own tests do, and people with curl: without Tus-Resumable."""
+    data = os.urandom(5000)
+    path = tus.create(len(data), Upload_Metadata=metadata(filename="a b.txt", filetype="text/plain"))
+    assert tus.http("GET", path).problem == (409, "wrong-state")
+    tus.patch(path, 0, data)
+    answer = tus.http("GET", path)
+    assert (answer.status, answer.body, answer.headers["Content-Type"]) == (200, data, "text/plain")
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="a b.txt"'
+    assert (answer.headers["X-Content-Type-Options"], answer.headers["Repr-Digest"]) == ("nosniff", repr_digest(data))
+    part = tus.http("GET", path, Range="bytes=10-19")
+    assert (part.status, part.body) == (206, data[10:20])
+    assert tus("DELETE", path).status == 204
+    assert tus.http("GET", path).status == 404
+
+
+def test_what_was_deleted_over_rest_can_be_read_no_more(tus: Tus) -> None:
+    data = os.urandom(5000)
+    path = tus.create(len(data))
+    tus.patch(path, 0, data)
+    (artifact,) = tus.http("GET", f"{API}artifacts/?sha256={sha256(data)}").json["results"]
+    assert tus.http("DELETE", artifact["pulp_href"]).status == 204
+    assert tus.http("GET", path).status == 404

@@ -1,4 +1,4 @@
-"""The extensions of tus 1.0.0, one after another. Each test says first which sentence of the protocol it covers."""
+"""The extensions of tus 1.0.0, one after another. ``must`` names the sentences of the protocol that a test covers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.protocol.tus.sentences import must
 from tests.support.server import API, Http, ServerProcess
 from tests.support.tus import BYTES, ROOT, Tus, checksum, metadata, repr_digest, tus_fields
 
@@ -28,6 +29,7 @@ def limited(tmp_path: Path) -> Iterator[Tus]:
 # creation
 
 
+@must("creation-answer")
 def test_creation_answers_with_the_uploads_place(tus: Tus) -> None:
     """Creation: the server MUST acknowledge with 201 and set Location."""
     answer = tus("POST", ROOT, Upload_Length="5")
@@ -37,23 +39,27 @@ def test_creation_answers_with_the_uploads_place(tus: Tus) -> None:
     assert tus.offset(answer.headers["Location"]) == 0
 
 
+@must("creation-empty")
 def test_an_empty_upload_is_complete_at_once(tus: Tus) -> None:
     """Creation: an Upload-Length of 0 is complete without a PATCH."""
     assert tus.head(tus.create(0)).headers["Repr-Digest"] == repr_digest(b"")
 
 
 @pytest.mark.parametrize("length", ["-1", "1.5", "1e3", "²", "a", "", "99999999999999999999"])
+@must("upload-length")
 def test_a_length_is_a_whole_number(tus: Tus, length: str) -> None:
     """Upload-Length: MUST be a non-negative integer."""
     assert tus("POST", ROOT, Upload_Length=length).status == 400
 
 
+@must("creation-length")
 def test_a_length_is_needed_once(tus: Tus) -> None:
     """Creation: either Upload-Length or Upload-Defer-Length: 1, not both."""
     assert tus("POST", ROOT).status == 400
     assert tus("POST", ROOT, Upload_Length="1", Upload_Defer_Length="1").status == 400
 
 
+@must("metadata-back", "metadata-empty")
 def test_metadata_come_back_as_they_went(tus: Tus) -> None:
     """Upload-Metadata: HEAD MUST give it back as the client said it; keys without a value may be there."""
     sent = f"{metadata(filename='große datei.iso', filetype='application/x-iso9660-image')},is_confidential"
@@ -62,6 +68,8 @@ def test_metadata_come_back_as_they_went(tus: Tus) -> None:
     shown = tus.http("GET", f"{API}uploads/{path.removeprefix(ROOT)}/").json
     assert (shown["filename"], shown["media_type"]) == ("große datei.iso", "application/x-iso9660-image")
     assert "Upload-Metadata" not in tus.head(tus.create(3)).headers
+    for empty in ("a,b", "a ,b ", "a  , b"):
+        assert tus.head(tus.create(3, Upload_Metadata=empty)).headers["Upload-Metadata"] == empty
 
 
 def test_metadata_that_are_no_file_name_harm_nobody(tus: Tus) -> None:
@@ -72,6 +80,7 @@ def test_metadata_that_are_no_file_name_harm_nobody(tus: Tus) -> None:
 
 
 @pytest.mark.parametrize("value", ["key YQ==,key YQ==", "key %%%", ",", "a YQ==,,b YQ==", "a YQ==  YQ==", "ä YQ=="])
+@must("metadata-form")
 def test_metadata_have_a_form(tus: Tus, value: str) -> None:
     """Upload-Metadata: comma-separated pairs; keys MUST be unique, ASCII and not empty; values MUST be base64."""
     answer = tus("POST", ROOT, Upload_Length="1", Upload_Metadata=value)
@@ -79,6 +88,7 @@ def test_metadata_have_a_form(tus: Tus, value: str) -> None:
     assert answer.json["field"] == "Upload-Metadata"
 
 
+@must("creation-too-large", "tus-max-size")
 def test_too_large_an_upload_is_refused(limited: Tus) -> None:
     """Creation: above Tus-Max-Size the server MUST answer 413."""
     assert limited.http("OPTIONS", ROOT).headers["Tus-Max-Size"] == "1000"
@@ -89,6 +99,7 @@ def test_too_large_an_upload_is_refused(limited: Tus) -> None:
 # creation-with-upload
 
 
+@must("with-upload-offset")
 def test_the_first_bytes_come_with_the_creation(tus: Tus) -> None:
     """Creation With Upload: the server MUST tell Upload-Offset in the 201."""
     answer = tus("POST", ROOT, b"abc", Upload_Length="5", Content_Type=BYTES)
@@ -104,6 +115,14 @@ def test_all_bytes_come_with_the_creation(tus: Tus) -> None:
     assert tus.head(answer.headers["Location"]).headers["Repr-Digest"] == repr_digest(data)
 
 
+@must("with-upload-offset")
+def test_no_bytes_may_come_with_the_creation(tus: Tus) -> None:
+    """The media type says that bytes are meant to come: then the offset is told, also where none did."""
+    answer = tus("POST", ROOT, b"", Upload_Length="5", Content_Type=BYTES)
+    assert (answer.status, answer.headers["Upload-Offset"]) == (201, "0")
+
+
+@must("with-upload-type", "with-upload-rules")
 def test_a_creation_whose_bytes_are_refused_leaves_nothing(tus: Tus) -> None:
     """Creation With Upload: the rules of PATCH hold for the bytes. No client knows the place of what was refused."""
     before = tus.http("GET", f"{API}uploads/").json["count"]
@@ -117,6 +136,7 @@ def test_a_creation_whose_bytes_are_refused_leaves_nothing(tus: Tus) -> None:
 # creation-defer-length
 
 
+@must("defer-head", "defer-fixed")
 def test_the_length_is_said_later(tus: Tus) -> None:
     """Upload-Defer-Length: HEAD MUST tell it, and not Upload-Length, until the length is known; then the reverse."""
     path = tus.create(None)
@@ -140,6 +160,7 @@ def test_the_length_may_come_without_bytes(tus: Tus) -> None:
     assert tus.artifact(data) == data
 
 
+@must("defer-fixed")
 def test_a_length_once_said_does_not_change(tus: Tus) -> None:
     """Creation Defer Length: once set, the length MUST NOT be changed; nor can it be less than what has come."""
     path = tus.create(None)
@@ -153,6 +174,7 @@ def test_a_length_once_said_does_not_change(tus: Tus) -> None:
 
 
 @pytest.mark.parametrize("value", ["0", "2", "true", ""])
+@must("defer-value")
 def test_the_only_value_of_defer_length_is_one(tus: Tus, value: str) -> None:
     """Upload-Defer-Length: any other value than 1 MUST be answered with 400."""
     assert tus("POST", ROOT, Upload_Defer_Length=value).status == 400
@@ -186,6 +208,7 @@ def test_limits_hold_for_deferred_lengths_too(limited: Tus) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["sha1", "sha256", "sha512", "md5"])
+@must("checksum-sha1")
 def test_a_checksum_that_matches(tus: Tus, algorithm: str) -> None:
     """Checksum: the server MUST support sha1 and SHOULD verify what Upload-Checksum says of the request's body."""
     data = os.urandom(300_000)
@@ -197,6 +220,7 @@ def test_a_checksum_that_matches(tus: Tus, algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["sha1", "sha256", "sha512", "md5"])
+@must("checksum-mismatch")
 def test_a_checksum_that_does_not_match(tus: Tus, algorithm: str) -> None:
     """Checksum: on a mismatch 460 (Checksum Mismatch), and the bytes MUST be discarded."""
     path = tus.create(10)
@@ -211,6 +235,7 @@ def test_a_checksum_that_does_not_match(tus: Tus, algorithm: str) -> None:
 @pytest.mark.parametrize(
     "value", ["crc32 AAAA", "SHA1 2jmj7l5rSw0yVb/vlWAYkK/YBwk=", "sha1", "sha1 %%", "sha1 YWJj", "", "sha1:abc"]
 )
+@must("checksum-unknown")
 def test_algorithms_that_are_not_supported(tus: Tus, value: str) -> None:
     """Checksum: an algorithm that is not supported is answered with 400."""
     path = tus.create(10)
@@ -218,6 +243,7 @@ def test_algorithms_that_are_not_supported(tus: Tus, value: str) -> None:
     assert tus.offset(path) == 0
 
 
+@must("checksum-told", "checksum-names")
 def test_the_algorithms_are_told(tus: Tus) -> None:
     """Tus-Checksum-Algorithm: MUST be in the answer to OPTIONS; sha1 MUST be among them."""
     assert tus.http("OPTIONS", ROOT).headers["Tus-Checksum-Algorithm"] == "sha1,sha256,sha512,md5"
@@ -242,6 +268,7 @@ def test_a_cut_body_with_a_checksum_is_discarded(tus: Tus, server: ServerProcess
 # expiration
 
 
+@must("expires-form", "expires-patch", "expires-creation")
 def test_an_unfinished_upload_tells_when_it_expires(limited: Tus) -> None:
     """Expiration: Upload-Expires MUST be in every answer to PATCH if the upload is going to expire, as an HTTP date;
     in that to POST when it is known then."""
@@ -253,6 +280,7 @@ def test_an_unfinished_upload_tells_when_it_expires(limited: Tus) -> None:
         assert abs(expires - datetime.now(UTC) - timedelta(days=3)) < timedelta(minutes=1)
 
 
+@must("expired")
 def test_an_expired_upload_is_gone(tmp_path: Path) -> None:
     """Expiration: 404 or 410 for an upload that has expired."""
     with ServerProcess(tmp_path, idle_expiry_days=0.00001) as server, Http(server.port) as http:
@@ -265,6 +293,7 @@ def test_an_expired_upload_is_gone(tmp_path: Path) -> None:
 # termination
 
 
+@must("terminated", "terminated-gone")
 def test_termination(tus: Tus) -> None:
     """Termination: 204; requests on it afterwards are answered with 404 or 410."""
     path = tus.create(10)

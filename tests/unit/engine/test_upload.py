@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -21,10 +22,10 @@ from partwise.core.errors import (
     UploadTooLarge,
     WrongState,
 )
-from partwise.core.ranges import ByteRange, split
+from partwise.core.ranges import MAX_SIZE, ByteRange, split
 from partwise.core.records import Artifact, Principal, Task, TaskState, Upload
 from partwise.core.state import UploadState
-from partwise.engine import artifacts, uploads
+from partwise.engine import artifacts, chunks, uploads
 from partwise.engine.chunks import Early, Received, put_chunk
 from partwise.engine.commit import commit
 from partwise.engine.context import Engine, Limits
@@ -171,11 +172,72 @@ async def test_with_partial_a_cut_body_counts_as_far_as_it_came(engine: Engine) 
     body = BytesBody(DATA[:300_000], cut_after=123_456)
     with pytest.raises(BodyInterrupted):
         await put_chunk(engine, ALICE, upload.id, ByteRange(0, 300_000), body, early=Early.KEEP)
-    chunks = await uploads.list_chunks(engine, ALICE, upload.id)
-    assert [chunk.range for chunk in chunks] == [ByteRange(0, 123_456)]
+    kept = await uploads.list_chunks(engine, ALICE, upload.id)
+    assert [chunk.range for chunk in kept] == [ByteRange(0, 123_456)]
     rest = ByteRange(123_456, len(DATA) - 123_456)
     await put(engine, upload, rest)
     assert await content(engine, await artifact_of(engine, await done(engine, upload, sha256(DATA)))) == DATA
+
+
+@pytest.mark.parametrize("undeclared", [False, True])
+async def test_a_body_that_is_kept_is_recorded_while_it_comes(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, undeclared: bool
+) -> None:
+    """In segments, each of which counts before the next has come: a server that is killed loses the last one alone."""
+    monkeypatch.setattr(chunks, "SEGMENT", 100_000)
+    upload = await uploads.create_upload(engine, ALICE, size=None if undeclared else len(DATA))
+    gate = asyncio.Event()
+    body = BytesBody(DATA, block=50_000, before_block=lambda number: gate if number == 7 else None)
+    span = ByteRange(0, MAX_SIZE if undeclared else len(DATA))
+    early = asyncio.create_task(put_chunk(engine, ALICE, upload.id, span, body, early=Early.KEEP))
+    while (seen := await uploads.get_upload(engine, ALICE, upload.id)).received < 300_000:
+        await asyncio.sleep(0.01)
+    assert (seen.received, seen.chunk_count) == (300_000, 3)
+    gate.set()
+    received = await early
+    assert (received.upload.received, received.upload.chunk_count) == (len(DATA), 11)
+    assert received.chunk.range.end == len(DATA)
+    upload = await uploads.get_upload(engine, ALICE, upload.id)
+    assert (upload.received, upload.chunk_count) == (len(DATA), 11)
+    if undeclared:
+        await uploads.set_size(engine, ALICE, upload.id, len(DATA))
+    assert await content(engine, await artifact_of(engine, await done(engine, upload, sha256(DATA)))) == DATA
+
+
+async def test_a_slow_body_is_recorded_by_time(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "SEGMENT_SECONDS", 0.0)
+    upload = await create(engine)
+    body = BytesBody(DATA, block=300_000)
+    await put_chunk(engine, ALICE, upload.id, ByteRange(0, len(DATA)), body, early=Early.KEEP)
+    assert (await uploads.get_upload(engine, ALICE, upload.id)).chunk_count == 4
+
+
+async def test_segments_leave_room_for_other_chunks(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many a body would make, an upload is not refused for them."""
+    monkeypatch.setattr(chunks, "SEGMENT", 10_000)
+    engine.limits = replace(engine.limits, max_chunks=10)
+    upload = await create(engine)
+    body = BytesBody(DATA, block=10_000)
+    await put_chunk(engine, ALICE, upload.id, ByteRange(0, len(DATA)), body, early=Early.KEEP)
+    assert (await uploads.get_upload(engine, ALICE, upload.id)).chunk_count == 6
+
+
+async def test_an_upload_deleted_between_segments_takes_no_more(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "SEGMENT", 100_000)
+    upload = await create(engine)
+    gate = asyncio.Event()
+    body = BytesBody(DATA, block=50_000, before_block=lambda number: gate if number == 3 else None)
+    put = asyncio.create_task(put_chunk(engine, ALICE, upload.id, ByteRange(0, len(DATA)), body, early=Early.KEEP))
+    while (await uploads.get_upload(engine, ALICE, upload.id)).received < 100_000:
+        await asyncio.sleep(0.01)
+    await uploads.delete_upload(engine, ALICE, upload.id)
+    gate.set()
+    with pytest.raises((NotFound, WrongState)):
+        await put
+    with pytest.raises(NotFound):
+        await uploads.get_upload(engine, ALICE, upload.id)
 
 
 @pytest.mark.parametrize("length", [0, 1, 9_999, 10_001, 80_000])

@@ -13,6 +13,7 @@ from partwise.core.digests import format_digest_field
 from partwise.core.ranges import ByteRange, format_content_range
 from partwise.core.records import Artifact
 from partwise.engine.artifacts import artifact_url, get_artifact, read_artifact
+from partwise.engine.context import Engine
 from partwise.protocols.pulp.api import Api
 
 _RANGE = re.compile(r"bytes[ \t]*=[ \t]*([0-9]{0,19})-([0-9]{0,19})[ \t]*", re.ASCII | re.IGNORECASE)
@@ -21,6 +22,11 @@ _RANGE = re.compile(r"bytes[ \t]*=[ \t]*([0-9]{0,19})-([0-9]{0,19})[ \t]*", re.A
 async def download(api: Api, request: Request) -> Response:
     """Give the bytes of an artifact. This is the only call that answers 416: elsewhere ranges are sent, not asked."""
     artifact = await get_artifact(api.engine, api.who(request), request.path_params["artifact_id"])
+    return await give(api.engine, request, artifact)
+
+
+async def give(engine: Engine, request: Request, artifact: Artifact) -> Response:
+    """The bytes of ``artifact``, or as many as ``request`` asks for."""
     headers = _headers(artifact)
     etag = headers["ETag"]
     match = request.headers.get("if-match")
@@ -29,7 +35,7 @@ async def download(api: Api, request: Request) -> Response:
     none_match = request.headers.get("if-none-match")
     if none_match is not None and _names(none_match, etag):
         return Response(status_code=304, headers={"ETag": etag, "Cache-Control": headers["Cache-Control"]})
-    if request.method == "GET" and (url := await artifact_url(api.engine, artifact, headers)) is not None:
+    if request.method == "GET" and (url := await artifact_url(engine, artifact, headers)) is not None:
         return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
     span, status = ByteRange(0, artifact.size), 200
     if request.method == "GET" and request.headers.get("if-range", etag) == etag:
@@ -40,7 +46,7 @@ async def download(api: Api, request: Request) -> Response:
     headers["Content-Length"] = str(span.size)
     if request.method == "HEAD" or not span.size:
         return Response(b"", status, headers)
-    return StreamingResponse(read_artifact(api.engine, artifact, span), status, headers)
+    return StreamingResponse(read_artifact(engine, artifact, span), status, headers)
 
 
 def _requested(field: str | None, size: int) -> ByteRange | None:

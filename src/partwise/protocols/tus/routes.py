@@ -63,7 +63,7 @@ _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 def routes(tus: Tus) -> list[Route]:
     """The place where uploads are created, and the uploads."""
     root = _dispatch(tus, {"POST": uploads.create})
-    one = _dispatch(tus, {"HEAD": uploads.head, "PATCH": uploads.patch, "DELETE": uploads.delete})
+    one = _dispatch(tus, {"HEAD": uploads.head, "PATCH": uploads.patch, "DELETE": uploads.delete, "GET": uploads.get})
     paths = {tus.prefix: root, tus.prefix.rstrip("/"): root, f"{tus.prefix}{{upload_id}}": one}
     return [Route(path, endpoint, methods=_METHODS) for path, endpoint in paths.items()]
 
@@ -76,7 +76,8 @@ def _dispatch(tus: Tus, handlers: Mapping[str, Handler]) -> Callable[[Request], 
         if method == "OPTIONS":
             return _options(tus)
         try:
-            if request.headers.get("Tus-Resumable") != VERSION:
+            # Reading is none of the protocol's methods: a browser or curl need not know the version.
+            if method != "GET" and request.headers.get("Tus-Resumable") != VERSION:
                 raise HTTPException(412, f"Send 'Tus-Resumable: {VERSION}'.", {"Tus-Version": VERSION})
             if method not in handlers:
                 raise HTTPException(405, headers={"Allow": allowed})

@@ -1,4 +1,4 @@
-"""The methods of tus on uploads: create, ask for the offset, append, terminate, concatenate.
+"""The methods of tus on uploads: create, ask for the offset, append, terminate, concatenate; and read what came of one.
 
 An upload is at its *frontier*: the end of the bytes that have come without a gap from the start. A request appends
 there and nowhere else. What came of one that was cut is kept, unless a checksum was to be checked. When the last byte
@@ -28,11 +28,13 @@ from partwise.core.ranges import MAX_SIZE, ByteRange
 from partwise.core.records import Principal, Upload
 from partwise.core.state import UploadState
 from partwise.engine import uploads
+from partwise.engine.artifacts import get_artifact
 from partwise.engine.chunks import Early, put_chunk, settle
 from partwise.engine.context import Engine
 from partwise.engine.finish import concatenate, finish
 from partwise.engine.ports import Body
 from partwise.protocols.intake import BodyOf
+from partwise.protocols.pulp.download import give
 from partwise.protocols.pulp.requests import content_length, content_type, refuse_encoding
 from partwise.protocols.tus.checksum import ALGORITHMS, CheckedBody, mismatch
 from partwise.protocols.tus.fields import (
@@ -105,7 +107,7 @@ async def create(tus: Tus, request: Request) -> Response:
             await _forget(tus.engine, who, upload.id)
             raise
     upload = await _finished(tus.engine, who, upload, offset)
-    return _created(tus, upload, offset if has_body else None)
+    return _created(tus, upload, offset if has_body or _is_bytes(request) else None)
 
 
 async def _forget(engine: Engine, who: Principal, upload_id: str) -> None:
@@ -167,6 +169,15 @@ async def patch(tus: Tus, request: Request) -> Response:
     return Response(status_code=204, headers={"Upload-Offset": str(offset)} | _expiry(tus, upload))
 
 
+async def get(tus: Tus, request: Request) -> Response:
+    """Give the bytes of an upload that is complete. No part of tus, but what its clients' own tests do."""
+    who = tus.who(request)
+    upload = await uploads.get_upload(tus.engine, who, request.path_params["upload_id"])
+    if upload.artifact_id is None:
+        raise WrongState(upload.state.value, "be read")
+    return await give(tus.engine, request, await get_artifact(tus.engine, who, upload.artifact_id))
+
+
 async def delete(tus: Tus, request: Request) -> Response:
     """Terminate an upload. An artifact that it has become already stays."""
     await uploads.delete_upload(tus.engine, tus.who(request), request.path_params["upload_id"])
@@ -226,8 +237,12 @@ async def _finished(engine: Engine, who: Principal, upload: Upload, offset: int)
     return upload
 
 
+def _is_bytes(request: Request) -> bool:
+    return content_type(request).partition(";")[0].strip().lower() == _BYTES
+
+
 def _require_bytes(request: Request) -> None:
-    if content_type(request).partition(";")[0].strip().lower() != _BYTES:
+    if not _is_bytes(request):
         raise HTTPException(415, f"The Content-Type of bytes to append is {_BYTES}.")
 
 
