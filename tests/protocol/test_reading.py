@@ -30,6 +30,18 @@ def test_pages(http: Http) -> None:
         http("DELETE", href)
 
 
+def test_a_download_of_lost_bytes_is_an_error_from_the_start(server: Server, http: Http) -> None:
+    data = os.urandom(5000)
+    artifact = http.store(data)["artifact"]
+    path = server.data / "artifacts" / sha256(data)[:2] / sha256(data)[2:]
+    path.chmod(0o600)
+    os.truncate(path, 100)
+    assert http("GET", f"{artifact}download/").problem == (500, "bytes-lost")
+    path.unlink()
+    assert http("GET", f"{artifact}download/").problem == (404, "not-found")
+    http("DELETE", artifact)
+
+
 def test_fields(http: Http) -> None:
     href = http.create(3)
     assert http("GET", f"{href}?fields=size,state").json == {"size": 3, "state": "open"}

@@ -109,9 +109,15 @@ class SqlCatalog:
         return await self._write(commits.begin_commit, upload_id, expected_sha256, task, now)
 
     async def reject_commit(
-        self, upload_id: str, task_error: str, now: datetime, *, found_sha256: str | None = None
+        self,
+        upload_id: str,
+        task_error: str,
+        now: datetime,
+        *,
+        found_sha256: str | None = None,
+        lost: Sequence[int] = (),
     ) -> None:
-        await self._write(commits.reject_commit, upload_id, task_error, now, found_sha256=found_sha256)
+        await self._write(commits.reject_commit, upload_id, task_error, now, found_sha256=found_sha256, lost=lost)
 
     async def complete_commit(self, upload_id: str, sha256: str, artifact_id: str, now: datetime) -> Artifact:
         return await self._write(commits.complete_commit, upload_id, sha256, artifact_id, now)

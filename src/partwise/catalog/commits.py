@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
@@ -9,6 +10,7 @@ from itertools import islice
 from sqlalchemy import Connection, bindparam, case, func, select, update
 
 from partwise.catalog import artifacts, objects, tasks
+from partwise.catalog.chunks import unrecord_chunk
 from partwise.catalog.tables import chunks, uploads
 from partwise.catalog.uploads import UNFINISHED, change_upload, insert_upload, lock_upload
 from partwise.core.errors import Conflict, IncompleteUpload, UnverifiedUpload
@@ -87,13 +89,21 @@ def _check_covered(connection: Connection, upload: Upload, expected_sha256: str 
 
 
 def reject_commit(
-    connection: Connection, upload_id: str, task_error: str, now: datetime, *, found_sha256: str | None = None
+    connection: Connection,
+    upload_id: str,
+    task_error: str,
+    now: datetime,
+    *,
+    found_sha256: str | None = None,
+    lost: Sequence[int] = (),
 ) -> None:
     """Committing → open, and the task has failed."""
     upload = lock_upload(connection, upload_id)
     state = next_state(upload.state, Event.REJECT)
     tasks.fail_running(connection, upload_id, task_error, now, found_sha256)
     change_upload(connection, upload, state=state, expected_sha256=None, updated=now)
+    for offset in lost:
+        unrecord_chunk(connection, upload_id, offset)
 
 
 def complete_commit(connection: Connection, upload_id: str, sha256: str, artifact_id: str, now: datetime) -> Artifact:

@@ -27,6 +27,7 @@
     │   └── TooManyChunks         the upload has too many chunks
     ├── OutOfSpace                the storage has no room
     └── StorageFailed             the storage failed to read or write
+        └── BytesLost             what was stored cannot be read back
 
 One place maps them to HTTP (``protocols/pulp/problems.py``), and a test checks that each is mapped.
 """
@@ -228,3 +229,7 @@ class OutOfSpace(PartwiseError):
 
 class StorageFailed(PartwiseError):
     """The storage failed to read or write; the operator's log says more."""
+
+
+class BytesLost(StorageFailed):
+    """What was stored cannot be read back, now or later: the disk is damaged, or someone else changed its files."""

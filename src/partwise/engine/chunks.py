@@ -15,6 +15,7 @@ from partwise.core.errors import (
     BadContentRange,
     BodyInterrupted,
     BodySizeMismatch,
+    BytesLost,
     ChunkDigestMismatch,
     ChunkOverlap,
     Conflict,
@@ -32,6 +33,7 @@ from partwise.core.state import Event, UploadState, next_state
 from partwise.engine.context import Engine
 from partwise.engine.expiry import kept_alive
 from partwise.engine.ports import Body, ChunkWriter
+from partwise.engine.reading import read_back
 from partwise.engine.uploads import get_frontier, grow
 
 #: Bytes that are reserved at a time for a body whose length nobody knows, in an upload of undeclared size.
@@ -102,6 +104,10 @@ async def put_chunk(
                         await _record(engine, receiver, None)
                 raise
             if same is not None and receiver.unchanged:
+                if engine.durable_chunks and same.seq > upload.durable_seq:
+                    # Whoever recorded it died before it could say that it is on disk; a power loss would take it.
+                    writer.close()
+                    await engine.workers.flusher.flushed(upload_id)
                 return Received(upload, same, unchanged=True)
             received = await _record(engine, receiver, body.sha256)
             engine.observe("chunk", time.perf_counter() - began)
@@ -293,7 +299,7 @@ class _Receiver:
             raise BodySizeMismatch(self.span.size)
         if self._hasher:
             self._hasher.update(block)
-        if self._comparing and bytearray(self.writer.read(position, len(block))) != block:
+        if self._comparing and self._differs(position, block):
             self._await(self._engine.catalog.unrecord_chunk, self.upload.id, self.span.offset)
             self._engine.failpoint("chunk.unrecorded")
             self._comparing = False
@@ -304,6 +310,13 @@ class _Receiver:
         self.received += len(block)
         if not self._comparing:
             self.inflight.advance(self.received)
+
+    def _differs(self, position: int, block: memoryview) -> bool:
+        """Whether other bytes are stored there, or none that can be read."""
+        try:
+            return self.writer.read(position, len(block)) != block
+        except BytesLost:
+            return True
 
     def _is_segment(self) -> bool:
         """Whether what was written is to be recorded before more is: not where many more rows would be too many."""
@@ -341,11 +354,10 @@ class _Receiver:
         if self._hasher is not None:
             return
         hasher = hashlib.sha256()
-        written = ByteRange(self.span.offset, self.received)
         if self.received:
-            chunk = Chunk(offset=written.offset, size=written.size)
-            storage = self._engine.storage
-            await asyncio.to_thread(storage.read_staged, self.upload.id, chunk, written, hasher.update)
+            chunk = Chunk(offset=self.span.offset, size=self.received)
+            threads = self._engine.workers.follower.threads
+            await read_back(self._engine, self.upload.id, chunk, hasher.update, executor=threads)
         self._hasher = hasher
 
     def _extend(self, end: int) -> None:

@@ -7,11 +7,20 @@ import logging
 import time
 import uuid
 
-from partwise.core.errors import ArtifactDigestMismatch, NotFound, OutOfSpace, StorageFailed, WrongState
+from partwise.core.errors import (
+    ArtifactDigestMismatch,
+    BytesLost,
+    NotFound,
+    OutOfSpace,
+    StorageFailed,
+    WrongState,
+)
 from partwise.core.records import Principal, Task, TaskState, Upload
 from partwise.core.state import UploadState
 from partwise.engine.context import Engine
 from partwise.engine.ports import Purpose
+from partwise.engine.reading import is_readable
+from partwise.engine.uploads import remove
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +114,10 @@ class Commits:
                     continue
                 try:
                     await _carry_through(engine, upload_id)
+                except BytesLost as error:
+                    await _open_again_without(engine, upload_id, error)
+                except NotFound:
+                    await _remove_what_lost_its_file(engine, upload_id)
                 finally:
                     lock.release()
         except NotFound:
@@ -136,7 +149,9 @@ async def _carry_through(engine: Engine, upload_id: str) -> None:
     async with engine.storage.digest_lock(digest):
         recorded = await engine.catalog.has_artifact(digest)
         try:
-            await engine.storage.publish(upload_id, digest, recorded=recorded)
+            await engine.storage.publish(upload_id, digest, size=upload.size or 0, recorded=recorded)
+        except BytesLost:
+            raise
         except (StorageFailed, OutOfSpace) as error:
             await _give_up(engine, upload_id, error)
             return
@@ -155,6 +170,29 @@ async def _digest(engine: Engine, upload: Upload) -> str:
         if chunk.sha256 is not None and chunk.size == upload.size:
             return chunk.sha256
     return await engine.workers.follower.digest(upload.id)
+
+
+async def _open_again_without(engine: Engine, upload_id: str, error: BytesLost) -> None:
+    """Bytes of the upload cannot be read back: those chunks are missing again, and the upload is open."""
+    log.error("commit of %s: %s", upload_id, error)
+    chunks = await engine.catalog.list_chunks(upload_id)
+    lost = [chunk.offset for chunk in chunks if not await is_readable(engine, upload_id, chunk)]
+    if not lost:
+        await asyncio.sleep(RETRY)  # it has healed: whoever drives the commit goes on with it
+        return
+    message = "The server's disk lost bytes of the file. Look at what is missing, send it, and commit again."
+    await engine.catalog.reject_commit(upload_id, message, engine.clock(), lost=lost)
+
+
+async def _remove_what_lost_its_file(engine: Engine, upload_id: str) -> None:
+    """The upload was deleted meanwhile; or it is there, and its file is not: then nobody can go on with it."""
+    upload = await engine.catalog.get_upload(upload_id)
+    if upload.state is not UploadState.COMMITTING:
+        return
+    log.error("removing the upload %s: its staging file is gone", upload_id)
+    message = "The server's disk lost the file. Upload it again."
+    await engine.catalog.reject_commit(upload_id, message, engine.clock())
+    await remove(engine, upload_id)
 
 
 async def _give_up(engine: Engine, upload_id: str, error: StorageFailed | OutOfSpace) -> None:

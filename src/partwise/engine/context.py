@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -117,6 +118,8 @@ class Workers:
         self.flusher = Flusher(engine.storage, engine.catalog, engine.failpoint)
         self.commits = Commits(engine)
         self.finishes = Finishes(engine)
+        #: Threads that read stored chunks back: see ``reading.py``.
+        self.readers = ThreadPoolExecutor(engine.hash_threads, thread_name_prefix="read")
         self._engine = engine
         self._rounds: asyncio.Task[None] | None = None
 
@@ -135,3 +138,4 @@ class Workers:
         await self.commits.stop()
         await self.flusher.stop()
         await self.follower.stop()
+        await asyncio.to_thread(self.readers.shutdown)

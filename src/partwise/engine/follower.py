@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from partwise.core.errors import NotFound, PartwiseError
+from partwise.core.errors import BytesLost, NotFound, PartwiseError
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Chunk, Upload
 from partwise.core.state import UploadState
@@ -114,7 +114,11 @@ class Follower:
             run.wake()
 
     async def digest(self, upload_id: str) -> str:
-        """Wait for the SHA-256 of the whole file under the current epoch. NotFound when the upload goes away."""
+        """Wait for the SHA-256 of the whole file under the current epoch. NotFound when the upload or its file is gone.
+
+        BytesLost when bytes of it cannot be read back. Other failures to read may pass: the file is hashed
+        from its start again until they have.
+        """
         wait = POLL_FIRST
         while True:
             upload = await self.catalog.get_upload(upload_id)
@@ -129,6 +133,10 @@ class Follower:
                 wait = POLL_FIRST
             except TimeoutError:
                 wait = min(wait * 1.5, POLL_LAST)
+            if run.task.done() and not run.task.cancelled():
+                error = run.task.exception()
+                if isinstance(error, BytesLost | NotFound):
+                    raise error
 
     async def stop(self) -> None:
         """End all runs; what they hashed is hashed again by whoever follows next."""
@@ -149,7 +157,7 @@ class Follower:
     def _ended(self, upload_id: str, task: asyncio.Task[None]) -> None:
         # Chunks in flight know their run no more, which only costs their running ahead.
         self._runs.pop(upload_id, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, NotFound):
             expected = isinstance(error, PartwiseError)
             log.warning("follower of %s ended: %s", upload_id, error, exc_info=None if expected else error)
 
@@ -193,10 +201,7 @@ class _Run:
         self._assumed: list[_Assumed] = []
 
     async def _follow(self) -> None:
-        try:
-            lock = await self._follower.storage.try_lock(self._id, Purpose.FOLLOW)
-        except NotFound:
-            return
+        lock = await self._follower.storage.try_lock(self._id, Purpose.FOLLOW)
         if lock is None:
             return  # another process follows
         try:
@@ -216,8 +221,6 @@ class _Run:
                     poll, quiet = POLL_FIRST, 0.0
                 else:
                     poll, quiet = min(poll * 1.5, POLL_LAST), quiet + timeout
-        except NotFound:
-            return
         finally:
             lock.release()
 

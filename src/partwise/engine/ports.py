@@ -106,7 +106,7 @@ class ChunkWriter(Protocol):
     """One writer's hold on a byte range of an upload. ``read`` and ``write`` block: call them on worker threads."""
 
     def read(self, offset: int, size: int) -> bytes:
-        """The stored bytes ``[offset, offset + size)`` of the file (in-place storage only)."""
+        """The stored bytes ``[offset, offset + size)`` of the file (in-place storage only). BytesLost."""
 
     def write(self, offset: int, block: memoryview) -> None:
         """Put ``block`` at ``offset`` of the file, whole.
@@ -181,7 +181,8 @@ class Storage(Protocol):
     def read_staged(self, upload_id: str, chunk: Chunk, span: ByteRange, sink: Sink) -> None:
         """Give the stored bytes of ``span``, which lies within ``chunk``, to ``sink`` in blocks. Blocks: use a thread.
 
-        On an in-place storage ``chunk`` may be one that is still being written. Raises StorageFailed, NotFound.
+        On an in-place storage ``chunk`` may be one that is still being written. Raises StorageFailed, BytesLost (these
+        bytes are not to be had any more), NotFound (the whole upload is gone).
         """
 
     async def flush(self, upload_id: str) -> None:
@@ -193,12 +194,14 @@ class Storage(Protocol):
     def digest_lock(self, sha256: str) -> AbstractAsyncContextManager[None]:
         """Serialise publishing and deleting of one artifact, across processes."""
 
-    async def publish(self, upload_id: str, sha256: str, *, recorded: bool) -> None:
+    async def publish(self, upload_id: str, sha256: str, *, size: int, recorded: bool) -> None:
         """Make the staging file the artifact's: bytes to disk, link, folder to disk, mode 0400. Idempotent, no copy.
 
+        ``size`` is the upload's: what the file has more is cut off; BytesLost when it has less.
+
         Call under the digest's lock. An artifact file that exists is kept: at once when ``recorded`` (the catalog has
-        the artifact); otherwise after verifying it, unless an upload could still write into it. One that fails is
-        replaced. After an error the upload is as it was before: no artifact has its file.
+        the artifact) and of that size; otherwise after verifying it, unless an upload could still write into it. One
+        that fails is replaced. After an error the upload is as it was before: no artifact has its file.
         """
 
     async def discard(self, upload_id: str) -> None:
@@ -211,7 +214,7 @@ class Storage(Protocol):
         """
 
     def read_artifact(self, sha256: str, span: ByteRange) -> AsyncIterator[bytes]:
-        """The bytes of ``span`` of an artifact, in blocks. NotFound when its bytes are gone."""
+        """The bytes of ``span`` of an artifact, in blocks. NotFound when all its bytes are gone, BytesLost."""
 
     async def artifact_url(self, sha256: str, size: int, headers: Mapping[str, str]) -> str | None:
         """A URL, good for a short time, that answers with the whole artifact and, of ``headers``, with what it can.
@@ -353,11 +356,18 @@ class Catalog(Protocol):
         """
 
     async def reject_commit(
-        self, upload_id: str, task_error: str, now: datetime, *, found_sha256: str | None = None
+        self,
+        upload_id: str,
+        task_error: str,
+        now: datetime,
+        *,
+        found_sha256: str | None = None,
+        lost: Sequence[int] = (),
     ) -> None:
         """Committing → open; its running task has failed, with ``task_error``.
 
-        ``found_sha256``: what the file amounts to, when that is not what was expected.
+        ``found_sha256``: what the file amounts to, when that is not what was expected. ``lost``: offsets of chunks to
+        un-record, since their bytes are not to be had any more.
         """
 
     async def complete_commit(self, upload_id: str, sha256: str, artifact_id: str, now: datetime) -> Artifact:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -14,6 +12,7 @@ from partwise.core.ranges import MAX_SIZE, ByteRange, missing_ranges
 from partwise.core.records import Chunk, Page, Principal, Task, TaskState, Upload
 from partwise.core.state import Event, UploadState, next_state
 from partwise.engine.context import Engine
+from partwise.engine.reading import stored_digest
 
 
 async def create_upload(
@@ -165,13 +164,7 @@ async def chunk_digests(
     for chunk in await list_chunks(engine, who, upload_id):
         if offsets is not None and chunk.offset not in offsets:
             continue
-        yield await asyncio.to_thread(_stored_digest, engine, upload_id, chunk)
-
-
-def _stored_digest(engine: Engine, upload_id: str, chunk: Chunk) -> Chunk:
-    hasher = hashlib.sha256()
-    engine.storage.read_staged(upload_id, chunk, chunk.range, hasher.update)
-    return replace(chunk, sha256=hasher.hexdigest())
+        yield replace(chunk, sha256=await stored_digest(engine, upload_id, chunk))
 
 
 async def set_size(engine: Engine, who: Principal, upload_id: str, size: int) -> Upload:

@@ -18,11 +18,11 @@ import threading
 from collections.abc import Iterable
 from contextlib import suppress
 
-from partwise.core.errors import NotFound, RangeBusy, StorageFailed, Superseded, WrongState
+from partwise.core.errors import BytesLost, NotFound, RangeBusy, StorageFailed, Superseded, WrongState
 from partwise.core.ranges import ByteRange
 from partwise.core.state import Event, UploadState
 from partwise.engine.ports import Stored
-from partwise.storage.files import FailPoint, SystemCalls, failures, in_thread, open_file
+from partwise.storage.files import FailPoint, SystemCalls, failures, in_thread, open_file, reading
 from partwise.storage.locks import FIRST_PAUSE, LONGEST_PAUSE, WHOLE_FILE, Area, LockFile, is_locked, try_lock, unlock
 
 #: Seconds between two looks at the knocks of other processes.
@@ -50,13 +50,13 @@ class LocalWriter:
         try:
             data = bytearray(size)
             view = memoryview(data)
-            with failures("read"):
+            with reading():
                 while view:
                     count = self._claims.calls.preadv(fd, [view], offset + size - len(view))
                     if count == 0:
                         if os.fstat(fd).st_nlink == 0:
                             raise NotFound("upload")  # discarded meanwhile
-                        raise StorageFailed("The storage failed to read: the file ends before the chunk.")
+                        raise BytesLost("The storage lost bytes: the file ends before the chunk.")
                     view = view[count:]
             return bytes(data)
         finally:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from partwise.core.errors import OutOfSpace, StorageFailed
+from partwise.core.errors import BytesLost, OutOfSpace, StorageFailed
 from partwise.engine.ports import BLOCK, Sink
 from partwise.storage import kernel
 
@@ -55,6 +55,22 @@ def failures(action: str) -> Iterator[None]:
             raise OutOfSpace from error
         code = errno.errorcode.get(error.errno or 0, "unknown error")
         raise StorageFailed(f"The storage failed to {action} ({code}).") from error
+
+
+#: What a file system says of bytes that it cannot give back: a bad sector, or a checksum that is wrong.
+_LOST = {errno.EIO, errno.EBADMSG, errno.EUCLEAN, errno.ENODATA}
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """``failures`` of reading stored bytes: BytesLost where a second try would fail like the first."""
+    with failures("read"):
+        try:
+            yield
+        except OSError as error:
+            if error.errno in _LOST:
+                raise BytesLost("The storage cannot read back what was stored in it.") from error
+            raise
 
 
 def open_file(path: str, flags: int) -> int:

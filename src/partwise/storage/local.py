@@ -19,7 +19,7 @@ import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 
-from partwise.core.errors import NotFound, OutOfSpace, StorageFailed
+from partwise.core.errors import BytesLost, NotFound, OutOfSpace, StorageFailed
 from partwise.core.ranges import ByteRange, split
 from partwise.core.records import Chunk
 from partwise.engine.ports import BLOCK, ChunkWriter, Lock, Purpose, Sink, Space
@@ -33,6 +33,7 @@ from partwise.storage.files import (
     open_file,
     opened,
     read_blocks,
+    reading,
 )
 from partwise.storage.joining import copy, placed, share
 from partwise.storage.locks import LockFile, name_byte
@@ -204,11 +205,11 @@ class LocalStorage:
 
     def read_staged(self, upload_id: str, chunk: Chunk, span: ByteRange, sink: Sink) -> None:
         """Read from the file; from memory while the page cache has it."""
-        with _existing("upload"), failures("read"), opened(self._staging_path(upload_id), os.O_RDONLY) as fd:
+        with _existing("upload"), reading(), opened(self._staging_path(upload_id), os.O_RDONLY) as fd:
             if read_blocks(self._calls, fd, span.offset, span.size, sink) < span.size:
                 if os.fstat(fd).st_nlink == 0:
                     raise NotFound("upload")  # discarded meanwhile
-                raise StorageFailed("The storage failed to read: a file ends before its last chunk.")
+                raise BytesLost("The storage lost bytes: a file ends before its last chunk.")
 
     async def flush(self, upload_id: str) -> None:
         """Fdatasync. After an error the kernel calls the lost pages clean: a second try would succeed for nothing."""
@@ -263,19 +264,27 @@ class LocalStorage:
         """One byte of the digests' file of locks."""
         return self._digests.held(name_byte(sha256))
 
-    async def publish(self, upload_id: str, sha256: str, *, recorded: bool) -> None:
+    async def publish(self, upload_id: str, sha256: str, *, size: int, recorded: bool) -> None:
         """Fdatasync, link, fsync of the folder, and mode 0400 last: a failed publish leaves the upload writable."""
         staged, target = self._staging_path(upload_id), self.artifact_path(sha256)
         found = await in_thread(_what_is_there, staged, target)
-        if recorded and found is not None:
+        if recorded and found is not None and await in_thread(_size, target) == size:
             return
         # With a second name it is an upload's file too, and changes with that.
         if found == "another" and await in_thread(_names, target) == 1 and await self.verify_artifact(sha256):
             staged = target  # nothing is known of how it came here: bring it to disk as if it were new
-        await in_thread(self._publish, staged, target)
+        await in_thread(self._publish, staged, target, size)
 
-    def _publish(self, source: str, target: str) -> None:
+    def _publish(self, source: str, target: str, size: int) -> None:
         with _existing("upload"), failures("publish a file"), opened(source, os.O_RDONLY) as fd:
+            # The digest is of these bytes, which were read before: what was done to the file since shows in its size.
+            surplus = os.fstat(fd).st_size - size
+            if surplus < 0:
+                raise BytesLost("The storage lost bytes: a file is shorter than its upload.")
+            if surplus:  # a crash left the room that the upload turned out not to need
+                os.fchmod(fd, 0o600)
+                with opened(source, os.O_RDWR) as writable:
+                    self._calls.ftruncate(writable, size)
             try:
                 self._calls.fdatasync(fd)
                 self._failpoint("publish.synced")
@@ -326,10 +335,10 @@ class LocalStorage:
         """Blocks of at most 1 MiB. The file is opened with the first, and closed with the last or with the iterator."""
         file = await self._open_artifact(sha256)
         for piece in split(span, BLOCK):
-            with failures("read"):
+            with reading():
                 block = await in_thread(os.pread, file.fd, piece.size, piece.offset)
             if len(block) < piece.size:
-                raise StorageFailed("The storage failed to read: an artifact is shorter than its record says.")
+                raise BytesLost("The storage lost bytes: an artifact is shorter than its record says.")
             yield block
 
     async def artifact_url(self, sha256: str, size: int, headers: Mapping[str, str]) -> str | None:
@@ -344,15 +353,18 @@ class LocalStorage:
         except NotFound:
             return False
         while True:
-            with failures("read"):
-                count = await in_thread(read_blocks, self._calls, file.fd, offset, _HASH_STEP, hasher.update)
+            try:
+                with reading():
+                    count = await in_thread(read_blocks, self._calls, file.fd, offset, _HASH_STEP, hasher.update)
+            except BytesLost:
+                return False
             offset += count
             if count < _HASH_STEP:
                 return hasher.hexdigest() == sha256
 
     async def _open_artifact(self, sha256: str) -> _OpenFile:
         path = self.artifact_path(sha256)
-        with _existing("artifact"), failures("read"):
+        with _existing("artifact"), reading():
             return await in_thread(_open, path, os.O_RDONLY)
 
     def list_artifacts(self) -> Iterator[str]:
@@ -435,6 +447,11 @@ def _names(path: str) -> int:
     """How many names the file at ``path`` has."""
     with failures("look at a file"):
         return os.lstat(path).st_nlink
+
+
+def _size(path: str) -> int:
+    with failures("look at a file"):
+        return os.lstat(path).st_size
 
 
 def _make_folder(path: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
-from partwise.core.errors import NotFound, OutOfSpace, RangeBusy, StorageFailed, Superseded, WrongState
+from partwise.core.errors import BytesLost, NotFound, OutOfSpace, RangeBusy, StorageFailed, Superseded, WrongState
 from partwise.core.ranges import ByteRange, split
 from partwise.core.records import Chunk
 from partwise.core.state import Event, UploadState
@@ -51,7 +51,7 @@ class MemoryWriter:
             self._check(offset, size)
             data = bytes(self._file.data[offset : offset + size])
         if len(data) < size:
-            raise StorageFailed("The storage failed to read: the file ends before the chunk.")
+            raise BytesLost("The storage lost bytes: the file ends before the chunk.")
         return data
 
     def write(self, offset: int, block: memoryview) -> None:
@@ -187,7 +187,7 @@ class MemoryStorage:
         for piece in split(span, BLOCK):
             block = bytes(data[piece.offset : piece.end])
             if len(block) < piece.size:
-                raise StorageFailed("The storage failed to read: a file ends before its last chunk.")
+                raise BytesLost("The storage lost bytes: a file ends before its last chunk.")
             sink(memoryview(block))
 
     async def flush(self, upload_id: str) -> None:
@@ -203,13 +203,16 @@ class MemoryStorage:
         """A lock of the event loop."""
         return self._digests.setdefault(sha256, asyncio.Lock())
 
-    async def publish(self, upload_id: str, sha256: str, *, recorded: bool) -> None:
+    async def publish(self, upload_id: str, sha256: str, *, size: int, recorded: bool) -> None:
         """Give the file its second name."""
         file, found = self.staged.get(upload_id), self.artifacts.get(sha256)
         if found is not None and found is not file and (recorded or await self.verify_artifact(sha256)):
             return
         if file is None:
             raise NotFound("upload")
+        if len(file.data) < size:
+            raise BytesLost("The storage lost bytes: a file is shorter than its upload.")
+        del file.data[size:]
         file.published = True
         self.artifacts[sha256] = file
 
@@ -229,7 +232,7 @@ class MemoryStorage:
         for piece in split(span, BLOCK):
             block = bytes(file.data[piece.offset : piece.end])
             if len(block) < piece.size:
-                raise StorageFailed("The storage failed to read: an artifact is shorter than its record says.")
+                raise BytesLost("The storage lost bytes: an artifact is shorter than its record says.")
             yield block
 
     async def artifact_url(self, sha256: str, size: int, headers: Mapping[str, str]) -> str | None:

@@ -23,7 +23,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from partwise.core.errors import NotFound, StorageFailed
+from partwise.core.errors import BytesLost, NotFound, StorageFailed
 from partwise.core.ranges import MAX_SIZE, ByteRange, split
 from partwise.core.records import Chunk
 from partwise.engine.ports import BLOCK, ChunkWriter, Lock, ObjectRecords, Purpose, Sink, Space
@@ -134,7 +134,10 @@ class S3Storage:
         """Read the chunk's object."""
         if chunk.ref is None:
             raise NotFound("upload")
-        self._bucket.read(chunk.ref, ByteRange(span.offset - chunk.offset, span.size), sink)
+        try:
+            self._bucket.read(chunk.ref, ByteRange(span.offset - chunk.offset, span.size), sink)
+        except NotFound as error:
+            raise BytesLost("The object store has lost an object.") from error
 
     async def flush(self, upload_id: str) -> None:
         """Objects are durable when the store has answered."""
@@ -157,7 +160,7 @@ class S3Storage:
         """Nothing: what it would protect is in the catalog's transactions."""
         yield
 
-    async def publish(self, upload_id: str, sha256: str, *, recorded: bool) -> None:
+    async def publish(self, upload_id: str, sha256: str, *, size: int, recorded: bool) -> None:
         """The catalog makes the chunks' objects the artifact's segments when it completes the commit."""
 
     async def delete_artifact(self, sha256: str, *, damaged: bool = False) -> None:

@@ -123,6 +123,17 @@ async def test_a_second_commit_joins_the_first_if_it_expects_the_same(catalog: C
     assert (await catalog.list_tasks("ann")).count == 1
 
 
+async def test_a_commit_that_is_rejected_for_lost_bytes_opens_the_upload_without_them(catalog: Catalog) -> None:
+    await covered(catalog)
+    await catalog.begin_commit("u1", SHA_A, make_task(), NOW)
+    first, *rest = await catalog.list_chunks("u1")
+    await catalog.reject_commit("u1", "lost", later(3), lost=[first.offset])
+    upload = await catalog.get_upload("u1")
+    assert (upload.state, upload.epoch, upload.received) == (UploadState.OPEN, 1, sum(chunk.size for chunk in rest))
+    assert await catalog.list_chunks("u1") == rest
+    assert (await catalog.get_task("t1")).state is TaskState.FAILED
+
+
 async def test_a_rejected_commit_leaves_the_upload_open_and_intact(catalog: Catalog) -> None:
     await covered(catalog)
     await catalog.begin_commit("u1", SHA_B, make_task(), NOW)

@@ -186,7 +186,8 @@ async def test_a_publish_that_fails_after_one_that_was_cut_off_leaves_the_upload
     for span in THIRDS:
         await put(engine, upload, span)
     await durable(engine, upload)
-    await engine.storage.publish(upload.id, sha256(DATA), recorded=False)  # and then the process was killed
+    # The process was killed behind this.
+    await engine.storage.publish(upload.id, sha256(DATA), size=len(DATA), recorded=False)
     disk.fail()
     task = await commit(engine, ALICE, upload.id, sha256(DATA), wait=20)
     assert task.state is TaskState.FAILED
@@ -201,7 +202,7 @@ async def test_an_artifact_is_never_a_file_that_an_upload_still_writes(engine: E
         for span in THIRDS:
             await put(engine, upload, span)
         await durable(engine, upload)
-    await engine.storage.publish(first.id, sha256(DATA), recorded=False)
+    await engine.storage.publish(first.id, sha256(DATA), size=len(DATA), recorded=False)
     (data / "staging" / first.id).chmod(0o600)
     task = await commit(engine, ALICE, second.id, sha256(DATA), wait=20)
     assert task.state is TaskState.COMPLETED

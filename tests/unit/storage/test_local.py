@@ -74,7 +74,7 @@ async def test_modes_let_nobody_else_in(tmp_path: Path) -> None:
     storage = await started(data)
     await upload(storage)
     assert stat.S_IMODE(staged_file(data).stat().st_mode) == 0o600
-    await storage.publish(ID, DIGEST, recorded=False)
+    await storage.publish(ID, DIGEST, size=len(CONTENT), recorded=False)
     assert stat.S_IMODE(Path(storage.artifact_path(DIGEST)).stat().st_mode) == 0o400
     for folder in (data, data / "staging", data / "artifacts", data / "artifacts" / "ff", data / "locks"):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -85,7 +85,7 @@ async def test_modes_let_nobody_else_in(tmp_path: Path) -> None:
 async def test_publishing_copies_nothing(storage: LocalStorage, data: Path) -> None:
     await upload(storage)
     before = staged_file(data).stat().st_ino
-    await storage.publish(ID, DIGEST, recorded=False)
+    await storage.publish(ID, DIGEST, size=len(CONTENT), recorded=False)
     await storage.discard(ID)
     artifact = Path(storage.artifact_path(DIGEST))
     assert artifact.stat().st_ino == before
@@ -146,7 +146,7 @@ async def test_symbolic_links_are_not_followed(storage: LocalStorage, data: Path
     with pytest.raises(StorageFailed):
         storage.read_staged(ID, chunk, chunk.range, lambda block: None)
     with pytest.raises(StorageFailed):
-        await storage.publish(ID, DIGEST, recorded=False)
+        await storage.publish(ID, DIGEST, size=len(CONTENT), recorded=False)
     await storage.discard(ID)
     assert victim.read_bytes() == CONTENT
     assert not staged_file(data).is_symlink()
@@ -194,7 +194,7 @@ async def test_short_writes_and_reads_are_finished(data: Path) -> None:
     assert writer.read(1, 8) == CONTENT[1:9]
     writer.close()
     assert not await storage.verify_artifact(DIGEST)
-    await storage.publish(ID, DIGEST, recorded=False)
+    await storage.publish(ID, DIGEST, size=len(CONTENT), recorded=False)
     assert await storage.verify_artifact(DIGEST)
     await storage.stop()
 
@@ -208,7 +208,7 @@ async def upload_again(storage: LocalStorage) -> None:
 
 
 async def publish(storage: LocalStorage) -> None:
-    await storage.publish(ID, DIGEST, recorded=False)
+    await storage.publish(ID, DIGEST, size=len(CONTENT), recorded=False)
 
 
 @pytest.mark.parametrize(
@@ -353,7 +353,7 @@ async def test_a_publish_cut_off_at_any_step_is_finished_by_the_next(data: Path,
     crash = False
     await storage.stop()
     again = await started(data)
-    await again.publish(ID, DIGEST, recorded=step == "discard.unlinked")
+    await again.publish(ID, DIGEST, size=len(CONTENT), recorded=step == "discard.unlinked")
     await again.discard(ID)
     assert await again.verify_artifact(DIGEST)
     assert list(again.list_staged()) == []

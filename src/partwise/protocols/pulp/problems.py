@@ -71,6 +71,7 @@ PROBLEMS: Mapping[type[errors.PartwiseError], Problem] = {
     errors.TooManyChunks: Problem("too-many-chunks", 413, "Too many chunks"),
     errors.OutOfSpace: Problem("out-of-space", 507, "The server has no room"),
     errors.StorageFailed: Problem("storage-failed", 500, "The storage failed"),
+    errors.BytesLost: Problem("bytes-lost", 500, "The storage lost bytes"),
 }
 
 #: What HTTP itself refuses, by status.
