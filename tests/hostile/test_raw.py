@@ -22,6 +22,12 @@ def put(*fields: str, body: str = BODY, length: int | None = None, path: str = H
     return "\r\n".join(lines)
 
 
+def chunked(body: str, coding: str = "chunked") -> str:
+    """A PUT in chunked transfer coding, as far as it is."""
+    lines = [f"PUT {HREF} HTTP/1.1", "Host: localhost", f"Transfer-Encoding: {coding}", "Content-Range: bytes 0-9/10"]
+    return "\r\n".join([*lines, "", body])
+
+
 def form(*parts: str, end: str = "--B--\r\n") -> str:
     """A form's body of these parts, each with its own header."""
     return "".join(f"--B\r\n{part}\r\n" for part in parts) + end
@@ -45,8 +51,22 @@ ATTACKS = {
     "a negative length": (put(RANGE, length=-1), {400}),
     "a length beyond 64 bits": (put(RANGE, length=2**64), {400}),
     "a length that is no number": (put(RANGE).replace("Content-Length: 10", "Content-Length: ten"), {400}),
+    "a length with a sign": (put(RANGE).replace("Content-Length: 10", "Content-Length: +10"), {400}),
+    "a list of lengths": (put(RANGE).replace("Content-Length: 10", "Content-Length: 10, 10"), {400}),
+    "the same length twice": (put("Content-Length: 10", RANGE), {400}),
+    "a length in hex": (put(RANGE).replace("Content-Length: 10", "Content-Length: 0x0a"), {400}),
+    "a length in the next line": (put(RANGE).replace("Content-Length: 10", "Content-Length:\r\n 10"), {400}),
+    "no length": (put(RANGE).replace("Content-Length: 10", "Content-Length:"), {400}),
     "length and chunked": (put("Transfer-Encoding: chunked", RANGE), {400}),
     "chunked in disguise": (put("Transfer-Encoding: xchunked", RANGE), {400, 501}),
+    "compressed and chunked": (chunked("a\r\n0123456789\r\n0\r\n\r\n", "gzip, chunked"), {400}),
+    "chunked and then not": (chunked("a\r\n0123456789\r\n0\r\n\r\n", "chunked, identity"), {400}),
+    "no coding": (chunked(BODY, "identity"), {400}),
+    "a coding behind a vertical tab": (chunked("a\r\n0123456789\r\n0\r\n\r\n", "\x0bchunked"), {400}),
+    "a chunk size with a sign": (chunked("-a\r\n0123456789\r\n0\r\n\r\n"), {400}),
+    "a chunk size in C": (chunked("0xa\r\n0123456789\r\n0\r\n\r\n"), {400}),
+    "a chunk size with a bare LF": (chunked("a\n0123456789\r\n0\r\n\r\n"), {400}),
+    "a megabyte of chunk extensions": (chunked(f"a;x={'y' * (1 << 20)}\r\n0123456789\r\n0\r\n\r\n"), {200, 400}),
     "chunked twice": (put("Transfer-Encoding: chunked, chunked", RANGE), {400}),
     "a chunk size beyond 64 bits": (
         f"PUT {HREF} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n{RANGE}\r\n\r\n{'f' * 17}\r\n",
@@ -59,6 +79,13 @@ ATTACKS = {
     "gzip": (put("Content-Encoding: gzip", RANGE), {415}),
     "no Host": (put(RANGE).replace("Host: localhost\r\n", ""), {400, 403}),
     "two Hosts": (put("Host: evil.example", RANGE), {400, 403}),
+    "a Host with a user": (put(RANGE).replace("Host: localhost", "Host: evil.example@localhost"), {400, 403}),
+    "a Host with a fragment": (put(RANGE).replace("Host: localhost", "Host: localhost#evil.example"), {400, 403}),
+    "a Host in a list": (put(RANGE).replace("Host: localhost", "Host: localhost, evil.example"), {400, 403}),
+    "a Host with a strange port": (put(RANGE).replace("Host: localhost", "Host: localhost:evil"), {400, 403}),
+    "every address as Host": (put(RANGE).replace("Host: localhost", "Host: 0.0.0.0"), {403}),
+    "two Origins": (put("Origin: http://localhost", "Origin: https://evil.example", RANGE), {400, 403}),
+    "no Origin to tell": (put("Origin: null", RANGE), {403}),
     "another Host": (put(RANGE).replace("Host: localhost", "Host: evil.example"), {403}),
     "another Origin": (put("Origin: https://evil.example", RANGE), {403}),
     "a space before the colon": (put("X-A : b", RANGE), {400}),

@@ -18,7 +18,7 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, ServerProcess(Path(folder) / "data") as server:
+    with tempfile.TemporaryDirectory() as folder, ServerProcess(Path(folder) / "data", log_level="warning") as server:
         first = None
         for minute in range(options.minutes):
             seed = options.seed + minute * options.clients

@@ -69,6 +69,9 @@ class SqlCatalog:
             uploads.expire_upload, upload_id, open_before=open_before, completed_before=completed_before
         )
 
+    async def surplus_uploads(self, keep: int, limit: int) -> list[str]:
+        return await self._read(uploads.surplus_uploads, keep, limit)
+
     async def touch(self, upload_id: str, now: datetime) -> None:
         await self._write(uploads.touch, upload_id, now)
 
@@ -168,11 +171,11 @@ class SqlCatalog:
     async def find_task(self, upload_id: str) -> Task | None:
         return await self._read(tasks.find_task, upload_id)
 
-    async def prune_tasks(self, before: datetime, limit: int) -> int:
-        return await self._write(tasks.prune_tasks, before, limit)
+    async def prune_tasks(self, before: datetime, limit: int, *, gone_before: datetime) -> int:
+        return await self._write(tasks.prune_tasks, before, limit, gone_before=gone_before)
 
-    async def count_old_tasks(self, before: datetime) -> int:
-        return await self._read(tasks.count_old_tasks, before)
+    async def count_old_tasks(self, before: datetime, *, gone_before: datetime) -> int:
+        return await self._read(tasks.count_old_tasks, before, gone_before=gone_before)
 
     async def usage(self, owner: str) -> Usage:
         return await self._read(uploads.usage, owner)

@@ -70,6 +70,7 @@ def begin_commit(
         return running
     state = next_state(upload.state, Event.COMMIT)
     _check_covered(connection, upload, expected_sha256)
+    tasks.trim_failed(connection, upload_id)
     tasks.insert_task(connection, task)
     change_upload(connection, upload, state=state, expected_sha256=expected_sha256, updated=now)
     return task

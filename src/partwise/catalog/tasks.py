@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    and_,
     bindparam,
     delete,
     exists,
@@ -24,6 +25,9 @@ from sqlalchemy import (
 from partwise.catalog.tables import TASK, tasks, uploads
 from partwise.core.errors import NotFound
 from partwise.core.records import Page, Task, TaskState
+
+#: Failed tasks of one upload that are kept.
+FAILED_KEPT = 10
 
 _NEWEST_FIRST = (tasks.c.created.desc(), tasks.c.id.desc())
 _GET = select(*TASK).where(tasks.c.id == bindparam("id"))
@@ -71,25 +75,34 @@ def list_tasks(
     return Page([Task(**row._mapping) for row in rows], count)
 
 
-def _old(before: datetime) -> list[ColumnElement[bool]]:
+def _old(before: datetime, gone_before: datetime) -> list[ColumnElement[bool]]:
     # No task ends before it begins, and by that there is an index.
     kept = exists().where(uploads.c.id == tasks.c.upload_id)
     return [
-        tasks.c.created < before,
-        tasks.c.finished < before,
-        or_(tasks.c.state != TaskState.COMPLETED, not_(kept)),
+        tasks.c.created < gone_before,
+        tasks.c.finished < gone_before,
+        or_(not_(kept), and_(tasks.c.state != TaskState.COMPLETED, tasks.c.finished < before)),
     ]
 
 
-def prune_tasks(connection: Connection, before: datetime, limit: int) -> int:
+def prune_tasks(connection: Connection, before: datetime, limit: int, *, gone_before: datetime) -> int:
     """Delete what nobody refers to any more."""
-    some = select(tasks.c.id).where(*_old(before)).limit(limit)
+    some = select(tasks.c.id).where(*_old(before, gone_before)).limit(limit)
     return connection.execute(delete(tasks).where(tasks.c.id.in_(some))).rowcount
 
 
-def count_old_tasks(connection: Connection, before: datetime) -> int:
+def count_old_tasks(connection: Connection, before: datetime, *, gone_before: datetime) -> int:
     """How many there are to delete."""
-    return connection.execute(select(func.count()).select_from(tasks).where(*_old(before))).scalar_one()
+    return connection.execute(select(func.count()).select_from(tasks).where(*_old(before, gone_before))).scalar_one()
+
+
+def trim_failed(connection: Connection, upload_id: str) -> None:
+    """Keep the last few failed tasks of an upload: who commits again and again must not fill the records."""
+    failed = (tasks.c.upload_id == upload_id, tasks.c.state == TaskState.FAILED)
+    some = select(tasks.c.id).where(*failed).order_by(*_NEWEST_FIRST).offset(FAILED_KEPT).limit(100)
+    ids = connection.execute(some).scalars().all()
+    if ids:
+        connection.execute(delete(tasks).where(tasks.c.id.in_(ids)))
 
 
 def fail_running(

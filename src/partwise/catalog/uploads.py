@@ -187,6 +187,25 @@ def expire_upload(connection: Connection, upload_id: str, *, open_before: dateti
     return due
 
 
+def surplus_uploads(connection: Connection, keep: int, limit: int) -> list[str]:
+    """The oldest of the completed uploads of each owner who has more than ``keep``."""
+    completed = uploads.c.state == UploadState.COMPLETED
+    owners = connection.execute(
+        select(uploads.c.owner).where(completed).group_by(uploads.c.owner).having(func.count() > keep)
+    )
+    found: list[str] = []
+    for owner in owners.scalars().all():
+        rows = connection.execute(
+            select(uploads.c.id)
+            .where(completed, uploads.c.owner == owner)
+            .order_by(uploads.c.completed.desc(), uploads.c.id.desc())
+            .offset(keep)
+            .limit(limit - len(found))
+        )
+        found += rows.scalars()
+    return found
+
+
 def touch(connection: Connection, upload_id: str, now: datetime) -> None:
     """Note activity."""
     connection.execute(_TOUCH, {"key": upload_id, "updated": now})

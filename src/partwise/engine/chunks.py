@@ -34,7 +34,7 @@ from partwise.engine.context import Engine
 from partwise.engine.expiry import kept_alive
 from partwise.engine.ports import Body, ChunkWriter
 from partwise.engine.reading import read_back
-from partwise.engine.uploads import get_frontier, grow
+from partwise.engine.uploads import chunk_limit, get_frontier, grow
 
 #: Bytes that are reserved at a time for a body whose length nobody knows, in an upload of undeclared size.
 STEP = 64 << 20
@@ -216,7 +216,7 @@ async def _record(engine: Engine, receiver: _Receiver, declared: str | None) -> 
         upload.id,
         chunk,
         now=now,
-        max_chunks=engine.limits.max_chunks,
+        max_chunks=chunk_limit(engine, receiver.upload),
         replace=not engine.storage.in_place,
     )
     receiver.inflight.record(chunk.range)
@@ -322,7 +322,7 @@ class _Receiver:
         """Whether what was written is to be recorded before more is: not where many more rows would be too many."""
         if self.received < SEGMENT and time.monotonic() - self._since < SEGMENT_SECONDS:
             return False
-        return self.received > 0 and 2 * self.upload.chunk_count < self._engine.limits.max_chunks
+        return self.received > 0 and 2 * self.upload.chunk_count < chunk_limit(self._engine, self.upload)
 
     async def _go_on(self) -> None:
         """Record what was written, and begin behind it."""

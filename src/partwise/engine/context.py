@@ -22,6 +22,8 @@ class Limits:
     quota: int | None = None
     max_open_uploads: int | None = None
     max_chunks: int = 100_000
+    #: Completed uploads of each owner that stay in the list; None: all, for as long as ``completed_expiry``.
+    max_completed_uploads: int | None = 10_000
     #: An open upload without activity for this long is removed, with its bytes.
     idle_expiry: timedelta = timedelta(days=7)
     #: A completed upload leaves the list after this long; its artifact stays.

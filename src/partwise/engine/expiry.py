@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
-from partwise.core.errors import PartwiseError
+from partwise.core.errors import NotFound, PartwiseError
 from partwise.core.records import Upload
 from partwise.engine.context import Engine
-from partwise.engine.uploads import finish_removal
+from partwise.engine.uploads import finish_removal, remove
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,43 @@ BATCH = 100
 
 #: A chunk on its way is noted as activity this often, or more often where uploads expire sooner.
 _SIGN_OF_LIFE = timedelta(hours=1)
+
+
+#: How long a client may look at the task of an upload that is gone.
+_TASK_AFTER_UPLOAD = timedelta(hours=1)
+
+#: How long nothing expires after a start, and after the clock leapt ahead by more than LEAP.
+GRACE = timedelta(hours=1)
+LEAP = timedelta(minutes=1)
+
+
+class Grace:
+    """Tells when uploads may expire, beside their age: not until their clients have had the time to come back.
+
+    When the server was down, or the machine asleep, nobody could show activity; and a clock that is set wrong makes
+    everything old at once. So nothing expires for GRACE (or for as long as uploads live, if that is less) after this
+    process has started, or the clock has leapt ahead of the time that passed.
+    """
+
+    def __init__(self, engine: Engine, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._clock = engine.clock
+        self._monotonic = monotonic
+        lives = min(engine.limits.idle_expiry, engine.limits.completed_expiry)
+        self._grace = min(GRACE, lives).total_seconds()
+        self._began = monotonic()
+        self._offset = self._ahead()
+
+    def is_over(self) -> bool:
+        """Whether what is old may go. Ask regularly: each answer looks for a leap since the last one."""
+        offset = self._ahead()
+        if offset - self._offset > LEAP.total_seconds():
+            log.warning("the clock leapt ahead by %.0f seconds: nothing expires for now", offset - self._offset)
+            self._began = self._monotonic()
+        self._offset = offset
+        return self._monotonic() - self._began >= self._grace
+
+    def _ahead(self) -> float:
+        return self._clock().timestamp() - self._monotonic()
 
 
 async def expired(engine: Engine, limit: int = BATCH) -> list[Upload]:
@@ -52,16 +90,29 @@ async def _expire(engine: Engine, upload_id: str) -> bool:
     return True
 
 
+async def trim(engine: Engine) -> list[str]:
+    """Clear the oldest completed uploads of those who have more than are kept; returns the ids. Artifacts stay."""
+    keep = engine.limits.max_completed_uploads
+    removed: list[str] = []
+    while keep is not None and (surplus := await engine.catalog.surplus_uploads(keep, BATCH)):
+        for upload_id in surplus:
+            with suppress(NotFound):  # another process was quicker
+                await remove(engine, upload_id)
+                removed.append(upload_id)
+    return removed
+
+
 async def prune_tasks(engine: Engine, *, dry_run: bool = False) -> int:
     """Forget tasks as old as completed uploads may become, except those that uploads in the list still refer to.
 
-    Returns how many. With ``dry_run`` they are counted alone.
+    Those of uploads that are gone go sooner. Returns how many. With ``dry_run`` they are counted alone.
     """
     _, before = _cutoffs(engine)
+    gone_before = max(before, engine.clock() - _TASK_AFTER_UPLOAD)
     if dry_run:
-        return await engine.catalog.count_old_tasks(before)
+        return await engine.catalog.count_old_tasks(before, gone_before=gone_before)
     count = 0
-    while pruned := await engine.catalog.prune_tasks(before, limit=1000):
+    while pruned := await engine.catalog.prune_tasks(before, limit=1000, gone_before=gone_before):
         count += pruned
     return count
 

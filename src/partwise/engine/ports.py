@@ -301,6 +301,9 @@ class Catalog(Protocol):
     async def expire_upload(self, upload_id: str, *, open_before: datetime, completed_before: datetime) -> bool:
         """Flip to deleting what ``idle_uploads`` would name at this moment; False when it would not, or it is gone."""
 
+    async def surplus_uploads(self, keep: int, limit: int) -> list[str]:
+        """The ids of (at most ``limit``) completed uploads that are not among their owner's newest ``keep``."""
+
     async def touch(self, upload_id: str, now: datetime) -> None:
         """Note activity on an open upload. No error in any other state, or when it is gone."""
 
@@ -353,6 +356,7 @@ class Catalog(Protocol):
 
         Committing already, with the same expectation: the running task. IncompleteUpload (the first 100 gaps);
         UnverifiedUpload when nothing is expected and a chunk is unverified (unless ``auto_commit``); WrongState.
+        Of the upload's tasks that failed only the last few are kept.
         """
 
     async def reject_commit(
@@ -418,13 +422,14 @@ class Catalog(Protocol):
     async def find_task(self, upload_id: str) -> Task | None:
         """The newest task of an upload."""
 
-    async def prune_tasks(self, before: datetime, limit: int) -> int:
+    async def prune_tasks(self, before: datetime, limit: int, *, gone_before: datetime) -> int:
         """Forget at most ``limit`` tasks that finished before a time; returns how many.
 
-        Completed tasks of uploads that are still there stay: a repeated commit answers with them.
+        Completed tasks of uploads that are still there stay: a repeated commit answers with them. Those of uploads that
+        are gone need only have finished before ``gone_before``, which is no earlier.
         """
 
-    async def count_old_tasks(self, before: datetime) -> int:
+    async def count_old_tasks(self, before: datetime, *, gone_before: datetime) -> int:
         """How many tasks ``prune_tasks`` would forget."""
 
     async def usage(self, owner: str) -> Usage:

@@ -8,18 +8,22 @@ import time
 
 from partwise.core.errors import NotFound, StorageFailed
 from partwise.engine.context import Engine
-from partwise.engine.expiry import expire, prune_tasks
+from partwise.engine.expiry import Grace, expire, prune_tasks, trim
 from partwise.engine.finish import take_up
 
 log = logging.getLogger(__name__)
 
 #: Seconds between looks for commits (also those that other processes began), and between the slower rounds.
 COMMITS, SLOW = 0.1, 5.0
+#: Slow rounds from one look for users with too many completed uploads to the next.
+TRIM_EVERY = 12
 
 
 async def rounds(engine: Engine) -> None:
     """Run until cancelled. An error of one round is logged, and the next goes on."""
     slow = time.monotonic()
+    grace = Grace(engine)
+    count = 0
     while True:
         await asyncio.sleep(COMMITS)
         try:
@@ -28,8 +32,12 @@ async def rounds(engine: Engine) -> None:
                 slow = time.monotonic()
                 await take_up_flushes(engine)
                 await take_up(engine)
-                await expire(engine)
-                await prune_tasks(engine)
+                count += 1
+                if count % TRIM_EVERY == 1:
+                    await trim(engine)
+                if grace.is_over():
+                    await expire(engine)
+                    await prune_tasks(engine)
         except Exception:
             log.exception("a round failed; the next goes on")
 

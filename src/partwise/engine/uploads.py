@@ -14,6 +14,9 @@ from partwise.core.state import Event, UploadState, next_state
 from partwise.engine.context import Engine
 from partwise.engine.reading import stored_digest
 
+#: Chunks that any upload may have, however small they are.
+FREE_CHUNKS = 1000
+
 
 async def create_upload(
     engine: Engine,
@@ -56,6 +59,15 @@ def check_size(engine: Engine, size: int) -> None:
     largest = engine.limits.max_upload_size
     if largest is not None and size > largest:
         raise UploadTooLarge(size, largest)
+
+
+def chunk_limit(engine: Engine, upload: Upload) -> int:
+    """The most chunks that an upload may have: beyond some, no more than one for each KiB.
+
+    Else an owner could fill the records with chunks of a byte, which no quota counts.
+    """
+    size = upload.received if upload.size is None else upload.size
+    return min(engine.limits.max_chunks, max(FREE_CHUNKS, size >> 10))
 
 
 async def record_new(engine: Engine, upload: Upload, reserved: int) -> Upload:

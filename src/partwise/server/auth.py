@@ -240,8 +240,13 @@ def _is_foreign(scope: Scope, friends: frozenset[str]) -> bool:
     A proxy may have changed the scheme: the host tells.
     """
     headers = Headers(scope=scope)
-    origin = headers.get("origin")
-    if origin is None or origin in friends or scope["method"] in _SAFE:
+    origins = headers.getlist("origin")
+    if not origins or scope["method"] in _SAFE:
+        return False
+    if len(origins) > 1:
+        return True
+    origin = origins[0]
+    if origin in friends:
         return False
     try:
         return urlsplit(origin).netloc.lower() != headers.get("host", "").lower()

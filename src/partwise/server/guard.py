@@ -8,13 +8,16 @@ from this very server (CSRF).
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from partwise.protocols.pulp.problems import render_http
+
+#: A name, or an address in brackets; and a port.
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::[0-9]*)?", re.ASCII)
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -53,7 +56,8 @@ def _refusal(scope: Scope, origins: frozenset[str]) -> str | None:
     host = hosts[0] if len(hosts) == 1 else ""  # of two, nobody knows which one others would go by
     if not is_loopback(_host_name(host)):
         return "Without authentication this server answers to names of this machine only, such as localhost."
-    origin = headers.get("origin")
+    claimed = headers.getlist("origin")
+    origin = ", ".join(claimed) if claimed else None  # several at once are no server's
     if origin in origins:
         return None
     if origin is not None and scope["method"] not in _SAFE and origin != f"{scope['scheme']}://{host}":
@@ -62,8 +66,6 @@ def _refusal(scope: Scope, origins: frozenset[str]) -> str | None:
 
 
 def _host_name(host: str) -> str:
-    """The host of a Host field, or an empty string when it is none."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+    """The host of a Host field (RFC 9110, section 7.2), or an empty string when it is none."""
+    match = _HOST.fullmatch(host)
+    return match[1] if match else ""

@@ -100,6 +100,9 @@ class Settings(BaseSettings):
     quota: ByteSize | None = Field(None, description="Bytes for each user: open uploads and artifacts")
     max_open_uploads: int | None = Field(10_000, ge=1, description="Open uploads for each user")
     max_chunks: int = Field(100_000, ge=1, description="Chunks of an upload")
+    max_completed_uploads: int | None = Field(
+        10_000, ge=1, description="Completed uploads of each user that stay in the list; the oldest leave first"
+    )
     free_space_floor: ByteSize = Field(
         ByteSize(256 << 20), ge=0, description="Free space of the disk that new uploads leave to all else"
     )
@@ -155,6 +158,7 @@ class Settings(BaseSettings):
             quota=self.quota,
             max_open_uploads=self.max_open_uploads,
             max_chunks=self.max_chunks,
+            max_completed_uploads=self.max_completed_uploads,
             idle_expiry=timedelta(days=self.idle_expiry_days),
             completed_expiry=timedelta(days=self.completed_expiry_days),
         )

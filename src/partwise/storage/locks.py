@@ -119,7 +119,15 @@ class LockFile:
 
     def _open(self) -> int:
         with failures("open a file of locks"):
-            return open_file(self.path, os.O_RDWR | os.O_CREAT)
+            try:
+                return open_file(self.path, os.O_RDWR)
+            except FileNotFoundError:
+                fd = open_file(self.path, os.O_RDWR | os.O_CREAT)
+            if os.geteuid() == 0:
+                # An operator's command as root must not close the file to a server that runs as another user.
+                folder = os.stat(os.path.dirname(self.path))
+                os.fchown(fd, folder.st_uid, folder.st_gid)
+            return fd
 
     def try_hold(self, byte: int) -> Hold | None:
         """Take the lock, or None when someone has it. Does not block. Raises StorageFailed."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from partwise.core.errors import NotFound
@@ -70,12 +72,45 @@ async def test_old_tasks_are_forgotten_but_not_those_that_answer_for_an_upload(c
     await catalog.begin_delete("gone")
     await catalog.finish_delete("gone")
 
-    assert await catalog.count_old_tasks(later(1)) == 0
-    assert await catalog.prune_tasks(later(1), 10) == 0
-    assert await catalog.count_old_tasks(later(2)) == 2
-    assert await catalog.prune_tasks(later(2), 1) == 1
-    assert await catalog.prune_tasks(later(2), 10) == 1
+    assert await catalog.count_old_tasks(later(1), gone_before=later(1)) == 0
+    assert await catalog.prune_tasks(later(1), 10, gone_before=later(1)) == 0
+    assert await catalog.count_old_tasks(later(2), gone_before=later(2)) == 2
+    assert await catalog.prune_tasks(later(2), 1, gone_before=later(2)) == 1
+    assert await catalog.prune_tasks(later(2), 10, gone_before=later(2)) == 1
     left = {task.id: task.state for task in (await catalog.list_tasks(None)).items}
     assert left == {"t-kept": TaskState.COMPLETED, "running": TaskState.RUNNING}
     with pytest.raises(NotFound):
         await catalog.get_task("t-gone")
+
+
+async def test_tasks_of_uploads_that_are_gone_go_sooner(catalog: Catalog) -> None:
+    await committed(catalog, now=later(10))
+    [task] = (await catalog.list_tasks("ann")).items
+    assert await catalog.count_old_tasks(later(0), gone_before=later(99)) == 0
+    await catalog.begin_delete("u1")
+    await catalog.finish_delete("u1")
+    assert await catalog.count_old_tasks(later(0), gone_before=later(10)) == 0
+    assert await catalog.prune_tasks(later(0), 10, gone_before=later(11)) == 1
+    with pytest.raises(NotFound):
+        await catalog.get_task(task.id)
+
+
+async def test_of_failed_commits_only_the_last_few_are_kept(catalog: Catalog) -> None:
+    await covered(catalog)
+    for number in range(15):
+        await catalog.begin_commit("u1", SHA_B, make_task(f"t{number:02}", created=later(number)), NOW)
+        await catalog.reject_commit("u1", "no", later(number))
+    kept = [task.id for task in (await catalog.list_tasks("ann")).items]
+    assert kept == [f"t{number:02}" for number in range(14, 3, -1)]
+
+
+async def test_completed_uploads_beyond_those_that_are_kept(catalog: Catalog) -> None:
+    for number in range(4):
+        upload = replace(make_upload(f"a{number}", state=UploadState.COMPLETED), completed=later(number))
+        await catalog.create_upload(upload, UNLIMITED)
+    await catalog.create_upload(make_upload("open"), UNLIMITED)
+    other = replace(make_upload("b", owner="bob", state=UploadState.COMPLETED), completed=NOW)
+    await catalog.create_upload(other, UNLIMITED)
+    assert await catalog.surplus_uploads(4, 100) == []
+    assert await catalog.surplus_uploads(1, 100) == ["a2", "a1", "a0"]
+    assert await catalog.surplus_uploads(1, 2) == ["a2", "a1"]

@@ -17,7 +17,7 @@ from partwise.engine import check, uploads
 from partwise.engine.chunks import put_chunk
 from partwise.engine.commit import commit
 from partwise.engine.context import Engine, Limits
-from partwise.engine.expiry import expire, expired, prune_tasks
+from partwise.engine.expiry import Grace, expire, expired, prune_tasks, trim
 from partwise.storage.local import LocalStorage
 from tests.support.bodies import BytesBody, sha256
 from tests.support.folders import make_data_folder
@@ -92,6 +92,63 @@ async def test_tasks_go_after_their_uploads(local: Engine, clock: Clock) -> None
     assert await prune_tasks(local) == 1
     with pytest.raises(NotFound):
         await local.catalog.get_task(task.id)
+
+
+async def test_completed_uploads_beyond_the_limit_leave_the_list(local: Engine, clock: Clock) -> None:
+    local.limits = Limits(max_completed_uploads=2)
+    done = []
+    for _ in range(4):
+        clock.move(seconds=1)
+        done.append((await put_all(local)).upload_id)
+    assert set(await trim(local)) == set(done[:2])
+    kept = await uploads.list_uploads(local, ALICE)
+    assert [upload.id for upload in kept.items] == [done[3], done[2]]
+    assert await trim(local) == []
+    assert (await local.storage.verify_artifact(sha256(DATA))) is True
+
+
+class Time:
+    """Time as it passes, while the clock shows what it shows."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_nothing_expires_right_after_a_start_or_a_leap_of_the_clock(local: Engine, clock: Clock) -> None:
+    time = Time()
+    grace = Grace(local, time)
+
+    def passes(seconds: float) -> None:
+        clock.move(seconds=seconds)
+        time.now += seconds
+
+    assert not grace.is_over()
+    passes(3599)
+    assert not grace.is_over()
+    passes(2)
+    assert grace.is_over()
+    clock.move(days=9)  # the machine slept, or its clock was wrong
+    assert not grace.is_over()
+    passes(1800)
+    assert not grace.is_over()
+    clock.move(days=-9)  # and back
+    passes(1801)
+    assert grace.is_over()
+    clock.move(seconds=30)  # a clock that is set right
+    assert grace.is_over()
+
+
+async def test_the_time_to_come_back_is_no_longer_than_uploads_live(local: Engine, clock: Clock) -> None:
+    local.limits = Limits(idle_expiry=timedelta(seconds=2))
+    time = Time()
+    grace = Grace(local, time)
+    assert not grace.is_over()
+    clock.move(seconds=2)
+    time.now += 2
+    assert grace.is_over()
 
 
 async def test_all_is_well(local: Engine) -> None:

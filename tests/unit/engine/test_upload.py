@@ -18,6 +18,7 @@ from partwise.core.errors import (
     IncompleteUpload,
     NotFound,
     Superseded,
+    TooManyChunks,
     UnverifiedUpload,
     UploadTooLarge,
     WrongState,
@@ -220,6 +221,19 @@ async def test_segments_leave_room_for_other_chunks(engine: Engine, monkeypatch:
     body = BytesBody(DATA, block=10_000)
     await put_chunk(engine, ALICE, upload.id, ByteRange(0, len(DATA)), body, early=Early.KEEP)
     assert (await uploads.get_upload(engine, ALICE, upload.id)).chunk_count == 6
+
+
+@pytest.mark.parametrize("declared", [True, False])
+async def test_small_chunks_are_few(engine: Engine, monkeypatch: pytest.MonkeyPatch, declared: bool) -> None:
+    """Rows are no cheaper for chunks of a byte: beyond some, an upload has one for each KiB at most."""
+    monkeypatch.setattr(uploads, "FREE_CHUNKS", 5)
+    data = DATA[: 8 << 10]
+    upload = await uploads.create_upload(engine, ALICE, size=len(data) if declared else None)
+    many = 8 if declared else 5
+    for offset in range(many):
+        await put_chunk(engine, ALICE, upload.id, ByteRange(offset, 1), BytesBody(data[offset : offset + 1]))
+    with pytest.raises(TooManyChunks):
+        await put_chunk(engine, ALICE, upload.id, ByteRange(many, 1), BytesBody(data[many : many + 1]))
 
 
 async def test_an_upload_deleted_between_segments_takes_no_more(

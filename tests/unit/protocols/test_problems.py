@@ -86,3 +86,12 @@ def test_what_http_refuses_is_a_problem_too() -> None:
     response = render_any(request, HTTPException(405, headers={"Allow": "GET"}))
     assert (response.status_code, response.headers["Allow"]) == (405, "GET")
     assert content(response)["type"] == "/docs/errors#method-not-allowed"
+
+
+def test_logs_have_paths_as_they_came(caplog: pytest.LogCaptureFixture) -> None:
+    """Decoded, a path could hold what a terminal takes for commands."""
+    scope = {"type": "http", "method": "GET", "path": "/\x1b[2J\n", "raw_path": b"/%1b[2J%0a", "headers": []}
+    for error in (errors.StorageFailed("no"), ValueError("no")):
+        render_any(Request(scope), error)
+    assert "GET /%1b[2J%0a" in caplog.text
+    assert "\x1b" not in caplog.text

@@ -22,6 +22,7 @@ from partwise.core.records import Chunk
 from partwise.storage import kernel
 from partwise.storage.files import SystemCalls, in_thread
 from partwise.storage.local import LocalStorage
+from tests.support.folders import make_data_folder
 
 ID = "ab"
 CONTENT = b"0123456789"
@@ -472,3 +473,18 @@ async def test_a_writer_that_compares_learns_that_its_upload_is_gone(storage: Lo
     with pytest.raises(NotFound):
         writer.read(0, 10)
     writer.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root works in another user's folder")
+async def test_what_root_locks_stays_open_to_the_server(tmp_path: Path) -> None:
+    """An operator's command as root, in the folder of a server that runs as another user."""
+    data = make_data_folder(tmp_path / "data")
+    os.chown(data / "locks", 12345, 23456)
+    storage = LocalStorage(data)
+    await storage.start()
+    async with storage.digest_lock(DIGEST):
+        pass
+    await storage.stop()
+    made = [path.stat() for path in (data / "locks").iterdir()]
+    assert made
+    assert {(found.st_uid, found.st_gid) for found in made} == {(12345, 23456)}

@@ -171,7 +171,7 @@ def render_http(status: int, detail: str, headers: Mapping[str, str] | None = No
 
 def render_unexpected(request: Request, error: Exception) -> ProblemResponse:
     """The answer for a fault of ours: details go to the log alone."""
-    _logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    _logger.error("%s %s failed", request.method, _path(request), exc_info=error)
     detail = "The server failed; its log says more."
     problem = PROBLEMS[errors.PartwiseError]
     return ProblemResponse(problem, _content(problem, detail))
@@ -180,7 +180,7 @@ def render_unexpected(request: Request, error: Exception) -> ProblemResponse:
 def render_any(request: Request, error: Exception) -> ProblemResponse:
     """The answer for whatever was raised while ``request`` was served."""
     if isinstance(error, errors.StorageFailed):
-        _logger.error("%s %s: %s", request.method, request.url.path, error, exc_info=error)
+        _logger.error("%s %s: %s", request.method, _path(request), error, exc_info=error)
     if isinstance(error, errors.PartwiseError):
         return render_error(error)
     if isinstance(error, HTTPException):
@@ -189,6 +189,12 @@ def render_any(request: Request, error: Exception) -> ProblemResponse:
             detail = HTTP_PROBLEMS[error.status_code].title + "."
         return render_http(error.status_code, detail, error.headers)
     return render_unexpected(request, error)
+
+
+def _path(request: Request) -> str:
+    """The path as it came, percent-encoded: decoded, it could hold what a terminal takes for commands."""
+    path: bytes = request.scope.get("raw_path") or b""
+    return path.decode("ascii", "replace")
 
 
 def errors_page() -> str:

@@ -58,7 +58,10 @@ def content_digest(request: Request) -> str | None:
 
 
 def refuse_encoding(request: Request) -> None:
-    """Bytes are stored as they come: a compressed body would be stored compressed, so it is refused (415)."""
+    """Bytes are stored as they come: a compressed body would be stored compressed, so it is refused (415, 400)."""
+    transfer = request.headers.getlist("transfer-encoding")
+    if transfer and ", ".join(transfer).strip().lower() != "chunked":
+        raise HTTPException(400, "The only Transfer-Encoding that is understood is chunked.")
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
         raise HTTPException(
