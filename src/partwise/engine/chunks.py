@@ -27,13 +27,13 @@ from partwise.core.errors import (
     Superseded,
     WrongState,
 )
-from partwise.core.ranges import MAX_SIZE, ByteRange
+from partwise.core.ranges import MAX_SIZE, ByteRange, split
 from partwise.core.records import Chunk, Principal, Upload
 from partwise.core.state import Event, UploadState, next_state
 from partwise.engine.context import Engine
 from partwise.engine.expiry import kept_alive
 from partwise.engine.ports import Body, ChunkWriter
-from partwise.engine.reading import read_back
+from partwise.engine.reading import TURN
 from partwise.engine.uploads import chunk_limit, get_frontier, grow
 
 #: Bytes that are reserved at a time for a body whose length nobody knows, in an upload of undeclared size.
@@ -258,6 +258,8 @@ class _Receiver:
         self._early = early
         self._comparing = same is not None and engine.storage.in_place
         self._hasher = hashlib.sha256() if hashed or not engine.storage.in_place else None
+        #: The digest that was made of what is stored.
+        self._read_back: str | None = None
         self._loop = asyncio.get_running_loop()
         self._following = ExitStack()
         self._begin()
@@ -276,7 +278,7 @@ class _Receiver:
     @property
     def digest(self) -> str | None:
         """The SHA-256 of what came, where it was computed."""
-        return self._hasher.hexdigest() if self._hasher else None
+        return self._hasher.hexdigest() if self._hasher else self._read_back
 
     @property
     def unchanged(self) -> bool:
@@ -351,14 +353,17 @@ class _Receiver:
         In a form the digest comes after the bytes, if it comes at all: hashing every form just in case would cost more
         than all else that is done with it.
         """
-        if self._hasher is not None:
+        if self._hasher is not None or not self.received:
             return
-        hasher = hashlib.sha256()
-        if self.received:
-            chunk = Chunk(offset=self.span.offset, size=self.received)
-            threads = self._engine.workers.follower.threads
-            await read_back(self._engine, self.upload.id, chunk, hasher.update, executor=threads)
-        self._hasher = hasher
+        hasher = self._engine.storage.running_hash(self.upload.id)
+        try:
+            written = ByteRange(self.span.offset, self.received)
+            chunk = Chunk(offset=written.offset, size=written.size)
+            for span in split(written, TURN):
+                await hasher.feed([(chunk, span)])
+            self._read_back = await hasher.digest()
+        finally:
+            hasher.close()
 
     def _extend(self, end: int) -> None:
         """Room for the bytes up to ``end``, and for some to come if that is allowed."""

@@ -59,8 +59,6 @@ class Engine:
     failpoint: Callable[[str], None] = no_failpoint
     #: Told how long a "chunk" or a "commit" took, in seconds.
     observe: Callable[[str, float], None] = no_observation
-    #: How many uploads are hashed at the same time; a core each is what it takes.
-    hash_threads: int = field(default_factory=lambda: os.cpu_count() or 1)
     #: Bring every chunk to disk before it is acknowledged (``durability = chunk``).
     durable_chunks: bool = False
     workers: Workers = field(init=False)
@@ -116,12 +114,12 @@ class Workers:
         from partwise.engine.flusher import Flusher
         from partwise.engine.follower import Follower
 
-        self.follower = Follower(engine.storage, engine.catalog, engine.hash_threads)
+        self.follower = Follower(engine.storage, engine.catalog)
         self.flusher = Flusher(engine.storage, engine.catalog, engine.failpoint)
         self.commits = Commits(engine)
         self.finishes = Finishes(engine)
         #: Threads that read stored chunks back: see ``reading.py``.
-        self.readers = ThreadPoolExecutor(engine.hash_threads, thread_name_prefix="read")
+        self.readers = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="read")
         self._engine = engine
         self._rounds: asyncio.Task[None] | None = None
 

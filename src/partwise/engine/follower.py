@@ -1,37 +1,33 @@
 """The digest follower: moves a SHA-256 along behind the frontier, so that it is known when the last byte lands.
 
 One process follows an upload (whoever gets its FOLLOW lock); the lock saves double work, correctness rests on the
-epoch. The bytes are read back from the page cache: that costs 0.18 s for each GiB, and works whoever wrote them.
+epoch. The storage reads the bytes back (``RunningHash``): local files from the page cache, 0.18 s for each GiB, which
+works whoever wrote them. The follower says what comes next before the hash needs it, so that it never stands still.
 
 Hashing may run ahead of the rows, over a chunk that this process is still writing, so that hashing and receiving
-overlap even for one large chunk. What ran ahead is only *assumed*: a copy of the hash from before the chunk is kept,
-and taken up again if the chunk fails. Bytes behind a writer that holds the range's claim do not change under us.
+overlap even for one large chunk. What ran ahead is only *assumed*: the hash is marked before the chunk,
+and goes back there if the chunk fails. Bytes behind a writer that holds the range's claim do not change under us.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from partwise.core.errors import BytesLost, NotFound, PartwiseError
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Chunk, Upload
 from partwise.core.state import UploadState
-from partwise.engine.ports import BLOCK, Catalog, Purpose, Storage
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
+from partwise.engine.ports import BLOCK, Catalog, Piece, Purpose, RunningHash, Storage
 
 log = logging.getLogger(__name__)
 
-#: Bytes that one job on a hash thread takes, so that uploads share the threads fairly.
+#: Bytes that the hash is fed at a time, so that uploads share the cores fairly.
 SLICE = 64 << 20
+#: Bytes of a chunk in flight that are waited for before it is hashed further: each step is a trip of the event loop.
+STEP = 4 * BLOCK
 #: Bytes between two reports of progress to the catalog.
 REPORT = 256 << 20
 #: Rows that are read at once.
@@ -86,10 +82,9 @@ class InFlight:
 class Follower:
     """Follows every upload that this process hears of, and answers who waits for a digest."""
 
-    def __init__(self, storage: Storage, catalog: Catalog, threads: int) -> None:
+    def __init__(self, storage: Storage, catalog: Catalog) -> None:
         self.storage = storage
         self.catalog = catalog
-        self.threads = ThreadPoolExecutor(threads, thread_name_prefix="hash")
         self._runs: dict[str, _Run] = {}
 
     @contextmanager
@@ -145,7 +140,6 @@ class Follower:
             task.cancel()
         if runs:
             await asyncio.wait(runs)
-        await asyncio.to_thread(self.threads.shutdown)
 
     def _run(self, upload_id: str) -> _Run:
         run = self._runs.get(upload_id)
@@ -160,14 +154,6 @@ class Follower:
         if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, NotFound):
             expected = isinstance(error, PartwiseError)
             log.warning("follower of %s ended: %s", upload_id, error, exc_info=None if expected else error)
-
-
-@dataclass(slots=True)
-class _Assumed:
-    """A chunk in flight that the hash has gone into, and the hash as it was before."""
-
-    inflight: InFlight
-    before: _Hash
 
 
 class _Run:
@@ -193,17 +179,21 @@ class _Run:
 
     def _restart(self, epoch: int) -> None:
         self._epoch = epoch
-        self._hash = hashlib.sha256()
-        #: How far the hash has come, and the offset of the last row that it went into (rows before it are behind).
+        #: How far the hash has been fed, and the offset of the last row that it went into (rows before it are behind).
         self._position = 0
         self._row = 0
         self._reported = 0
-        self._assumed: list[_Assumed] = []
+        #: Chunks in flight that the hash has gone into; it was marked before each.
+        self._assumed: list[InFlight] = []
+
+    def _new_hash(self) -> RunningHash:
+        return self._follower.storage.running_hash(self._id)
 
     async def _follow(self) -> None:
         lock = await self._follower.storage.try_lock(self._id, Purpose.FOLLOW)
         if lock is None:
             return  # another process follows
+        self._hash = self._new_hash()
         try:
             poll, quiet = POLL_FIRST, 0.0
             while quiet < IDLE:
@@ -222,6 +212,7 @@ class _Run:
                 else:
                     poll, quiet = min(poll * 1.5, POLL_LAST), quiet + timeout
         finally:
+            self._hash.close()
             lock.release()
 
     async def _wait(self, timeout: float) -> bool:
@@ -236,6 +227,8 @@ class _Run:
     async def _advance(self, upload: Upload) -> None:
         """Hash what can be hashed now, and publish what is certain."""
         if upload.epoch != self._epoch:
+            self._hash.close()
+            self._hash = self._new_hash()
             self._restart(upload.epoch)
         self._settle()
         await self._hash_recorded()
@@ -245,14 +238,16 @@ class _Run:
 
     def _settle(self) -> None:
         """Confirm what was assumed and is recorded; go back to before the first that failed."""
-        while self._assumed and self._assumed[0].inflight.ended:
+        while self._assumed and self._assumed[0].ended:
             first = self._assumed[0]
-            if not first.inflight.recorded:
-                self._hash, self._position = first.before, first.inflight.span.offset
+            if not first.recorded:
+                self._hash.rewind()
+                self._position = first.span.offset
                 self._assumed.clear()
                 return
             # What of it is not hashed yet is hashed from its row, as of any recorded chunk.
-            self._row = first.inflight.span.offset
+            self._row = first.span.offset
+            self._hash.forget()
             self._assumed.pop(0)
 
     async def _hash_recorded(self) -> None:
@@ -260,7 +255,7 @@ class _Run:
         if self._assumed:
             return
         rows = await self._follower.catalog.list_chunks(self._id, start=self._row, limit=ROWS)
-        pieces: list[tuple[Chunk, ByteRange]] = []
+        pieces: list[Piece] = []
         end, stop = self._position, self._position + SLICE
         for row in rows:
             if row.offset > end or end == stop:
@@ -276,8 +271,9 @@ class _Run:
     async def _run_ahead(self) -> None:
         """Into the chunks in flight that begin where the hash stands, for as long as they are written."""
         while (inflight := self._next_inflight()) is not None:
-            if not self._assumed or self._assumed[-1].inflight is not inflight:
-                self._assumed.append(_Assumed(inflight, self._hash.copy()))
+            if not self._assumed or self._assumed[-1] is not inflight:
+                self._hash.mark()
+                self._assumed.append(inflight)
             start = inflight.span.offset
             available = start + inflight.written - self._position
             if available > 0:
@@ -285,14 +281,14 @@ class _Run:
                 await self._feed([(chunk, ByteRange(self._position, min(available, SLICE)))])
             else:
                 self._news.clear()
-                inflight.wake_once(self._wake_threadsafe, self._position - start + BLOCK)
+                inflight.wake_once(self._wake_threadsafe, self._position - start + STEP)
                 await self._wait(REST)
 
     def _next_inflight(self) -> InFlight | None:
         """The chunk in flight that the hash can go on into, if there is one."""
         if self._assumed:
-            last = self._assumed[-1].inflight
-            if self._assumed[0].inflight.ended or last.ended:
+            last = self._assumed[-1]
+            if self._assumed[0].ended or last.ended:
                 return None  # to be settled first
             if self._position < last.span.end:
                 return last
@@ -301,14 +297,9 @@ class _Run:
         candidate = self.inflight.get(self._position)
         return candidate if candidate is not None and not candidate.ended else None
 
-    async def _feed(self, pieces: list[tuple[Chunk, ByteRange]]) -> None:
-        """Hash the pieces on a hash thread. Cancelled, it leaves the hash void: the run is over then."""
-        await self._loop.run_in_executor(self._follower.threads, self._read, pieces)
+    async def _feed(self, pieces: list[Piece]) -> None:
+        await self._hash.feed(pieces)
         self._position = pieces[-1][1].end
-
-    def _read(self, pieces: list[tuple[Chunk, ByteRange]]) -> None:
-        for chunk, span in pieces:
-            self._follower.storage.read_staged(self._id, chunk, span, self._hash.update)
 
     async def _publish(self, upload: Upload) -> None:
         """Tell the catalog how far the hash is certain; it takes nothing of an older epoch."""
@@ -318,10 +309,11 @@ class _Run:
         if whole and upload.digest is not None:
             self.published.set()
             return
-        if not whole and self._position - self._reported < REPORT:
+        digest = await self._hash.digest() if whole else None
+        hashed = self._position - self._hash.pending
+        if not whole and hashed - self._reported < REPORT:
             return
-        digest = self._hash.hexdigest() if whole else None
-        if await self._follower.catalog.publish_digest(self._id, self._epoch, self._position, digest):
-            self._reported = self._position
+        if await self._follower.catalog.publish_digest(self._id, self._epoch, hashed, digest):
+            self._reported = hashed
             if whole:
                 self.published.set()

@@ -59,6 +59,10 @@ BLOCK = 1 << 20
 Sink = Callable[[memoryview], None]
 
 
+#: Bytes of a chunk: the chunk, and a span that lies within it.
+Piece = tuple[Chunk, ByteRange]
+
+
 class Body(Protocol):
     """The bytes of one request."""
 
@@ -129,6 +133,36 @@ class ChunkWriter(Protocol):
         """Give the range back; what was written and not recorded is worth nothing. Does not block, may be repeated."""
 
 
+class RunningHash(Protocol):
+    """The SHA-256 of an upload's first bytes, moved along over what is stored. Calls take effect in their order."""
+
+    @property
+    def pending(self) -> int:
+        """At most so many bytes, of those that were fed, are not hashed yet."""
+
+    async def feed(self, pieces: Sequence[Piece]) -> None:
+        """Go on over ``pieces``, which follow each other in the file.
+
+        Returns when there is room for more, which may be before these are hashed. StorageFailed, BytesLost, NotFound:
+        some bytes cannot be read; the hash is void then, as after a call that was cancelled.
+        """
+
+    def mark(self) -> None:
+        """Remember the state of now, behind those remembered already."""
+
+    def forget(self) -> None:
+        """Forget the oldest state remembered."""
+
+    def rewind(self) -> None:
+        """Go back to the oldest state remembered, and forget all."""
+
+    async def digest(self) -> str:
+        """The SHA-256 of all that was fed, in hex. Raises what ``feed`` does."""
+
+    def close(self) -> None:
+        """The hash is not needed any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Space:
     """Bytes of the storage: in all, free on the device, and free for new uploads (reservations and floor taken off)."""
@@ -184,6 +218,9 @@ class Storage(Protocol):
         On an in-place storage ``chunk`` may be one that is still being written. Raises StorageFailed, BytesLost (these
         bytes are not to be had any more), NotFound (the whole upload is gone).
         """
+
+    def running_hash(self, upload_id: str) -> RunningHash:
+        """A new hash, of no bytes yet. On an in-place storage it may be fed chunks that are still being written."""
 
     async def flush(self, upload_id: str) -> None:
         """Bring all that was written so far to stable storage. StorageFailed: trust nothing since the last one."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
-from concurrent.futures import Executor
 from functools import partial
 
 from partwise.core.errors import BytesLost
@@ -21,22 +20,12 @@ from partwise.engine.context import Engine
 TURN = 16 << 20
 
 
-async def read_back(
-    engine: Engine,
-    upload_id: str,
-    chunk: Chunk,
-    sink: Callable[[memoryview], None],
-    *,
-    executor: Executor | None = None,
-) -> None:
-    """Give a chunk's bytes, as they are stored now, to ``sink`` on a thread. StorageFailed, BytesLost, NotFound.
-
-    ``executor``: threads other than those for questions, for what a request in progress cannot do without.
-    """
+async def read_back(engine: Engine, upload_id: str, chunk: Chunk, sink: Callable[[memoryview], None]) -> None:
+    """Give a chunk's bytes, as they are stored now, to ``sink`` on a thread. StorageFailed, BytesLost, NotFound."""
     loop = asyncio.get_running_loop()
     for span in split(chunk.range, TURN):
         turn = partial(engine.storage.read_staged, upload_id, chunk, span, sink)
-        await loop.run_in_executor(executor or engine.workers.readers, turn)
+        await loop.run_in_executor(engine.workers.readers, turn)
 
 
 async def stored_digest(engine: Engine, upload_id: str, chunk: Chunk) -> str:

@@ -53,7 +53,11 @@ def create_app(settings: Settings) -> ASGIApp:
     engine, tokens = make_engine(settings)
     engine.observe = metrics.observe
     authenticator = Authenticator(tokens)
-    intake = Intake(idle_timeout_seconds=settings.body_idle_timeout_seconds, min_rate=settings.body_min_rate)
+    intake = Intake(
+        idle_timeout_seconds=settings.body_idle_timeout_seconds,
+        min_rate=settings.body_min_rate,
+        remote=not engine.storage.in_place,
+    )
     connections = ConnectionLimits(
         max_connections=affordable_connections(settings.max_connections),
         header_timeout_seconds=settings.header_timeout_seconds,

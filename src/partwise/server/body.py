@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 from starlette.requests import Request
@@ -26,16 +27,24 @@ from partwise.server.pace import Pace
 _BUDGET = 12 << 20
 _SMALL = 64 << 10
 _MAX_AGE_SECONDS = 5.0
+#: How much the threads that receive stand back (nice) behind hashing, which decides when an upload is verified.
+_NICE = 5
 
 
 class Intake:
-    """What the bodies of one process share: the threads that write, and the account of what is held."""
+    """What the bodies of one process share: the threads that write, and the account of what is held.
 
-    def __init__(self, *, idle_timeout_seconds: float, min_rate: float = 0) -> None:
+    ``remote``: writing waits for other machines, so more threads are worth having than there are cores. For local
+    files more would only fight over them, and let chunks advance side by side where the hash waits for the first.
+    """
+
+    def __init__(self, *, idle_timeout_seconds: float, min_rate: float = 0, remote: bool = False) -> None:
         self._idle_timeout_seconds = idle_timeout_seconds
         self._min_rate = min_rate
         self.held = 0
-        self.executor: Executor = ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1)), thread_name_prefix="body")
+        cores = os.cpu_count() or 1
+        threads = min(16, 4 * cores) if remote else max(2, cores)
+        self.executor: Executor = ThreadPoolExecutor(threads, thread_name_prefix="body", initializer=_stand_back)
 
     def body_of(self, request: Request, sha256: str | None = None) -> Body:
         """The body of ``request``; ``sha256`` is the digest that its header fields give for it, in hex."""
@@ -54,6 +63,10 @@ class Intake:
     def close(self) -> None:
         """End the threads, after what they run."""
         self.executor.shutdown()
+
+
+def _stand_back() -> None:
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + _NICE)
 
 
 class AsgiBody:

@@ -58,7 +58,7 @@ def failures(action: str) -> Iterator[None]:
 
 
 #: What a file system says of bytes that it cannot give back: a bad sector, or a checksum that is wrong.
-_LOST = {errno.EIO, errno.EBADMSG, errno.EUCLEAN, errno.ENODATA}
+LOST = {errno.EIO, errno.EBADMSG, errno.EUCLEAN, errno.ENODATA}
 
 
 @contextmanager
@@ -68,7 +68,7 @@ def reading() -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            if error.errno in _LOST:
+            if error.errno in LOST:
                 raise BytesLost("The storage cannot read back what was stored in it.") from error
             raise
 

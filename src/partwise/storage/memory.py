@@ -8,12 +8,14 @@ import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from functools import partial
 
 from partwise.core.errors import BytesLost, NotFound, OutOfSpace, RangeBusy, StorageFailed, Superseded, WrongState
 from partwise.core.ranges import ByteRange, split
 from partwise.core.records import Chunk
 from partwise.core.state import Event, UploadState
-from partwise.engine.ports import BLOCK, ChunkWriter, Lock, Purpose, Sink, Space, Stored
+from partwise.engine.ports import BLOCK, ChunkWriter, Lock, Purpose, RunningHash, Sink, Space, Stored
+from partwise.storage.hashing import ThreadedHash
 from partwise.storage.joining import placed
 
 _PAUSE = 0.001
@@ -189,6 +191,10 @@ class MemoryStorage:
             if len(block) < piece.size:
                 raise BytesLost("The storage lost bytes: a file ends before its last chunk.")
             sink(memoryview(block))
+
+    def running_hash(self, upload_id: str) -> RunningHash:
+        """On a thread."""
+        return ThreadedHash(partial(self.read_staged, upload_id))
 
     async def flush(self, upload_id: str) -> None:
         """There is no more stable storage here than memory."""

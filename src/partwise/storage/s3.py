@@ -26,7 +26,8 @@ from typing import ParamSpec, TypeVar
 from partwise.core.errors import BytesLost, NotFound, StorageFailed
 from partwise.core.ranges import MAX_SIZE, ByteRange, split
 from partwise.core.records import Chunk
-from partwise.engine.ports import BLOCK, ChunkWriter, Lock, ObjectRecords, Purpose, Sink, Space
+from partwise.engine.ports import BLOCK, ChunkWriter, Lock, ObjectRecords, Purpose, RunningHash, Sink, Space
+from partwise.storage.hashing import ThreadedHash, cores
 from partwise.storage.s3_bucket import Bucket, S3Address
 from partwise.storage.s3_housekeeping import Housekeeping
 from partwise.storage.s3_writer import S3Writer
@@ -63,6 +64,7 @@ class S3Storage:
         self._records, self._redirect = records, redirect
         self._bucket = Bucket(address)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
+        self._hash_threads = ThreadPoolExecutor(cores(), thread_name_prefix="hash")
         self._house = Housekeeping(
             self._bucket,
             records,
@@ -89,6 +91,7 @@ class S3Storage:
             self._rounds.cancel()
             await asyncio.wait({self._rounds})
         await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(self._hash_threads.shutdown)
         self._bucket.close()
 
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -138,6 +141,10 @@ class S3Storage:
             self._bucket.read(chunk.ref, ByteRange(span.offset - chunk.offset, span.size), sink)
         except NotFound as error:
             raise BytesLost("The object store has lost an object.") from error
+
+    def running_hash(self, upload_id: str) -> RunningHash:
+        """On threads, which read the objects back."""
+        return ThreadedHash(partial(self.read_staged, upload_id), self._hash_threads)
 
     async def flush(self, upload_id: str) -> None:
         """Objects are durable when the store has answered."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import signal
 
 import pytest
 
@@ -13,6 +15,7 @@ from partwise.core.records import Upload
 from partwise.engine import uploads
 from partwise.engine.chunks import put_chunk
 from partwise.engine.context import Engine
+from partwise.storage.local import LocalStorage
 from tests.support.bodies import BytesBody, sha256
 from tests.unit.engine.conftest import ALICE
 
@@ -74,6 +77,19 @@ async def test_it_follows_many_small_chunks_that_come_backwards(engine: Engine) 
     for offset in reversed(range(0, len(DATA), 1024)):
         piece = BytesBody(DATA[offset : offset + 1024])
         await put_chunk(engine, ALICE, upload.id, ByteRange(offset, 1024), piece)
+    assert await digest(engine, upload) == sha256(DATA)
+
+
+async def test_it_begins_again_when_the_process_that_hashes_was_killed(engine: Engine) -> None:
+    if not isinstance(engine.storage, LocalStorage):
+        pytest.skip("hashes on threads of its own")
+    upload = await uploads.create_upload(engine, ALICE, size=len(DATA))
+    await put_chunk(engine, ALICE, upload.id, ByteRange(0, BLOCK), BytesBody(DATA[:BLOCK]))
+    await hashed_to(engine, upload, BLOCK)
+    pid = engine.storage.hash_process.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    await put_chunk(engine, ALICE, upload.id, ByteRange(BLOCK, len(DATA) - BLOCK), BytesBody(DATA[BLOCK:]))
     assert await digest(engine, upload) == sha256(DATA)
 
 

@@ -153,8 +153,7 @@ export class Session {
     try {
       const signal = AbortSignal.timeout(PROBE_TIMEOUT_MS);
       const answer = await fetch(this.#probeUrl, { cache: "no-store", credentials: "omit", signal });
-      // A network's sign-in page, or a proxy's notice, is not the server.
-      return answer.status < 500 && !/html/i.test(answer.headers.get("Content-Type") ?? "");
+      return answer.status < 500;
     } catch {
       return false;
     }

@@ -24,12 +24,11 @@ export function Unfinished({ uploads, library, add, ask }: Props) {
         Unfinished
       </h2>
       <p class="hint">Choose the same file again, or drop it on the page: only what is missing is sent.</p>
-      <ul class="rows" role="list">
+      <ul class="rows">
         {uploads.map((upload) => (
           <Row
             key={upload.pulp_href}
             upload={upload}
-            now={library.now()}
             growing={library.growing.has(upload.pulp_href)}
             add={add}
             remove={() =>
@@ -37,8 +36,10 @@ export function Unfinished({ uploads, library, add, ask }: Props) {
                 title: "Delete this unfinished upload?",
                 text: `What has arrived of ${shownName(nameOf(upload))} is deleted on the server.`,
                 yes: "Delete",
-                carryOut: () => library.deleteUpload(upload),
-                focus: heading,
+                carryOut: () => {
+                  heading.current?.focus();
+                  void library.deleteUpload(upload).catch(() => library.refresh());
+                },
               })
             }
           />
@@ -54,15 +55,15 @@ function nameOf(upload: UploadInfo): string {
 
 interface RowProps {
   upload: UploadInfo;
-  now: number;
   growing: boolean;
   add: Props["add"];
   remove: () => void;
 }
 
-function Row({ upload, now, growing, add, remove }: RowProps) {
+function Row({ upload, growing, add, remove }: RowProps) {
   const input = useRef<HTMLInputElement>(null);
   const [refusal, setRefusal] = useState("");
+  const now = Date.now();
   const name = nameOf(upload);
   const size = upload.size ?? 0;
   const id = `unfinished-${upload.pulp_href}`;
