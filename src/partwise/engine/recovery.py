@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
-from partwise.core.errors import NotFound
+from partwise.core.errors import BytesLost, NotFound
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Chunk, Upload
 from partwise.core.state import UploadState
@@ -74,7 +74,7 @@ def _has_file(engine: Engine, upload_id: str) -> bool:
     """Whether there is a staging file, also one that its creator still holds (and that no listing shows)."""
     try:
         engine.storage.read_staged(upload_id, Chunk(offset=0, size=0), ByteRange(0, 0), lambda _block: None)
-    except NotFound:
+    except (NotFound, BytesLost):
         return False
     return True
 

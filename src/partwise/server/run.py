@@ -7,6 +7,7 @@ import ctypes
 import os
 import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +15,13 @@ from functools import partial
 from tempfile import TemporaryDirectory
 
 import uvicorn
+from sqlalchemy.exc import DBAPIError
 from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from partwise import __version__
 from partwise.catalog import CatalogTooNew, migrate, open_catalog
-from partwise.core.errors import StorageFailed
+from partwise.core.errors import OutOfSpace, PartwiseError, StorageFailed
 from partwise.engine.recovery import begin_boot
 from partwise.server.assembly import MissingPart, make_engine
 from partwise.server.connection import BoundedProtocol
@@ -27,6 +29,7 @@ from partwise.server.guard import is_loopback
 from partwise.server.logs import configure
 from partwise.server.settings import Settings
 from partwise.storage.kernel import boot_id
+from partwise.storage.local import LocalStorage
 
 _READY_TIMEOUT_SECONDS = 60.0
 _PR_SET_PDEATHSIG = 1
@@ -93,18 +96,35 @@ def prepare(settings: Settings) -> None:
         raise CannotServe(str(error)) from error
     except StorageFailed as error:
         raise CannotServe(f"The server cannot start: {error.__cause__ or error}") from error
+    except (DBAPIError, sqlite3.Error) as error:
+        reason = error.orig if isinstance(error, DBAPIError) else error
+        place = "PostgreSQL" if settings.catalog is not None else settings.data.absolute()
+        raise CannotServe(
+            f"The records in {place} cannot be used: {reason}. Is the disk full, or may this user not write there?"
+        ) from error
     except ModuleNotFoundError as error:
         raise CannotServe("PostgreSQL needs its driver: pip install 'partwise[postgres]'.") from error
 
 
 async def _begin_boot(settings: Settings) -> None:
-    """Before any worker: un-record what the last boot had not brought to disk."""
-    catalog = open_catalog(settings.catalog_url)
-    await catalog.start()
+    """Before any worker: find out whether the folder will do, and un-record what the last boot had not on disk."""
+    storage, catalog = LocalStorage(settings.data), open_catalog(settings.catalog_url)
     try:
-        await begin_boot(catalog, boot_id(), distrust=settings.distrust_unsynced)
-    finally:
-        await catalog.stop()
+        await storage.start()
+        await storage.stop()
+        await catalog.start()
+        try:
+            await begin_boot(catalog, boot_id(), distrust=settings.distrust_unsynced)
+        finally:
+            await catalog.stop()
+    except (StorageFailed, OutOfSpace) as error:
+        raise CannotServe(f"The server cannot use {settings.data.absolute()}: {_reason(error)}") from error
+
+
+def _reason(error: PartwiseError) -> str:
+    """What stood in the way, and where."""
+    cause = error.__cause__
+    return f"{error} ({cause})" if isinstance(cause, OSError) else str(error)
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -57,8 +57,9 @@ def failures(action: str) -> Iterator[None]:
         raise StorageFailed(f"The storage failed to {action} ({code}).") from error
 
 
-#: What a file system says of bytes that it cannot give back: a bad sector, or a checksum that is wrong.
-LOST = {errno.EIO, errno.EBADMSG, errno.EUCLEAN, errno.ENODATA}
+#: What a file system says of bytes that it cannot give back: a bad sector, a checksum that is wrong, or (ELOOP) that
+#: someone put a symbolic link in the file's place.
+LOST = {errno.EIO, errno.EBADMSG, errno.EUCLEAN, errno.ENODATA, errno.ELOOP}
 
 
 @contextmanager

@@ -260,7 +260,9 @@ class LocalStorage:
         """Names in the staging folder; a creation is locked before its file is there, so none is seen too early."""
         with failures("list files"), os.scandir(self._staging) as entries:
             for entry in entries:
-                if _UPLOAD_ID.fullmatch(entry.name) and not self._creations.is_held(name_byte(entry.name)):
+                # What is no plain file came from elsewhere, and is left alone.
+                ours = _UPLOAD_ID.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+                if ours and not self._creations.is_held(name_byte(entry.name)):
                     yield entry.name
 
     # artifacts
@@ -383,7 +385,7 @@ class LocalStorage:
         for folder in _FOLDERS:
             with failures("list files"), os.scandir(os.path.join(self._artifacts, folder)) as entries:
                 for entry in entries:
-                    if _SHA256.fullmatch(folder + entry.name):
+                    if _SHA256.fullmatch(folder + entry.name) and entry.is_file(follow_symlinks=False):
                         yield folder + entry.name
 
     # space and paths

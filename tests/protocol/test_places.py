@@ -1,0 +1,125 @@
+"""Data folders that will not do, or in which others have been at work: a sentence says what is wrong, or nothing is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.server import API, Http, ServerProcess, sha256
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A file system of 16 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root mounts file systems")
+    with tempfile.TemporaryDirectory() as folder:
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", folder], check=False)
+        if mounted.returncode:
+            pytest.skip("no file systems may be mounted here")
+        try:
+            yield Path(folder)
+        finally:
+            subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def complaint(data: Path, **environment: str) -> str:
+    """What a server says that cannot start in ``data``; one sentence, and a status of its own."""
+    run = subprocess.run(
+        [sys.executable, "-m", "partwise.cli", "serve", "--port", "0", "--data", str(data)],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode not in (0, 3), run.stderr
+    assert "Traceback" not in run.stderr
+    return run.stderr
+
+
+def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(b"")
+    assert "data folder cannot be used" in complaint(tmp_path / "data")
+
+
+def test_a_disk_that_is_read_only_or_full(small_disk: Path) -> None:
+    data = small_disk / "data"
+    with ServerProcess(data, free_space_floor=0) as server, Http(server.port) as http:
+        href = http.create(1000)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    assert str(data) in complaint(data)
+    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    with (small_disk / "filler").open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            continue
+    assert "disk full" in complaint(data)
+    (small_disk / "filler").unlink()
+    with ServerProcess(data, free_space_floor=0) as server, Http(server.port) as http:
+        assert http.put(href, 0, bytes(1000)).status == 200
+        assert http.commit(href, bytes(1000)).status == 200
+
+
+def test_what_others_put_into_the_folder_is_left_alone_and_not_followed(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"a secret")
+    data = tmp_path / "data"
+    with ServerProcess(data) as server, Http(server.port) as http:
+        href = http.create(8)
+        stored = http.store(b"an artifact")
+    staging, folder = data / "staging", data / "artifacts"
+    (staging / "11111111-1111-4111-8111-111111111111").symlink_to(secret)
+    (staging / "22222222-1111-4111-8111-111111111111").mkdir()
+    os.mkfifo(staging / "33333333-1111-4111-8111-111111111111")
+    (folder / "ab" / ("c" * 62)).symlink_to(secret)
+    with ServerProcess(data) as server, Http(server.port) as http:
+        for path in (staging / href.split("/")[-2], folder / stored["sha256"][:2] / stored["sha256"][2:]):
+            path.unlink()
+            path.symlink_to(secret)
+        assert http.put(href, 0, b"overthrow").status >= 400
+        assert http("GET", f"{stored['artifact']}download/").problem == (500, "bytes-lost")
+        assert http.store(sha256(b"x").encode())["state"] == "completed"
+        assert http("GET", f"{API}status/").status == 200
+    assert secret.read_bytes() == b"a secret"
+    with ServerProcess(data) as server, Http(server.port) as http:
+        assert http("GET", href).status == 404  # its file is gone
+    assert secret.read_bytes() == b"a secret"
+
+
+def test_two_servers_on_one_folder_are_one(tmp_path: Path) -> None:
+    content = os.urandom(300_000)
+    with (
+        ServerProcess(tmp_path) as first,
+        ServerProcess(tmp_path) as second,
+        Http(first.port) as one,
+        Http(second.port) as other,
+    ):
+        href = one.create(len(content))
+        assert other.put(href, 0, content[:100_000]).status == 200
+        assert one.put(href, 100_000, content[100_000:]).status == 200
+        assert other.commit(href, content).status == 200
+        assert one("GET", href).json["state"] == "completed"
+        assert one("DELETE", href).status == 204
+        assert other("GET", href).status == 404
+
+
+def test_uploads_go_on_under_limits_that_became_smaller(tmp_path: Path) -> None:
+    content = os.urandom(10_000)
+    with ServerProcess(tmp_path) as server, Http(server.port) as http:
+        href = http.create(len(content))
+        assert http.put(href, 0, content[:6000]).status == 200
+    limits: dict[str, Any] = {"max_upload_size": 100, "quota": 100, "max_open_uploads": 1}
+    with ServerProcess(tmp_path, **limits) as server, Http(server.port) as http:
+        assert http("POST", f"{API}uploads/", {"size": 101}).problem == (413, "upload-too-large")
+        assert http("POST", f"{API}uploads/", {"size": 1}).problem == (413, "too-many-uploads")
+        assert http.put(href, 6000, content[6000:]).status == 200
+        assert http.commit(href, content).json["sha256"] == sha256(content)
+        assert http("POST", f"{API}uploads/", {"size": 1}).problem == (413, "quota-exceeded")
