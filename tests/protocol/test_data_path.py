@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
+import io
 import os
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -16,20 +19,27 @@ SIZE = 5 * SMALLEST + 12_345
 DATA = os.urandom(SIZE)
 
 
+class _Reader(io.BufferedReader):
+    """What is read ahead of one answer belongs to the next: so an answer that ends does not close it."""
+
+    def close(self) -> None:
+        """Kept open."""
+
+
 class Wire:
     """A connection that sends what it is told, byte for byte, and reads one answer at a time."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self._raw = self.socket.makefile("rb", buffering=0)
+        self._reader = _Reader(self._raw)
 
     def send(self, *pieces: bytes) -> None:
         for piece in pieces:
             self.socket.sendall(piece)
 
     def answer(self) -> Answer:
-        import http.client
-
-        response = http.client.HTTPResponse(self.socket)
+        response = http.client.HTTPResponse(self)  # type: ignore[arg-type]
         response.begin()
         return Answer(response)
 
@@ -37,14 +47,22 @@ class Wire:
         """An answer without fields, such as 100 Continue."""
         line = b""
         while not line.endswith(b"\r\n\r\n"):
-            line += self.socket.recv(1)
+            line += self._reader.read(1)
         return line
+
+    def makefile(self, *_: object) -> io.BufferedReader:
+        """What an answer asks of a socket."""
+        return self._reader
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        self._raw.close()
+        self.socket.close()
 
 
 @pytest.fixture
 def wire(server: ServerProcess) -> Iterator[Wire]:
-    wire = Wire(server.port)
-    with wire.socket:
+    with closing(Wire(server.port)) as wire:
         yield wire
 
 
@@ -128,7 +146,7 @@ def test_a_body_cut_short_is_not_received(http: Http, wire: Wire, chunked: bool,
     wire.send(body(DATA, chunked=chunked)[:sent])
     if reset:
         wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        wire.socket.close()
+        wire.close()
     else:
         wire.socket.shutdown(socket.SHUT_WR)
         while wire.socket.recv(65_536):
@@ -193,7 +211,7 @@ def test_many_bodies_at_once(server: ServerProcess) -> None:
         assert {wire.answer().status for wire in wires} == {200}
     finally:
         for wire in wires:
-            wire.socket.close()
+            wire.close()
     with Http(server.port) as http:
         answer = http("PUT", f"{href}commit", {"sha256": sha256(DATA * count)})
     assert (answer.status, answer.json["size"]) == (200, count * SIZE)
