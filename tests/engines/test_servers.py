@@ -12,7 +12,7 @@ import pytest
 from partwise.server.run import CannotServe, serve
 from partwise.server.settings import Settings
 from tests.engines.seaweed import CREDENTIALS
-from tests.support.server import Http, ServerProcess, sha256
+from tests.support.server import API, Http, ServerProcess, sha256
 
 pytestmark = pytest.mark.engines
 
@@ -104,3 +104,22 @@ def test_settings_that_do_not_go_together_are_told(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(CannotServe, match=message):
         serve(Settings(data=tmp_path, **settings))  # type: ignore[arg-type]
+
+
+def test_characters_that_a_database_cannot_hold_are_no_fault_of_the_server(tmp_path: Path, postgres_url: str) -> None:
+    with ServerProcess(tmp_path, catalog=postgres_url) as server, Http(server.port) as http:
+        for name in ("%00", "a%00b", "%ff%fe", "%ed%a0%80"):
+            for kind in (f"{API}uploads", f"{API}artifacts", f"{API}tasks", "/tus"):
+                assert http("GET", f"{kind}/{name}/").status == 404
+                assert http("DELETE", f"{kind}/{name}/").status in {404, 405, 412}
+            for query in (
+                "uploads/?search",
+                "artifacts/?search",
+                "uploads/?state",
+                "tasks/?upload",
+                "artifacts/?sha256",
+            ):
+                assert http("GET", f"{API}{query}={name}").status in {200, 400}
+        assert http("POST", f"{API}artifacts/", {"upload": "\0"}).status == 400
+        assert http("POST", f"{API}uploads/", {"size": 1, "filename": "a\0b"}).status == 400
+        assert http("GET", f"{API}uploads/?offset=999999999999999&limit=9999").json["results"] == []

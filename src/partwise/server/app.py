@@ -26,7 +26,7 @@ from partwise.server.auth import Authenticator, TokenRequired, principal_of
 from partwise.server.body import Intake
 from partwise.server.connection import STATE_KEY, ConnectionLimits
 from partwise.server.cors import cors
-from partwise.server.guard import LoopbackOnly
+from partwise.server.guard import LoopbackOnly, NoNul
 from partwise.server.limits import RequestsInFlight, affordable_connections
 from partwise.server.linger import LingeringClose
 from partwise.server.metrics import CONTENT_TYPE, Metrics
@@ -99,6 +99,7 @@ def create_app(settings: Settings) -> ASGIApp:
             Middleware(RequestsInFlight, limit=settings.max_requests),
             *cors(settings.origins),
             _access(settings, authenticator),
+            Middleware(NoNul),
         ],
         exception_handlers={HTTPException: render_any},
         lifespan=lifespan,

@@ -33,6 +33,23 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+class NoNul:
+    """ASGI middleware that refuses the NUL character in paths and queries: no name has one, and not every database
+    can be asked for it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse, or pass on."""
+        if scope["type"] == "http" and "\0" in scope["path"]:
+            await render_http(404, "No such path.")(scope, receive, send)
+        elif scope["type"] == "http" and b"%00" in scope["query_string"]:
+            await render_http(400, "A query cannot hold a NUL character.")(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
 class LoopbackOnly:
     """ASGI middleware that answers 403 to what does not come from this machine by its own name."""
 

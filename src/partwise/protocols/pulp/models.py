@@ -28,6 +28,12 @@ def _check_filename(value: str | None) -> str | None:
     return value or None
 
 
+def _check_reference(value: str) -> str:
+    if "\0" in value:
+        raise BadBody("A path cannot hold a NUL character.", field="upload")
+    return value
+
+
 def _optional_sha256(value: object) -> str | None:
     return None if value is None or value == "" else parse_sha256(value)
 
@@ -77,7 +83,7 @@ class UploadCommit(RequestModel):
 class ArtifactCreate(RequestModel):
     """The path or id of a completed upload."""
 
-    upload: Annotated[str, Field(max_length=1024)]
+    upload: Annotated[str, Field(max_length=1024), AfterValidator(_check_reference)]
     sha256: Sha256 = None
 
 
