@@ -1,0 +1,73 @@
+"""The examples of README and protocol pages, run as they stand there against a server."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.server import API, Http, ServerProcess, sha256
+
+pytestmark = pytest.mark.clients
+
+ROOT = Path(__file__).parents[2]
+PULP = "docs/protocols/pulp.md"
+
+
+def example(page: str, name: str, port: int) -> str:
+    """The code behind ``<!-- story:NAME -->``, with the port of a server of the test's own."""
+    text = (ROOT / page).read_text()
+    found = re.search(rf"<!-- story:{name} -->\n```\w+\n(.*?)```", text, re.DOTALL)
+    assert found, f"{page} has no example {name}"
+    assert "24817" in found[1]
+    return found[1].replace("24817", str(port))
+
+
+def run(folder: Path, programs: Path, *command: str | Path) -> str:
+    """Run an example in a folder; what it printed."""
+    environment = os.environ | {"XDG_CACHE_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+    environment["PATH"] = f"{programs}{os.pathsep}{environment['PATH']}"
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def made_an_artifact(http: Http, data: bytes) -> None:
+    (artifact,) = http("GET", f"{API}artifacts/?sha256={sha256(data)}").json["results"]
+    assert http("GET", f"{artifact['pulp_href']}download/").body == data
+
+
+def test_readme(http: Http, server: ServerProcess, tmp_path: Path) -> None:
+    programs = Path(sys.executable).parent
+    for name in ("curl", "httpie"):  # the second goes on with the first one's files
+        run(tmp_path, programs, "bash", "-euo", "pipefail", "-c", example("README.md", name, server.port))
+        data = (tmp_path / "file").read_bytes()
+        made_an_artifact(http, data)
+        (artifact,) = http("GET", f"{API}artifacts/?sha256={sha256(data)}").json["results"]
+        assert http("DELETE", artifact["pulp_href"]).status == 204
+
+
+def test_tus(http: Http, server: ServerProcess, tmp_path: Path) -> None:
+    page = "docs/protocols/tus.md"
+    said = run(tmp_path, Path("/bin"), "bash", "-euo", "pipefail", "-c", example(page, "tus", server.port))
+    assert "upload-offset: 400000" in said.lower()
+    assert "repr-digest: sha-256=:" in said.lower()
+    made_an_artifact(http, (tmp_path / "file").read_bytes())
+
+
+def test_pulp_cli(http: Http, server: ServerProcess, python_clients: Path, tmp_path: Path) -> None:
+    said = run(tmp_path, python_clients, "bash", "-euo", "pipefail", "-c", example(PULP, "pulp-cli", server.port))
+    data = (tmp_path / "file").read_bytes()
+    assert said.count(sha256(data)) >= 3
+    made_an_artifact(http, data)
+
+
+def test_pulpcore_client(http: Http, server: ServerProcess, python_clients: Path, tmp_path: Path) -> None:
+    code = example(PULP, "pulpcore-client", server.port)
+    said = run(tmp_path, python_clients, python_clients / "python", "-c", code)
+    (artifact,) = http("GET", f"{API}artifacts/?sha256={said.strip()}").json["results"]
+    assert artifact["size"] == 3_000_000
