@@ -51,8 +51,10 @@ async def settled(engine: Engine) -> None:
 
 
 async def _is_joining(engine: Engine) -> bool:
-    """Whether an upload is being made of its parts, as it is unless bytes of those are missing."""
+    """Whether an upload is being made of its parts, as it is unless bytes of those are missing; or rid of them."""
     for upload in await engine.catalog.list_unattended():
+        if upload.parts and upload.state is UploadState.COMPLETED:
+            return True  # whatever a power loss has taken of its parts, they are being deleted
         try:
             parts = [await engine.catalog.get_upload(part) for part in upload.parts]
         except NotFound:
