@@ -55,7 +55,7 @@ def main() -> None:
                 href = _create(servers[0], len(pieces) * CHUNK)
                 times.append(_timed(lambda count=count, href=href: _upload(servers[:count], href, pieces)))  # type: ignore[misc]
                 commits.append(_timed(lambda href=href: _commit(servers[0], href, digest)))  # type: ignore[misc]
-                _forget(servers[0], href)
+                forget(servers[0], href)
         base = statistics.median(direct)
         mib = size >> 20
         print(f"{mib} MiB in pieces of {CHUNK >> 20} MiB over {CONNECTIONS} connections, median of {ROUNDS}")
@@ -64,7 +64,7 @@ def main() -> None:
             median = statistics.median(times)
             print(f"{count} server(s)           {mib / median:6.0f} MiB/s   {base / median:.2f} x")
         print(f"commit after the last byte {statistics.median(commits):.2f} s")
-        print("peak memory of a server    " + ", ".join(f"{_peak(server)} MiB" for server in servers))
+        print("peak memory of a server    " + ", ".join(f"{peak(server)} MiB" for server in servers))
 
 
 def _timed(call: Callable[[], object]) -> float:
@@ -86,7 +86,7 @@ def _put_directly(store: Seaweed, pieces: list[memoryview]) -> None:
     client.close()
 
 
-def _request(
+def request(
     server: Partwise, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
 ) -> Any:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=300)
@@ -102,7 +102,7 @@ def _request(
 
 
 def _create(server: Partwise, size: int) -> str:
-    answer, _ = _request(
+    answer, _ = request(
         server, "POST", "/pulp/api/v3/uploads/", f'{{"size": {size}}}', {"Content-Type": "application/json"}
     )
     return str(answer.headers["Location"])
@@ -112,7 +112,7 @@ def _upload(servers: list[Partwise], href: str, pieces: list[memoryview]) -> Non
     def put(number: int) -> None:
         span = f"bytes {number * CHUNK}-{(number + 1) * CHUNK - 1}/*"
         headers = {"Content-Range": span, "Content-Type": "application/octet-stream"}
-        _request(servers[number % len(servers)], "PUT", href, pieces[number], headers)
+        request(servers[number % len(servers)], "PUT", href, pieces[number], headers)
 
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         list(pool.map(put, range(len(pieces))))
@@ -120,15 +120,15 @@ def _upload(servers: list[Partwise], href: str, pieces: list[memoryview]) -> Non
 
 def _commit(server: Partwise, href: str, digest: str) -> None:
     body, kind = f'{{"sha256": "{digest}"}}', {"Content-Type": "application/json"}
-    while _request(server, "PUT", f"{href}commit", body, kind)[0].status == 202:
+    while request(server, "PUT", f"{href}commit", body, kind)[0].status == 202:
         pass
 
 
-def _forget(server: Partwise, href: str) -> None:
-    _request(server, "DELETE", href)
+def forget(server: Partwise, href: str) -> None:
+    request(server, "DELETE", href)
 
 
-def _peak(server: Partwise) -> int:
+def peak(server: Partwise) -> int:
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) >> 10

@@ -1,10 +1,15 @@
-"""What tests of several layers share: real engines, started once, and only when a test asks for one."""
+"""What tests of several layers share: real engines, started once, and only when a test asks for one.
+
+Whoever asks for ``engines`` runs twice: on local files, and on PostgreSQL and an object store, where every server that
+the test starts keeps its records and bytes. ``@pytest.mark.files_only(reason)`` skips the second;
+``@pytest.mark.more_engines`` leaves it to runs with ``--all-engines``, as it takes long: a server of its own, say.
+"""
 
 from __future__ import annotations
 
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +17,61 @@ import pytest
 from partwise.catalog import migrate
 from tests.engines.postgres import Postgres, postgres
 from tests.engines.seaweed import CREDENTIALS, Seaweed, seaweed
+from tests.support.server import ServerProcess
+
+#: Makes the settings of a server: where its records and its bytes are. Empty: in its data folder.
+Engines = Callable[[], dict[str, str]]
+
+
+def _parameters(item: pytest.Item) -> list[object]:
+    callspec = getattr(item, "callspec", None)
+    return list(callspec.params.values()) if callspec else []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all-engines", action="store_true", help="run all that can on PostgreSQL and an object store")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out = []
+    for item in items:
+        if "objects" not in _parameters(item):
+            continue
+        if mark := item.get_closest_marker("files_only"):
+            item.add_marker(pytest.mark.skip(reason=mark.args[0]))
+        elif item.get_closest_marker("more_engines") and not config.getoption("--all-engines"):
+            left_out.append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(scope="session")
+def object_engines(postgres_server: Postgres, postgres_template: str, seaweed_server: Seaweed) -> Iterator[Engines]:
+    """Makes an empty catalog in PostgreSQL and an empty place in an object store, at each call."""
+
+    def new() -> dict[str, str]:
+        return {
+            "catalog": postgres_server.url(postgres_server.create(postgres_template)),
+            "storage": seaweed_server.url(f"tests/{uuid.uuid4().hex}"),
+        }
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
+        yield new
+
+
+@pytest.fixture(scope="session", params=["files", pytest.param("objects", marks=pytest.mark.engines)])
+def engines(request: pytest.FixtureRequest) -> Iterator[Engines]:
+    """Gives every server that is made from here on engines of its own, of the one kind and then of the other."""
+    if request.param == "files":
+        yield dict
+        return
+    new: Engines = request.getfixturevalue("object_engines")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ServerProcess, "engines", staticmethod(new))
+        yield new
 
 
 @pytest.fixture(scope="session")

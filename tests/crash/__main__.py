@@ -14,11 +14,13 @@ import random
 import sys
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import nullcontext
 
 from tests.crash.life import Failed, Tally, live
+from tests.crash.objects import Make, object_engines
 
-#: Deaths of one folder.
-_DEATHS = 20
+#: Deaths of one folder, and of one place on PostgreSQL and objects, where each takes longer.
+_DEATHS, _OBJECT_DEATHS = 20, 8
 
 
 def main() -> int:
@@ -27,18 +29,20 @@ def main() -> int:
     parser.add_argument("--lives", type=int, help="folders to go through, instead of --points")
     parser.add_argument("--seed", type=int, help="of the first folder (default: a random one)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at work (default: each core)")
+    parser.add_argument("--objects", action="store_true", help="on PostgreSQL and an object store")
     options = parser.parse_args()
     first = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
     print(f"seeds from {first}", flush=True)
     begun = time.monotonic()
-    tally = _run(first, options.lives, options.points, options.jobs)
+    with object_engines() if options.objects else nullcontext(None) as make:
+        tally = _run(first, options.lives, options.points, options.jobs, make)
     if tally is None:
         return 1
     _report(tally, time.monotonic() - begun)
     return 0
 
 
-def _run(first: int, lives: int | None, points: int, jobs: int) -> Tally | None:
+def _run(first: int, lives: int | None, points: int, jobs: int, make: Make | None) -> Tally | None:
     """Lives until there were enough, several at once; None when one failed."""
     tally, seeds = Tally(), itertools.count(first)
     running: dict[Future[Tally], int] = {}
@@ -49,7 +53,8 @@ def _run(first: int, lives: int | None, points: int, jobs: int) -> Tally | None:
                 tally.kills < points if lives is None else tally.lives + len(running) < lives
             ):
                 seed = next(seeds)
-                running[pool.submit(live, seed, _DEATHS)] = seed
+                urls = make() if make else None
+                running[pool.submit(live, seed, _OBJECT_DEATHS if urls else _DEATHS, urls)] = seed
             if not running:
                 return tally
             for future in wait(running, return_when=FIRST_COMPLETED).done:

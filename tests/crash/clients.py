@@ -74,7 +74,8 @@ async def check(engine: Engine, known: Known) -> None:
             _must(upload.deleting, "an upload is lost", id_)
     for id_, join in known.joins.items():
         _check_join(found, id_, join)
-    await _check_staged(engine, {u.id for u in found.values() if u.state is UploadState.OPEN})
+    if engine.storage.in_place:
+        await _check_staged(engine, {u.id for u in found.values() if u.state is UploadState.OPEN})
     await _check_artifacts(engine, known)
 
 
@@ -136,7 +137,8 @@ async def _check_artifacts(engine: Engine, known: Known) -> None:
             _must((digest in listed) in known.links(owner.name, digest), "an artifact", owner.name, number)
     for digest in recorded:
         _must(await engine.storage.verify_artifact(digest), "a corrupt artifact", digest)
-    unrecorded = set(engine.storage.list_artifacts()) - recorded
+    stored = await asyncio.to_thread(lambda: set(engine.storage.list_artifacts()))
+    unrecorded = stored - recorded
     interrupted = {digest for (_, digest), states in known.artifacts.items() if False in states}
     _must(unrecorded <= interrupted, "an artifact's file without a record", unrecorded)
 

@@ -41,6 +41,15 @@ def chunk_bytes(number: int, span: ByteRange, variant: Variant) -> bytes:
 
 
 @dataclass
+class Sending:
+    """A request under way, and what others have sent to the same place since it began."""
+
+    offset: int
+    variant: Variant
+    met: set[Variant] = field(default_factory=set)
+
+
+@dataclass
 class KnownUpload:
     """An upload that was acknowledged."""
 
@@ -49,7 +58,7 @@ class KnownUpload:
     #: By the chunk's offset: what it may hold now.
     chunks: dict[int, set[Variant]] = field(default_factory=dict)
     #: Requests under way.
-    sending: list[tuple[int, Variant]] = field(default_factory=list)
+    sending: list[Sending] = field(default_factory=list)
     #: Whether it may be committed, must be, may be gone.
     committing: bool = False
     committed: bool = False
@@ -58,6 +67,21 @@ class KnownUpload:
     def holds(self, offset: int) -> set[Variant]:
         """What the chunk at ``offset`` may hold."""
         return self.chunks.setdefault(offset, {"missing"})
+
+    def begin(self, offset: int, variant: Variant) -> None:
+        """A request for the place is under way, beside those that are."""
+        new = Sending(offset, variant)
+        for other in self.sending:
+            if other.offset == offset:
+                other.met.add(variant)
+                new.met.add(other.variant)
+        self.sending.append(new)
+
+    def end(self, offset: int, variant: Variant) -> set[Variant]:
+        """One such request has ended; what others may have left there since it began."""
+        alike = [one for one in self.sending if (one.offset, one.variant) == (offset, variant)]
+        self.sending.remove(alike[0])
+        return set().union(*(one.met for one in alike)) - {variant}
 
 
 @dataclass
@@ -108,23 +132,23 @@ class Known:
 
     def _sending(self, upload_id: str, offset: int, variant: Variant) -> None:
         upload = self.uploads[upload_id]
-        upload.sending.append((offset, variant))
+        upload.begin(offset, variant)
         if upload.holds(offset) != {variant}:  # the same again never loses it
             upload.chunks[offset] |= {variant, "missing"}
 
     def _sent(self, upload_id: str, offset: int, variant: Variant) -> None:
         upload = self.uploads[upload_id]
-        upload.sending.remove((offset, variant))
-        beside = {other for place, other in upload.sending if place == offset} - {variant}
+        # Which of several was the last does not show by the order of their answers.
+        beside = upload.end(offset, variant)
         upload.chunks[offset] = {variant, *beside, *(("missing",) if beside else ())}
 
     def _refused(self, upload_id: str, offset: int, variant: Variant) -> None:
-        self.uploads[upload_id].sending.remove((offset, variant))
+        self.uploads[upload_id].end(offset, variant)
 
     def _cutting(self, upload_id: str, offset: int) -> None:
         """A request that will break off: it may un-record what is there, and records nothing."""
         upload = self.uploads[upload_id]
-        upload.sending.append((offset, "missing"))
+        upload.begin(offset, "missing")
         upload.holds(offset).add("missing")
 
     def _committing(self, upload_id: str) -> None:

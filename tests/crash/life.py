@@ -23,11 +23,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from partwise.engine.recovery import begin_boot
-from tests.crash.clients import check, settled, work
+from tests.crash.clients import Lost, check, settled, work
 from tests.crash.known import Event, Known
+from tests.crash.objects import LATER, alone, keep_house, tidy
 from tests.crash.points import Killer, names
 from tests.crash.power import WatchedCalls, lose_power
-from tests.support.engines import catalog_of, fast_folder, new_data_folder, open_engine
+from tests.support.engines import catalog_of, fast_folder, new_data_folder, open_engine, open_objects
 
 #: Seconds after which a process that neither died nor ended is a failure of its own.
 _HUNG = 60.0
@@ -58,14 +59,17 @@ class Failed(Exception):
     """A process reported a broken promise, or hung; ``str`` says what it said."""
 
 
-def live(seed: int, deaths: int) -> Tally:
-    """Let a folder's processes die about ``deaths`` times, by SIGKILL, then look at what is left. Raises Failed."""
+def live(seed: int, deaths: int, urls: dict[str, str] | None = None) -> Tally:
+    """Let processes die about ``deaths`` times, by SIGKILL, then look at what is left. Raises Failed.
+
+    They work in a folder of their own, or in the catalog and the store that ``urls`` name.
+    """
     rng = random.Random(seed)
     tally = Tally(lives=1)
     with tempfile.TemporaryDirectory(prefix="crash-", dir=fast_folder()) as folder:
-        place = _Place.make(Path(folder), rng)
+        place = _Place.make(Path(folder), rng, urls)
         for _ in range(deaths):
-            one = _generation(place, random.Random(rng.random()), _Plan.draw(rng))
+            one = _generation(place, random.Random(rng.random()), _Plan.draw(rng, objects=urls is not None))
             place.known.crashed()
             if one.kills and rng.random() < place.power_losses:
                 place.lose_power(rng)
@@ -85,13 +89,18 @@ class _Place:
     power_losses: float
     #: Whether chunks are brought to disk before they are acknowledged.
     durable: bool
+    #: Where records and bytes are, if not in the folder.
+    urls: dict[str, str] | None = None
     boot: int = 1
     known: Known = field(default_factory=Known)
 
     @classmethod
-    def make(cls, folder: Path, rng: random.Random) -> _Place:
+    def make(cls, folder: Path, rng: random.Random, urls: dict[str, str] | None) -> _Place:
         (folder / "notes").mkdir()
-        data = new_data_folder(folder / "data")
+        data = folder / "data"
+        if urls:  # whose machines are not the servers'
+            return cls(data, folder / "notes", power_losses=0, durable=False, urls=urls)
+        new_data_folder(data)
         return cls(data, folder / "notes", power_losses=rng.choice((0, 0.5)), durable=rng.random() < 0.3)
 
     def lose_power(self, rng: random.Random) -> None:
@@ -110,13 +119,13 @@ class _Plan:
     after: float | None = None
 
     @classmethod
-    def draw(cls, rng: random.Random) -> _Plan:
+    def draw(cls, rng: random.Random, *, objects: bool) -> _Plan:
         luck = rng.random()
         if luck < 0.5:
-            return cls(rng.choice(names()), rng.choice((1, 1, 1, 2, 3)))
+            return cls(rng.choice(names(objects=objects)), rng.choice((1, 1, 1, 2, 3)))
         if luck < 0.75:
             return cls(nth=rng.randint(1, 120))
-        return cls(after=rng.uniform(0.0, 0.25))
+        return cls(after=rng.uniform(0.0, 1.0 if objects else 0.25))
 
 
 def _generation(place: _Place, rng: random.Random, plan: _Plan) -> Tally:
@@ -184,6 +193,9 @@ async def _serve(place: _Place, rng: random.Random, plan: _Plan, tell: Callable[
         await begin_boot(catalog, f"boot {place.boot}")
         await catalog.stop()
     killer = Killer(plan.name, plan.nth)
+    if place.urls:
+        await _serve_objects(place.urls, place.known, rng, plan, tell, killer)
+        return
     calls = WatchedCalls(place.notes) if place.power_losses else None
     engine = open_engine(place.data, failpoint=killer, calls=calls, durable_chunks=place.durable)
     await engine.start()
@@ -191,6 +203,23 @@ async def _serve(place: _Place, rng: random.Random, plan: _Plan, tell: Callable[
     if not (plan.nth or plan.after):  # the last one: all is done, and all of it must be right
         await settled(engine)
         await check(engine, place.known)
+        await engine.stop()
+
+
+async def _serve_objects(
+    urls: dict[str, str], known: Known, rng: random.Random, plan: _Plan, tell: Callable[[Event], None], killer: Killer
+) -> None:
+    await alone(urls["catalog"])
+    engine, storage, catalog = open_objects(urls, failpoint=killer, later=LATER)
+    await engine.start()
+    await settled(engine)
+    await keep_house(storage)
+    await work(engine, known, rng, tell, _CYCLES)
+    if not (plan.nth or plan.after):
+        await settled(engine)
+        if left := await tidy(storage, catalog):
+            raise Lost(left)
+        await check(engine, known)
         await engine.stop()
 
 

@@ -13,11 +13,12 @@ from tests.crash.points import names
 
 
 @pytest.mark.timeout(300)
-def test_nothing_is_lost_in_some_deaths() -> None:
+@pytest.mark.parametrize(
+    "options", [["--points", "60"], pytest.param(["--objects", "--points", "15"], marks=pytest.mark.engines)]
+)
+def test_nothing_is_lost_in_some_deaths(options: list[str]) -> None:
     # A process of its own: it forks, and pytest may have threads.
-    run = subprocess.run(
-        [sys.executable, "-m", "tests.crash", "--points", "60"], capture_output=True, text=True, check=False
-    )
+    run = subprocess.run([sys.executable, "-m", "tests.crash", *options], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "nothing lost" in run.stdout
 

@@ -35,8 +35,10 @@ _OPTIONS = {
 class Postgres:
     """A running server. Databases are made from one template each time, which is faster than migrating each."""
 
-    def __init__(self, port: int, folder: Path, pid: int) -> None:
+    def __init__(self, port: int, folder: Path, pid: int, programs: Path) -> None:
         self.port, self.folder, self.pid = port, folder, pid
+        #: The folder with pg_dump and its like.
+        self.programs = programs
         self._numbers = count()
 
     def url(self, database: str) -> str:
@@ -79,7 +81,7 @@ def postgres(folder: Path) -> Iterator[Postgres]:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", **_as(user))
     try:
         _run(user, binaries / "pg_isready", "-h", "127.0.0.1", "-p", port, "-t", _START_SECONDS, until=process)
-        yield Postgres(port, folder, process.pid)
+        yield Postgres(port, folder, process.pid, binaries)
     finally:
         process.send_signal(signal.SIGQUIT)  # at once, without tidying up
         process.wait(30)

@@ -14,4 +14,6 @@ settings.register_profile(
     print_blob=True,
     report_multiple_bugs=False,
 )
+# A call takes many times as long there.
+settings.register_profile("objects", settings.get_profile("model"), max_examples=3)
 settings.register_profile("long", settings.get_profile("model"), max_examples=2000, phases=list(Phase))

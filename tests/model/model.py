@@ -78,6 +78,8 @@ class ModelUpload:
     chunks: dict[int, ModelChunk] = field(default_factory=dict)
     sha256: str | None = None
     completed: datetime | None = None
+    #: Bytes are overwritten where they are; else they stay until others have come whole.
+    in_place: bool = True
 
     def spans(self) -> list[ByteRange]:
         """The recorded ranges, by offset."""
@@ -105,6 +107,8 @@ class ModelUpload:
         refusal = self._refusal(sent)
         if sent.taken == old.data[: len(sent.taken)]:
             return refusal  # compared, and the same as far as it came: nothing changes
+        if refusal is not None and not self.in_place:
+            return refusal
         del self.chunks[sent.offset]
         if refusal is None:
             self._record(sent.offset, ModelChunk(sent.data, sent.digest is not None), now)

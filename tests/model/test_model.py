@@ -18,6 +18,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
 
+from partwise.catalog import open_catalog
 from partwise.core.errors import NotFound, PartwiseError, Superseded
 from partwise.core.ranges import ByteRange, missing_ranges
 from partwise.core.records import Chunk, Principal, TaskState
@@ -30,9 +31,10 @@ from partwise.engine.expiry import expire
 from partwise.engine.ports import Storage
 from partwise.storage.local import LocalStorage
 from partwise.storage.memory import MemoryStorage
+from tests.conftest import Engines
 from tests.model.model import ModelChunk, ModelUpload, Sent
 from tests.support.bodies import BytesBody, sha256
-from tests.support.engines import Clock, catalog_of, fast_folder, new_data_folder, open_engine
+from tests.support.engines import Clock, catalog_of, fast_folder, new_data_folder, open_engine, open_objects
 
 T = TypeVar("T")
 
@@ -72,7 +74,9 @@ class EngineAgainstModel(RuleBasedStateMachine):
 
     ids = Bundle("ids")
 
-    in_memory: bool
+    in_memory = False
+    #: Makes a catalog in PostgreSQL and a place in an object store, where these are to be used.
+    object_engines: Engines | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,6 +85,7 @@ class EngineAgainstModel(RuleBasedStateMachine):
         self.data = new_data_folder(Path(self.folder.name) / "data")
         self.clock = Clock()
         self.storage: Storage | None = MemoryStorage() if self.in_memory else None
+        self.urls = self.object_engines() if self.object_engines else None
         self.boots = 0
         self.uploads: dict[str, ModelUpload] = {}
         self.artifacts: dict[tuple[str, str], bytes] = {}
@@ -90,6 +95,10 @@ class EngineAgainstModel(RuleBasedStateMachine):
         return self.runner.run(coroutine)
 
     def started(self) -> Engine:
+        if self.urls:
+            engine, _, _ = open_objects(self.urls, clock=self.clock)
+            self.run(engine.start())
+            return engine
         engine = open_engine(self.data, storage=self.storage or LocalStorage(self.data), clock=self.clock)
         self.run(engine.start())
         return engine
@@ -109,7 +118,7 @@ class EngineAgainstModel(RuleBasedStateMachine):
         content = content_of(seed, size)
         declared = sha256(content) if declares else None
         found = self.run(uploads.create_upload(self.engine, user, size=size, sha256=declared))
-        upload = ModelUpload(found.id, user.name, size, content, declared, self.clock.now)
+        upload = ModelUpload(found.id, user.name, size, content, declared, self.clock.now, in_place=not self.urls)
         if declared and (user.name, declared) in self.artifacts:
             upload.sha256, upload.completed = declared, self.clock.now
         self.uploads[found.id] = upload
@@ -273,7 +282,7 @@ class EngineAgainstModel(RuleBasedStateMachine):
             if now.state is UploadState.COMPLETED:
                 data = self.artifacts[upload.owner, str(now.sha256)][chunk.offset : chunk.range.end]
             else:
-                data = self._stored(upload.id, chunk.range)
+                data = self._stored(upload.id, chunk)
             assert data in candidates
             upload.chunks[chunk.offset] = ModelChunk(data, chunk.verified)
 
@@ -298,7 +307,7 @@ class EngineAgainstModel(RuleBasedStateMachine):
         """The machine lost its power: what was not on disk is missing, and nothing else."""
         self.run(self.engine.stop())
         self.boots += 1
-        catalog = catalog_of(self.data)
+        catalog = open_catalog(self.urls["catalog"]) if self.urls else catalog_of(self.data)
 
         async def boot() -> None:
             await catalog.start()
@@ -322,7 +331,7 @@ class EngineAgainstModel(RuleBasedStateMachine):
 
     async def _check_uploads(self) -> None:
         staged = set(self.engine.storage.list_staged())
-        assert staged == {u.id for u in self.uploads.values() if u.sha256 is None}
+        assert self.urls or staged == {u.id for u in self.uploads.values() if u.sha256 is None}
         for user in USERS:
             listed = {u.id for u in (await uploads.list_uploads(self.engine, user, limit=1000)).items}
             assert listed == {u.id for u in self.uploads.values() if u.owner == user.name}
@@ -345,7 +354,7 @@ class EngineAgainstModel(RuleBasedStateMachine):
             assert await uploads.list_missing(self.engine, who, upload.id) == (gaps, len(gaps))
             for chunk in chunks:
                 expected = upload.chunks[chunk.offset]
-                assert self._stored(upload.id, chunk.range) == expected.data
+                assert self._stored(upload.id, chunk) == expected.data
                 assert chunk.verified == expected.verified
                 assert chunk.sha256 in (None, sha256(expected.data))
 
@@ -357,16 +366,16 @@ class EngineAgainstModel(RuleBasedStateMachine):
                 content = await self._bytes_of(artifact.sha256, artifact.size)
                 assert content == self.artifacts[user.name, artifact.sha256]
                 assert sha256(content) == artifact.sha256
-        assert set(self.engine.storage.list_artifacts()) == {digest for _, digest in self.artifacts}
+        stored = await asyncio.to_thread(lambda: set(self.engine.storage.list_artifacts()))
+        assert stored == {digest for _, digest in self.artifacts}
 
     async def _bytes_of(self, digest: str, size: int) -> bytes:
         blocks = self.engine.storage.read_artifact(digest, ByteRange(0, size))
         return b"".join([block async for block in blocks])
 
-    def _stored(self, id_: str, span: ByteRange) -> bytes:
+    def _stored(self, id_: str, chunk: Chunk) -> bytes:
         pieces: list[bytes] = []
-        chunk = Chunk(offset=span.offset, size=span.size)
-        self.engine.storage.read_staged(id_, chunk, span, lambda block: pieces.append(bytes(block)))
+        self.engine.storage.read_staged(id_, chunk, chunk.range, lambda block: pieces.append(bytes(block)))
         return b"".join(pieces)
 
     def _compare(self, got: object, expected: type[PartwiseError] | None) -> None:
@@ -385,11 +394,22 @@ class InMemory(EngineAgainstModel):
 class OnFiles(EngineAgainstModel):
     """With the bytes in local files."""
 
-    in_memory = False
-
 
 @pytest.mark.parametrize("machine", [InMemory, OnFiles])
 @pytest.mark.timeout(3600)
 def test_any_sequence_of_calls(machine: type[EngineAgainstModel]) -> None:
-    profile = settings() if settings.get_current_profile_name() == "long" else settings.get_profile("model")
-    run_state_machine_as_test(machine, settings=profile)
+    run_state_machine_as_test(machine, settings=_profile("model"))
+
+
+@pytest.mark.engines
+@pytest.mark.timeout(3600)
+def test_any_sequence_of_calls_on_objects(object_engines: Engines) -> None:
+    class OnObjects(EngineAgainstModel):
+        """With the records in PostgreSQL, and the bytes in an object store."""
+
+    OnObjects.object_engines = staticmethod(object_engines)
+    run_state_machine_as_test(OnObjects, settings=_profile("objects"))
+
+
+def _profile(name: str) -> settings:
+    return settings() if settings.get_current_profile_name() == "long" else settings.get_profile(name)

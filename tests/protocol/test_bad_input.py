@@ -29,6 +29,7 @@ def test_size_is_required(http: Http) -> None:
     assert answer.json["size"] == ["This field is required."]
 
 
+@pytest.mark.files_only("an object store does not tell how much it holds, and nothing is reserved there")
 def test_more_than_the_disk_holds(http: Http) -> None:
     free = http("GET", f"{API}status/").json["storage"]["free"]
     assert http("POST", f"{API}uploads/", {"size": 2**61}).problem == (507, "out-of-space")
@@ -155,7 +156,9 @@ def test_a_wrong_replacement_leaves_the_range_missing_or_as_it_was(http: Http) -
     href, data = http.create(10), b"0123456789"
     http.put(href, 0, data)
     assert http.put_form(href, 0, b"x" * 10, sha256=sha256(data)).problem == (400, "chunk-digest-mismatch")
-    assert http("GET", href).json["missing"] == [{"offset": 0, "size": 10}]
+    # In a file it was overwritten, and is missing; an object stays until another takes its place.
+    if http("GET", href).json["missing"] != [{"offset": 0, "size": 10}]:
+        assert http.commit(href, data).status == 200
 
 
 @pytest.mark.parametrize("span", [(0, 9), (5, 10), (1, 3), (0, 20)])

@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 
 from partwise.server.handover import SMALLEST
+from tests.conftest import Engines
 from tests.support.server import API, Answer, Http, ServerProcess
+
+pytestmark = pytest.mark.more_engines
 
 
 def connect(server: ServerProcess) -> socket.socket:
@@ -28,7 +31,7 @@ def answer(connection: socket.socket) -> Answer:
 
 
 @pytest.fixture(scope="module")
-def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def hasty(tmp_path_factory: pytest.TempPathFactory, engines: Engines) -> Iterator[ServerProcess]:
     """A server that waits a second for headers and for bytes, and wants 10 kB of a body each second."""
     settings: dict[str, Any] = {"header_timeout_seconds": 1, "body_idle_timeout_seconds": 1, "body_min_rate": 10_000}
     with ServerProcess(tmp_path_factory.mktemp("data"), **settings) as process:
@@ -160,6 +163,7 @@ def test_one_connection_too_many(tmp_path: Path) -> None:
             connection.close()
 
 
+@pytest.mark.usefixtures("engines")
 def test_one_request_too_many(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, max_requests=1) as server, Http(server.port) as client:
         href = client.create(10)

@@ -16,6 +16,8 @@ from partwise.server.run import CannotServe, serve
 from partwise.server.settings import Settings
 from tests.support.server import API, Http, ServerProcess, sha256
 
+pytestmark = pytest.mark.more_engines
+
 
 def children(pid: int) -> set[int]:
     """The worker processes of a supervisor (its resource tracker is none)."""
@@ -41,6 +43,7 @@ def answers(server: ServerProcess) -> bool:
         return False
 
 
+@pytest.mark.usefixtures("engines")
 def test_workers_share_one_upload_and_dead_ones_are_replaced(tmp_path: Path) -> None:
     data = os.urandom(600_000)
     with ServerProcess(tmp_path, workers=3) as server:
@@ -67,6 +70,7 @@ def test_workers_end_with_their_supervisor(tmp_path: Path) -> None:
     until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
 
 
+@pytest.mark.usefixtures("engines")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_stop_lets_a_request_in_flight_finish(tmp_path: Path, workers: int) -> None:
     with ServerProcess(tmp_path, workers=workers) as server:
@@ -83,6 +87,7 @@ def test_a_stop_lets_a_request_in_flight_finish(tmp_path: Path, workers: int) ->
             assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.usefixtures("engines")
 def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None:
     data = os.urandom(200_000)
     server = ServerProcess(tmp_path)
@@ -97,6 +102,7 @@ def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None:
         assert http.commit(href, data).status == 200
 
 
+@pytest.mark.usefixtures("engines")
 def test_a_silent_body_is_given_up(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, body_idle_timeout_seconds=0.3) as server:
         with Http(server.port) as http:
@@ -115,6 +121,7 @@ def test_a_silent_body_is_given_up(tmp_path: Path) -> None:
             assert http("GET", href).json["chunks"] == []
 
 
+@pytest.mark.usefixtures("engines")
 def test_limits(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"max_upload_size": "1MiB", "quota": "1100KiB", "max_open_uploads": 2, "max_chunks": 2}
     with ServerProcess(tmp_path, **settings) as server, Http(server.port) as http:

@@ -30,6 +30,7 @@ def test_pages(http: Http) -> None:
         http("DELETE", href)
 
 
+@pytest.mark.files_only("it damages the artifact's file")
 def test_a_download_of_lost_bytes_is_an_error_from_the_start(server: Server, http: Http) -> None:
     data = os.urandom(5000)
     artifact = http.store(data)["artifact"]
@@ -190,7 +191,9 @@ def test_digests_of_chunks(http: Http) -> None:
     http.put(href, 0, b"aaaa", Content_Digest=format_digest_field(sha256(b"aaaa")))
     http.put(href, 8, b"cccc")
     recorded = http("GET", f"{href}?digests=recorded").json["chunks"]
-    assert [(chunk["offset"], chunk["sha256"]) for chunk in recorded] == [(0, sha256(b"aaaa")), (8, None)]
+    assert [chunk["offset"] for chunk in recorded] == [0, 8]
+    assert recorded[0]["sha256"] == sha256(b"aaaa")
+    assert recorded[1]["sha256"] in (None, sha256(b"cccc")), "an object's is always known"
     assert http("GET", f"{href}?digests=true&at=8&at=5").json["chunks"] == [
         {"offset": 8, "size": 4, "sha256": sha256(b"cccc")}
     ]

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from partwise.catalog import SqlCatalog, migrate, open_catalog
+from partwise.catalog.postgres import PostgresCatalog
 from partwise.engine.context import Engine, no_failpoint
 from partwise.engine.ports import Storage
 from partwise.storage.files import SystemCalls
 from partwise.storage.local import LocalStorage
+from partwise.storage.s3 import S3Storage
+from partwise.storage.s3_bucket import S3Address
 from tests.support.folders import make_data_folder
 
 CATALOG = "catalog.sqlite3"
@@ -71,3 +74,21 @@ def open_engine(
 def catalog_of(data: Path) -> SqlCatalog:
     """The catalog in a data folder, to be started."""
     return open_catalog(f"sqlite:///{data / CATALOG}")
+
+
+def open_objects(
+    urls: Mapping[str, str],
+    *,
+    failpoint: Callable[[str], None] = no_failpoint,
+    later: timedelta = timedelta(0),
+    **settings: Any,
+) -> tuple[Engine, S3Storage, PostgresCatalog]:
+    """An engine, to be started, on a ``catalog`` in PostgreSQL and a ``storage`` of objects; and what it has of them.
+
+    It keeps no house by itself, and at a time that is so much ``later``.
+    """
+    catalog = open_catalog(urls["catalog"])
+    assert isinstance(catalog, PostgresCatalog)
+    address = S3Address.parse(urls["storage"])
+    storage = S3Storage(address, catalog, pause=1e9, failpoint=failpoint, clock=lambda: datetime.now(UTC) + later)
+    return Engine(storage, catalog, failpoint=failpoint, **settings), storage, catalog

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,6 +34,9 @@ class ServerProcess:
         "from partwise.server.run import serve; from partwise.server.settings import Settings; serve(Settings())",
     )
 
+    #: Makes settings that every server has unless it is told otherwise: where its records and bytes are.
+    engines: Callable[[], dict[str, str]] = dict
+
     def __init__(
         self, data: Path, *, workers: int = 1, port: int = 0, log: Path | None = None, **settings: object
     ) -> None:
@@ -40,7 +44,9 @@ class ServerProcess:
         self.data = data
         self.workers = workers
         self.port = port
-        self._settings = {f"PARTWISE_{name.upper()}": str(value) for name, value in settings.items()}
+        settings = type(self).engines() | settings
+        #: What its environment says; for commands beside it, too.
+        self.settings = {f"PARTWISE_{name.upper()}": str(value) for name, value in settings.items()}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -66,7 +72,7 @@ class ServerProcess:
         command = [sys.executable, *self.program]
         environment = (
             os.environ
-            | self._settings
+            | self.settings
             | {
                 "PARTWISE_PORT": str(self.port),
                 "PARTWISE_DATA": str(self.data),

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from pathlib import Path
+
+from tests.support.server import ServerProcess
 
 
-def partwise_token(data: Path, *arguments: str, code: int = 0) -> str:
-    """Run ``partwise token`` on a data folder; what it printed."""
-    command = [sys.executable, "-m", "partwise.cli", "token", *arguments, "--data", str(data)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+def partwise_token(server: ServerProcess, *arguments: str, code: int = 0) -> str:
+    """Run ``partwise token`` for a server, as on its machine; what it printed."""
+    command = [sys.executable, "-m", "partwise.cli", "token", *arguments, "--data", str(server.data)]
+    environment = os.environ | server.settings
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment)
     assert ran.returncode == code, ran.stderr
     return ran.stdout
 
 
-def make_token(data: Path, name: str, *options: str) -> str:
+def make_token(server: ServerProcess, name: str, *options: str) -> str:
     """A new token."""
-    return str(json.loads(partwise_token(data, "create", name, "--json", *options))["token"])
+    return str(json.loads(partwise_token(server, "create", name, "--json", *options))["token"])

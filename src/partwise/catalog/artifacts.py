@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, insert, select
 
 from partwise.catalog import objects
-from partwise.catalog.tables import ARTIFACT, artifact_links, artifacts, folded
+from partwise.catalog.tables import ARTIFACT, artifact_links, artifacts, folded, has_name
 from partwise.core.errors import NotFound
 from partwise.core.records import Artifact, Page
 
@@ -82,7 +82,7 @@ def list_artifacts(
     if sha256 is not None:
         conditions.append(artifact_links.c.sha256 == sha256)
     if search:
-        conditions.append(artifact_links.c.search_name.contains(folded(search), autoescape=True))
+        conditions.append(has_name(artifact_links.c.search_name, search))
     count = connection.execute(select(func.count()).select_from(artifact_links).where(*conditions)).scalar_one()
     rows = connection.execute(
         _LINKS.where(*conditions)

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from partwise.catalog.catalog import SqlCatalog
-from partwise.core.errors import OutOfSpace, StorageFailed
+from partwise.core.errors import NotFound, OutOfSpace, StorageFailed
 from partwise.engine.ports import Lock
 
 P = ParamSpec("P")
@@ -52,6 +52,7 @@ _SESSION = {
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _IN_THE_WAY = {"40001", "40P01", "23505"}  # serialization failure, deadlock, a key that another has just inserted
 _NO_ROOM = {"53100"}  # disk full
+_NO_TEXT = "22021"  # a NUL character, which PostgreSQL has in no text: nothing is named so
 _OUR_DEFECT = ("22", "23", "25006", "42")  # data, constraints, a read that writes, syntax: not the database's fault
 
 #: What comes out of SQLAlchemy when the database does not do its work; while it connects, also what is under it.
@@ -80,6 +81,8 @@ def _lost(error: BaseException) -> bool:
 def _translated(error: BaseException) -> BaseException:
     """The error for the caller: a database that cannot do its work is a failing storage, a defect is itself."""
     code = _code(error)
+    if code == _NO_TEXT:
+        return NotFound("object")
     if code.startswith(_OUR_DEFECT):
         return error
     logger.error("the catalog failed: %s", getattr(error, "orig", error))

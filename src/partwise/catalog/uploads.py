@@ -28,6 +28,7 @@ from partwise.catalog.tables import (
     artifacts,
     chunks,
     folded,
+    has_name,
     uploads,
 )
 from partwise.core.errors import Conflict, NotFound, QuotaExceeded, TooManyUploads
@@ -120,7 +121,7 @@ def list_uploads(
     if states:
         conditions.append(uploads.c.state.in_(states))
     if search:
-        conditions.append(uploads.c.search_name.contains(folded(search), autoescape=True))
+        conditions.append(has_name(uploads.c.search_name, search))
     count = connection.execute(select(func.count()).select_from(uploads).where(*conditions)).scalar_one()
     rows = connection.execute(
         select(*UPLOAD)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,10 +24,11 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from partwise.core.errors import BytesLost, NotFound, StorageFailed
+from partwise.core.errors import BytesLost, NotFound, RangeBusy, StorageFailed
 from partwise.core.ranges import MAX_SIZE, ByteRange, split
 from partwise.core.records import Chunk
 from partwise.engine.ports import BLOCK, ChunkWriter, Lock, ObjectRecords, Purpose, RunningHash, Sink, Space
+from partwise.storage.files import no_failpoint
 from partwise.storage.hashing import ThreadedHash, cores
 from partwise.storage.s3_bucket import Bucket, S3Address
 from partwise.storage.s3_housekeeping import Housekeeping
@@ -39,6 +41,8 @@ T = TypeVar("T")
 THREADS = 32
 #: The most bytes that a store copies in one request (S3: 5 GiB, and all parts but the last of one size).
 COPY_SIZE = 1 << 30
+#: Seconds that a newcomer waits for a writer to leave.
+PATIENCE = 10.0
 
 
 class S3Storage:
@@ -60,39 +64,44 @@ class S3Storage:
         margin: timedelta = timedelta(days=1),
         pause: float = 5.0,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        failpoint: Callable[[str], None] = no_failpoint,
     ) -> None:
         self._records, self._redirect = records, redirect
-        self._bucket = Bucket(address)
+        self.bucket = Bucket(address)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
         self._hash_threads = ThreadPoolExecutor(cores(), thread_name_prefix="hash")
-        self._house = Housekeeping(
-            self._bucket,
+        self.house = Housekeeping(
+            self.bucket,
             records,
             self._run,
             grace=grace,
             margin=margin,
             clock=clock,
+            failpoint=failpoint,
             # A redirect needs one object for the whole artifact, however large its chunks were.
             merge_below=MAX_SIZE if redirect else None,
         )
         self._pause, self._clock = pause, clock
+        #: Writers of bodies that may end early, by upload.
+        self._partial: dict[str, set[S3Writer]] = {}
         self._rounds: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
         """Look whether the bucket is there, and begin to keep house."""
-        await self._run(self._bucket.check)
+        await self._run(self.bucket.check)
         self._loop = asyncio.get_running_loop()
-        self._rounds = asyncio.create_task(self._house.run(self._pause), name="object storage housekeeping")
+        self._rounds = asyncio.create_task(self.house.run(self._pause), name="object storage housekeeping")
 
     async def stop(self) -> None:
         """Stop keeping house, and close connections."""
+        self.house.stop()
         if self._rounds is not None:
             self._rounds.cancel()
             await asyncio.wait({self._rounds})
         await asyncio.to_thread(self._threads.shutdown)
         await asyncio.to_thread(self._hash_threads.shutdown)
-        self._bucket.close()
+        self.bucket.close()
 
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a blocking call on a thread of the store's; cancelled, it waits for the call to end."""
@@ -116,9 +125,35 @@ class S3Storage:
         """Nothing is reserved."""
 
     async def claim(self, upload_id: str, chunk: ByteRange, *, exact: bool = True) -> ChunkWriter:
-        """An object of its own: no writer stands in another's way."""
+        """An object of its own: no writer stands in another's way.
+
+        But what came of a body that may end early is kept, so that who asks where to go on is told an offset that
+        stays: such a writer is asked to leave, if it is in this process. One elsewhere finds in the end that the
+        range is taken, or the newcomer does.
+        """
+        await self._ask_to_leave(upload_id, chunk)
         key = f"chunks/{upload_id}/{uuid.uuid4().hex}"
-        return S3Writer(self._bucket, key, chunk, exact=exact, run=self._run, executor=self._threads)
+        writer = S3Writer(self.bucket, key, chunk, exact=exact, run=self._run, executor=self._threads)
+        if not exact:
+            self._partial.setdefault(upload_id, set()).add(writer)
+            writer.closed.add_done_callback(lambda _: self._left(upload_id, writer))
+        return writer
+
+    async def _ask_to_leave(self, upload_id: str, chunk: ByteRange) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while rivals := [
+            one for one in self._partial.get(upload_id, ()) if not one.closed.done() and one.span.overlaps(chunk)
+        ]:
+            for writer in rivals:
+                writer.knock()
+            _, staying = await asyncio.wait([one.closed for one in rivals], timeout=deadline - time.monotonic())
+            if staying:
+                raise RangeBusy(chunk)
+
+    def _left(self, upload_id: str, writer: S3Writer) -> None:
+        self._partial[upload_id].discard(writer)
+        if not self._partial[upload_id]:
+            del self._partial[upload_id]
 
     async def concatenate(self, upload_id: str, parts: Sequence[tuple[str, Sequence[Chunk]]]) -> list[Chunk]:
         """Copy each chunk's object within the store. What a crash leaves without a record is found as abandoned."""
@@ -128,7 +163,7 @@ class S3Storage:
             for chunk in chunks:
                 assert chunk.ref is not None, "every chunk here is an object"
                 key = f"chunks/{upload_id}/{uuid.uuid4().hex}"
-                await self._run(_copy_object, self._bucket, key, chunk.ref, chunk.size)
+                await self._run(_copy_object, self.bucket, key, chunk.ref, chunk.size)
                 made.append(replace(chunk, offset=offset, ref=key))
                 offset += chunk.size
         return made
@@ -138,7 +173,7 @@ class S3Storage:
         if chunk.ref is None:
             raise NotFound("upload")
         try:
-            self._bucket.read(chunk.ref, ByteRange(span.offset - chunk.offset, span.size), sink)
+            self.bucket.read(chunk.ref, ByteRange(span.offset - chunk.offset, span.size), sink)
         except NotFound as error:
             raise BytesLost("The object store has lost an object.") from error
 
@@ -186,7 +221,7 @@ class S3Storage:
                 size = min(segment.range.end, span.end) - position
                 if size <= 0:
                     return
-                with self._bucket.open(segment.ref, ByteRange(position - segment.offset, size)) as reader:
+                with self.bucket.open(segment.ref, ByteRange(position - segment.offset, size)) as reader:
                     while block := await self._run(reader.read, BLOCK):
                         yield block
                 position += size
@@ -214,7 +249,7 @@ class S3Storage:
         if len(segments) != 1 or segments[0].size != size:
             return None
         seconds = int(self._redirect.total_seconds())
-        return await self._run(self._bucket.presign, segments[0].ref, seconds, headers)
+        return await self._run(self.bucket.presign, segments[0].ref, seconds, headers)
 
     def list_artifacts(self) -> Iterator[str]:
         """Those that the catalog has: their list of segments is what the store has of them."""
@@ -229,7 +264,7 @@ class S3Storage:
 
     async def space(self) -> Space:
         """As much as anyone may ask for, if the store answers: it does not tell how much it has."""
-        await self._run(self._bucket.check)
+        await self._run(self.bucket.check)
         return Space(total=MAX_SIZE, free=MAX_SIZE, available=MAX_SIZE)
 
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 
 from partwise.core.errors import NotFound, OutOfSpace, StorageFailed
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Segment
 from partwise.engine.ports import ObjectRecords
+from partwise.storage.files import no_failpoint
 from partwise.storage.s3_bucket import Bucket, Listed
 from partwise.storage.s3_writer import RunInThread, part_size
 
@@ -29,6 +32,10 @@ SMALL_SEGMENT = 8 << 20
 BATCH = 1000
 #: Seconds between two looks for abandoned objects, which list the whole store.
 REAP_SECONDS = 6 * 3600.0
+#: Seconds between two looks for artifacts to merge, which count the segments of all.
+MERGE_SECONDS = 60.0
+#: Objects that are deleted at once.
+DELETIONS = 8
 
 
 class Housekeeping:
@@ -43,15 +50,19 @@ class Housekeeping:
         grace: timedelta,
         margin: timedelta,
         clock: Callable[[], datetime],
+        failpoint: Callable[[str], None] = no_failpoint,
         merge_below: int | None = None,
     ) -> None:
         self._bucket, self._records, self._run = bucket, records, run
         self._grace, self._margin, self._clock = grace, margin, clock
+        self._failpoint = failpoint
+        self._stopping = threading.Event()
         self._merge_below = merge_below or SMALL_SEGMENT
 
     async def run(self, pause: float) -> None:
         """Go on until cancelled. Servers that started together drift apart."""
         reaped = time.monotonic() - REAP_SECONDS * random.random()  # noqa: S311 (no secret)
+        merged = -MERGE_SECONDS
         while True:
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
             try:
@@ -60,7 +71,9 @@ class Housekeeping:
                     continue
                 try:
                     await self.delete_garbage()
-                    await self.merge()
+                    if time.monotonic() - merged > MERGE_SECONDS:
+                        merged = time.monotonic()
+                        await self.merge()
                     if time.monotonic() - reaped > REAP_SECONDS:
                         reaped = time.monotonic()
                         await self.reap()
@@ -71,11 +84,16 @@ class Housekeeping:
             except Exception:
                 log.exception("housekeeping failed for now")
 
+    def stop(self) -> None:
+        """Let a merge that runs end with the part that it is at, unfinished."""
+        self._stopping.set()
+
     async def delete_garbage(self) -> int:
         """Delete objects that nothing has needed for the time of grace; how many."""
         deleted = 0
         while refs := await self._records.list_garbage(self._clock() - self._grace, BATCH):
-            await self._run(self._delete, refs)
+            await asyncio.gather(*(self._run(self._delete, refs[first::DELETIONS]) for first in range(DELETIONS)))
+            self._failpoint("garbage.deleted")
             await self._records.forget_garbage(refs)
             deleted += len(refs)
         return deleted
@@ -96,27 +114,36 @@ class Housekeeping:
         size = segments[-1].range.end
         key = f"artifacts/{sha256}/{uuid.uuid4().hex}"
         try:
-            await self._run(_compose, self._bucket, key, segments)
+            await self._run(_compose, self._bucket, key, segments, self._stopping.is_set)
         except NotFound:
             return False  # deleted meanwhile
+        except Stopped:
+            return False
+        self._failpoint("merge.composed")
         new = Segment(offset=0, size=size, ref=key)
         if await self._records.replace_segments(sha256, [segment.ref for segment in segments], new, self._clock()):
+            self._failpoint("merge.recorded")
             return True
         await self._run(self._bucket.delete, key)
         return False
 
     async def reap(self) -> int:
-        """Delete objects, and give up multipart uploads, that are older than the margin and belong to nothing."""
-        oldest = self._clock() - self._margin
+        """Delete objects that are older than the margin and belong to nothing.
+
+        An unfinished one may be a large chunk that a slow client still sends: it has seven times as long.
+        """
+        oldest, begun_before = self._clock() - self._margin, self._clock() - 7 * self._margin
         reaped = 0
         for below in ("chunks/", "artifacts/"):
-            listed = await self._run(_older, self._bucket.list(below), oldest)
-            for start in range(0, len(listed), BATCH):
-                reaped += await self._reap(listed[start : start + BATCH])
-            for unfinished in await self._run(_older, self._bucket.list_unfinished(below), oldest):
-                assert unfinished.upload is not None
-                await self._run(self._bucket.abort, unfinished.key, unfinished.upload)
-                reaped += 1
+            listing = self._bucket.list(below)
+            while listed := await self._run(_next, listing):  # a store may hold more keys than fit into memory
+                reaped += await self._reap([item for item in listed if item.modified < oldest])
+            listing = self._bucket.list_unfinished(below)
+            while listed := await self._run(_next, listing):
+                for unfinished in listed:
+                    if unfinished.modified < begun_before and unfinished.upload is not None:
+                        await self._run(self._bucket.abort, unfinished.key, unfinished.upload)
+                        reaped += 1
         if reaped:
             log.warning("deleted %d abandoned objects", reaped)
         return reaped
@@ -130,12 +157,18 @@ class Housekeeping:
         return len(unknown)
 
 
-def _older(listed: Iterator[Listed], than: datetime) -> list[Listed]:
-    """Those of a listing that were made before."""
-    return [item for item in listed if item.modified < than]
+def _next(listing: Iterator[Listed]) -> list[Listed]:
+    """The next so many of a listing; empty at its end. Blocks."""
+    return list(islice(listing, BATCH))
 
 
-def _compose(bucket: Bucket, key: str, segments: Sequence[Segment]) -> None:
+class Stopped(Exception):
+    """The server ends, and what was begun is given up."""
+
+
+def _compose(
+    bucket: Bucket, key: str, segments: Sequence[Segment], stopping: Callable[[], bool] = lambda: False
+) -> None:
     """Make one object of all segments. A part that lies within one segment is copied inside the store.
 
     All parts but the last are of one size, as some stores ask for.
@@ -143,12 +176,14 @@ def _compose(bucket: Bucket, key: str, segments: Sequence[Segment]) -> None:
     size = segments[-1].range.end
     step = part_size(size)
     if size <= step:
-        _send(bucket, key, segments, ByteRange(0, size))
+        _send(bucket, key, segments, 0, ByteRange(0, size))
         return
     upload = bucket.begin(key)
     try:
         etags, first = [], 0
         for number, offset in enumerate(range(0, size, step), 1):
+            if stopping():
+                raise Stopped
             part = ByteRange(offset, min(step, size - offset))
             while segments[first].range.end <= offset:
                 first += 1
@@ -157,7 +192,7 @@ def _compose(bucket: Bucket, key: str, segments: Sequence[Segment]) -> None:
                 within = ByteRange(offset - segment.offset, part.size)
                 etags.append(bucket.copy(key, upload, number, segment.ref, within))
             else:
-                etags.append(_send(bucket, key, segments[first:], part, upload, number))
+                etags.append(_send(bucket, key, segments, first, part, upload, number))
         bucket.complete(key, upload, etags)
     except BaseException:
         bucket.abort(key, upload)
@@ -165,12 +200,18 @@ def _compose(bucket: Bucket, key: str, segments: Sequence[Segment]) -> None:
 
 
 def _send(
-    bucket: Bucket, key: str, segments: Sequence[Segment], span: ByteRange, upload: str | None = None, part: int = 0
+    bucket: Bucket,
+    key: str,
+    segments: Sequence[Segment],
+    first: int,
+    span: ByteRange,
+    upload: str | None = None,
+    part: int = 0,
 ) -> str:
-    """Read ``span`` out of the segments, the first of which holds its first byte, and send it as it comes."""
+    """Read ``span`` out of the segments, of which that at ``first`` holds its first byte, and send it as it comes."""
     put = bucket.put(key, span.size, upload=upload, part=part)
     try:
-        for segment in segments:
+        for segment in map(segments.__getitem__, range(first, len(segments))):  # a slice would copy them all
             start, end = max(segment.offset, span.offset), min(segment.range.end, span.end)
             if end <= start:
                 break

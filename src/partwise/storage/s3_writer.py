@@ -46,7 +46,10 @@ class S3Writer:
     def __init__(
         self, bucket: Bucket, key: str, span: ByteRange, *, exact: bool, run: RunInThread, executor: Executor
     ) -> None:
-        self._bucket, self._key, self._span = bucket, key, span
+        self._bucket, self._key, self.span = bucket, key, span
+        #: Done once ``close`` was called.
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._knocked = asyncio.Event()
         self._run, self._executor = run, executor
         self._parts = not exact or span.size > WHOLE_SIZE
         self._part_size = part_size(min(span.size, MAX_OBJECT)) if self._parts else span.size
@@ -69,7 +72,7 @@ class S3Writer:
             with self._mutex:
                 if self._closed:
                     raise Superseded
-                assert offset == self._span.offset + self._taken, "bytes come in order"
+                assert offset == self.span.offset + self._taken, "bytes come in order"
                 self._write(block)
         finally:
             if self._closed:
@@ -82,7 +85,7 @@ class S3Writer:
                 self._gathered.write(piece)
             else:
                 if self._put is None:
-                    self._put = self._begin(min(self._part_size, self._span.size - self._taken))
+                    self._put = self._begin(min(self._part_size, self.span.size - self._taken))
                 self._put.write(piece)
             block = block[len(piece) :]
             self._taken += len(piece)
@@ -126,10 +129,10 @@ class S3Writer:
             if size:
                 self._put = self._bucket.put(self._key, size)
                 _copy(self._gathered, self._put)
-        elif self._filled and (self._gathered is not None or self._taken == self._span.size) and self._parts:
+        elif self._filled and (self._gathered is not None or self._taken == self.span.size) and self._parts:
             self._end_part()
         if not self._parts:
-            if self._put is None or (self._gathered is None and size < self._span.size):
+            if self._put is None or (self._gathered is None and size < self.span.size):
                 return Stored(0)
             self._put.finish()
             self._put = None
@@ -141,12 +144,18 @@ class S3Writer:
         self._upload = None
         return Stored(size - self._filled, self._key)
 
+    def knock(self) -> None:
+        """Ask it to leave."""
+        self._knocked.set()
+
     async def superseded(self) -> None:
-        """Objects do not stand in each other's way: nobody asks."""
-        await asyncio.get_running_loop().create_future()
+        """Returns when someone has knocked."""
+        await self._knocked.wait()
 
     def close(self) -> None:
         """Cut what is under way; a thread that is at it does that itself when it comes out."""
+        if not self._closed:  # the first time is on the event loop
+            self.closed.set_result(None)
         self._closed = True
         if not self._mutex.acquire(blocking=False):
             return

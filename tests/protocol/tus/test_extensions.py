@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Engines
 from tests.protocol.tus.sentences import must
 from tests.support.server import API, Http, ServerProcess
 from tests.support.tus import BYTES, ROOT, Tus, checksum, metadata, repr_digest, tus_fields
 
 
 @pytest.fixture
-def limited(tmp_path: Path) -> Iterator[Tus]:
+def limited(tmp_path: Path, engines: Engines) -> Iterator[Tus]:
     """A server with limits of its own."""
     with (
         ServerProcess(tmp_path, max_upload_size=1000, quota=2000, idle_expiry_days=3) as server,
@@ -281,6 +282,8 @@ def test_an_unfinished_upload_tells_when_it_expires(limited: Tus) -> None:
 
 
 @must("expired")
+@pytest.mark.more_engines
+@pytest.mark.usefixtures("engines")
 def test_an_expired_upload_is_gone(tmp_path: Path) -> None:
     """Expiration: 404 or 410 for an upload that has expired."""
     with ServerProcess(tmp_path, idle_expiry_days=0.00001) as server, Http(server.port) as http:
