@@ -20,6 +20,13 @@ from tests.support.server import API, Http, ServerProcess
 
 MIB = 1024 * 1024
 
+#: Nobody is called; root needs the browser to do without its sandbox.
+ARGUMENTS = [
+    "--disable-background-networking",
+    "--disable-component-update",
+    *(["--no-sandbox"] if os.getuid() == 0 else []),
+]
+
 #: The page is tested while other programs are busy.
 expect.set_options(timeout=20_000)
 
@@ -44,11 +51,8 @@ def chromium() -> str | None:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A headless browser that calls nobody."""
-    arguments = ["--disable-background-networking", "--disable-component-update"]
-    if os.getuid() == 0:
-        arguments.append("--no-sandbox")
     with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=chromium(), args=arguments)
+        yield playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +69,7 @@ def server(one_server: ServerProcess) -> Iterator[ServerProcess]:
     yield one_server
     with Http(one_server.port) as http:
         for kind in ("uploads", "artifacts"):
-            for item in http("GET", f"{API}{kind}/").json["results"]:
+            for item in http("GET", f"{API}{kind}/?limit=1000").json["results"]:
                 http("DELETE", item["pulp_href"])
 
 
@@ -125,6 +129,13 @@ class UploadPage:
 Opener = Callable[..., UploadPage]
 
 
+def html(status: int, reason: str) -> bytes:
+    """What something that is not the server answers."""
+    body = f"<!doctype html><title>{reason}</title><h1>{reason}</h1>".encode()
+    head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: text/html\r\nContent-Length: {len(body)}\r\nConnection: close"
+    return f"{head}\r\n\r\n".encode() + body
+
+
 @pytest.fixture
 def open_page(browser: Browser, proxy: Proxy) -> Iterator[Opener]:
     """Opens the page, each time in a browser profile of its own unless ``context`` is given."""
@@ -150,6 +161,12 @@ def open_page(browser: Browser, proxy: Proxy) -> Iterator[Opener]:
 def web(open_page: Opener) -> UploadPage:
     """The page, open."""
     return open_page()
+
+
+def sign_in(web: UploadPage, token: str) -> None:
+    """With the form."""
+    web.page.get_by_label("Token").fill(token)
+    web.page.get_by_role("button", name="Sign in").click()
 
 
 def write_file(path: Path, size: int) -> bytes:

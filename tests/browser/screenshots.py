@@ -1,6 +1,6 @@
 """Makes the pictures of ``docs/web.md``: ``python -m tests.browser.screenshots`` from the project's root.
 
-Each shows a state that a real server and a real browser are in; nothing is painted.
+Each shows a state that a real server and a real browser are in; nothing is painted. Install ``fonts-inter`` first.
 """
 
 from __future__ import annotations
@@ -49,6 +49,13 @@ def opened(browser: Browser, url: str, name: str, **options: object) -> Iterator
     context.close()
 
 
+def wait_for(page: Page, name: str, percent: int) -> None:
+    """Until a file is so far."""
+    bar = page.get_by_role("progressbar", name=name)
+    while int(bar.get_attribute("aria-valuenow") or 0) < percent:
+        page.wait_for_timeout(100)
+
+
 def fill(server: ServerProcess) -> None:
     """Some files, and an upload that was begun elsewhere."""
     with Http(server.port) as http:
@@ -80,23 +87,25 @@ def take(browser: Browser, folder: Path) -> None:
             ("uploading-narrow", {"viewport": NARROW, "device_scale_factor": 2}),
         ):
             with opened(browser, proxy.url, name, **options) as page:
-                page.locator("#choose-files").set_input_files(files)
+                page.locator("#choose-files").set_input_files(files[:1])
+                page.locator("#choose-folder").set_input_files(str(folder / "field recordings"))
+                page.locator("#choose-files").set_input_files(files[2:])
                 expect(page.locator("li[data-state=done]").filter(has_text="notes.md")).to_be_visible(timeout=60_000)
-                page.wait_for_timeout(4500)
+                wait_for(page, "ubuntu-server.iso", 55)
             clear(server)
         with opened(browser, proxy.url, "paused") as page:
             page.locator("#choose-files").set_input_files(files[:2])
-            page.wait_for_timeout(3500)
+            wait_for(page, "ubuntu-server.iso", 40)
             page.get_by_role("button", name="Pause ubuntu-server.iso").click()
             page.wait_for_timeout(500)
         clear(server)
         with opened(browser, proxy.url, "error") as page:
             page.locator("#choose-files").set_input_files([*files[2:3], write(folder, "backup.tar", 720 * MIB)])
-            expect(page.get_by_role("alert")).to_be_visible()
+            expect(page.locator("li[data-state=failed]")).to_be_visible()
             expect(page.locator("li[data-state=done]").filter(has_text="notes.md")).to_be_visible(timeout=60_000)
         with opened(browser, proxy.url, "waiting") as page:
             page.locator("#choose-files").set_input_files(files[:1])
-            page.wait_for_timeout(3000)
+            wait_for(page, "ubuntu-server.iso", 30)
             server.kill()
             expect(page.get_by_text("The server does not answer.")).to_be_visible()
             page.wait_for_timeout(500)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Error, expect
 
-from tests.browser.conftest import MIB, Opener, UploadPage, write_file
+from tests.browser.conftest import MIB, Opener, UploadPage, html, sign_in, write_file
 from tests.support.proxy import Proxy
 from tests.support.server import Http, ServerProcess
 
@@ -46,6 +46,26 @@ def test_nothing_keeps_anyone_out(
     web.page.get_by_role("button", name="Cancel disk.img").click()
     expect(web.page.get_by_role("dialog")).to_be_visible()
     assert failings(web) == []
+    web.page.get_by_role("dialog").get_by_role("button", name="Keep").click()
+    web.page.context.set_offline(True)
+    proxy.release()
+    expect(web.page.get_by_text("No network.")).to_be_visible()
+    assert failings(web) == []
+    proxy.instead = lambda piece: html(404, "Not Found") if piece.startswith(b"PUT") else None
+    web.page.context.set_offline(False)
+    web.await_state("disk.img", "failed")
+    assert failings(web) == []
+    proxy.instead = lambda piece: None
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="needs web/node_modules (make web-check)")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_keeps_anyone_from_signing_in(open_page: Opener, tmp_path: Path, scheme: str) -> None:
+    with ServerProcess(tmp_path / "tokens", auth="token") as server:
+        web = open_page(url=server.url, bypass_csp=True, color_scheme=scheme)
+        sign_in(web, "partwise_" + "x" * 43)
+        expect(web.page.get_by_role("alert")).to_be_visible()
+        assert failings(web) == []
 
 
 def test_by_keyboard_alone(web: UploadPage, server: ServerProcess) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, BrowserContext, expect
 
-from partwise.client import Client
 from partwise.core.digests import format_digest_field
-from tests.browser.conftest import MIB, Opener, UploadPage, write_file
+from tests.browser.conftest import ARGUMENTS, MIB, Opener, UploadPage, chromium, write_file
 from tests.support.proxy import Proxy
 from tests.support.server import API, Http, ServerProcess, sha256
 
@@ -23,6 +27,35 @@ SLACK = 7 * MIB
 def data(tmp_path: Path) -> bytes:
     """The contents of disk.img."""
     return write_file(tmp_path / "disk.img", SIZE)
+
+
+@contextmanager
+def command(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """``partwise …``, ended when the block is left."""
+    line = [sys.executable, "-m", "partwise.cli", *arguments]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def profile(browser: Browser, proxy: Proxy, tmp_path: Path) -> Iterator[Callable[[], UploadPage]]:
+    """Starts a browser of its own that keeps its profile in a folder, always the same, and opens the page."""
+    contexts: list[BrowserContext] = []
+
+    def start() -> UploadPage:
+        folder = tmp_path / "profile"
+        context = browser.browser_type.launch_persistent_context(folder, executable_path=chromium(), args=ARGUMENTS)
+        contexts.append(context)
+        web = UploadPage(context.pages[0])
+        web.page.goto(proxy.url)
+        return web
+
+    yield start
+    for context in contexts:
+        context.close()
 
 
 def hold_half_way(web: UploadPage, proxy: Proxy, tmp_path: Path) -> None:
@@ -68,6 +101,60 @@ def test_a_closed_tab_goes_on_with_the_same_file(
     expect(row).to_have_count(0)
 
 
+def test_the_browser_is_ended_and_started_again(
+    profile: Callable[[], UploadPage], server: ServerProcess, proxy: Proxy, data: bytes, tmp_path: Path
+) -> None:
+    first = profile()
+    hold_half_way(first, proxy, tmp_path)
+    first.page.context.close()
+    proxy.cut()
+    proxy.release()
+    web = profile()
+    row = web.unfinished("disk.img")
+    expect(row).to_contain_text("of 25.2 MB")
+    there, before = received(server), proxy.passed
+    row.locator("input[type=file]").set_input_files(str(tmp_path / "disk.img"))
+    web.await_digest("disk.img", sha256(data))
+    assert there >= 4 * MIB
+    assert proxy.passed - before < SIZE - there + 2 * MIB
+
+
+def slow(connection: int, piece: bytes) -> bytes:
+    """400 kB/s for each connection."""
+    time.sleep(len(piece) / 4e5)
+    return piece
+
+
+def test_two_tabs_do_not_send_the_same_twice(
+    open_page: Opener, server: ServerProcess, proxy: Proxy, data: bytes, tmp_path: Path
+) -> None:
+    first = open_page()
+    second = open_page(first.page.context)
+    proxy.mangle = slow
+    first.choose(tmp_path / "disk.img")
+    second.unfinished("disk.img").locator("input[type=file]").set_input_files(str(tmp_path / "disk.img"))
+    expect(second.transfer("disk.img")).to_contain_text("Being sent in another tab")
+    first.await_digest("disk.img", sha256(data), 40)
+    second.await_digest("disk.img", sha256(data), 40)
+    with Http(server.port) as http:
+        assert http("GET", f"{API}artifacts/").json["count"] == 1
+    assert proxy.passed < SIZE + 2 * MIB
+
+
+def test_the_second_tab_takes_over_when_the_first_is_closed(
+    open_page: Opener, proxy: Proxy, data: bytes, tmp_path: Path
+) -> None:
+    first = open_page()
+    second = open_page(first.page.context)
+    proxy.mangle = slow
+    first.choose(tmp_path / "disk.img")
+    second.unfinished("disk.img").locator("input[type=file]").set_input_files(str(tmp_path / "disk.img"))
+    expect(second.transfer("disk.img")).to_contain_text("Being sent in another tab")
+    first.page.close()
+    proxy.mangle = lambda connection, piece: piece
+    second.await_digest("disk.img", sha256(data), 40)
+
+
 def test_a_file_that_is_dropped_again_is_recognised(
     open_page: Opener, proxy: Proxy, server: ServerProcess, data: bytes, tmp_path: Path
 ) -> None:
@@ -97,7 +184,7 @@ def test_another_file_of_the_same_size_is_refused_or_sent_anew(
     other = write_file(tmp_path / "disk.img", SIZE)
     row.locator("input[type=file]").set_input_files(str(tmp_path / "disk.img"))
     web.await_state("disk.img", "failed")
-    expect(web.page.get_by_role("alert")).to_contain_text("This is another file")
+    expect(web.transfer("disk.img")).to_contain_text("This is another file")
     # The same name and size by the way of a new file: it is seen to be another, and gets an upload of its own.
     again = open_page()
     again.choose(tmp_path / "disk.img")
@@ -186,6 +273,23 @@ def test_a_bad_chunk_from_elsewhere_is_found_and_replaced(
     web.await_digest("disk.img", sha256(data))
 
 
+def test_begun_on_the_command_line_and_finished_here(
+    web: UploadPage, server: ServerProcess, proxy: Proxy, data: bytes, tmp_path: Path
+) -> None:
+    proxy.hold_after(SIZE // 2)
+    with command("upload", str(tmp_path / "disk.img"), "--server", proxy.url) as upload:
+        proxy.wait_until_held()
+        upload.kill()
+    proxy.cut()
+    proxy.release()
+    row = web.unfinished("disk.img")
+    there, before = received(server), proxy.passed
+    assert there > 0
+    row.locator("input[type=file]").set_input_files(str(tmp_path / "disk.img"))
+    web.await_digest("disk.img", sha256(data))
+    assert proxy.passed - before < SIZE - there + 2 * MIB
+
+
 def test_begun_here_and_finished_on_the_command_line(
     web: UploadPage, server: ServerProcess, proxy: Proxy, data: bytes, tmp_path: Path
 ) -> None:
@@ -194,12 +298,12 @@ def test_begun_here_and_finished_on_the_command_line(
     proxy.release()
     web.await_state("disk.img", "paused")
     with Http(server.port) as http:
-        href = http("GET", f"{API}uploads/").json["results"][0]["pulp_href"]
-    with Client(server.url) as client:
-        result = client.upload(tmp_path / "disk.img", upload=href, journal_folder=tmp_path / "journal")
-    assert result.resumed
-    assert result.chunks_skipped > 0
-    assert result.upload == href
+        identity = http("GET", f"{API}uploads/").json["results"][0]["pulp_href"].split("/")[-2]
+    name = str(tmp_path / "disk.img")
+    with command("upload", name, "--server", server.url, "--upload", identity, "--json", "--quiet") as upload:
+        said = json.loads(upload.communicate(timeout=60)[0])
+    assert said["sha256"] == sha256(data)
+    assert said["chunks_skipped"] > 0
     # The page, asked to go on, finds that all is done.
     web.page.get_by_role("button", name="Resume disk.img").click()
     web.await_digest("disk.img", sha256(data))
@@ -218,13 +322,3 @@ def test_cancel_deletes_what_arrived(
         while http("GET", f"{API}uploads/").json["count"]:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-
-
-def test_a_limit_of_the_server_in_words(open_page: Opener, tmp_path: Path) -> None:
-    (tmp_path / "big.bin").write_bytes(bytes(2 * MIB))
-    with ServerProcess(tmp_path / "small", quota=MIB) as server, Proxy(server.port) as proxy:
-        web = open_page(url=proxy.url)
-        web.choose(tmp_path / "big.bin")
-        web.await_state("big.bin", "failed")
-        expect(web.page.get_by_role("alert")).to_contain_text("Your quota has no room for this file.")
-        expect(web.page.get_by_role("button", name="Try again")).to_be_visible()

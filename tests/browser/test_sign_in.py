@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +9,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import MIB, Opener, UploadPage, write_file
+from tests.browser.conftest import MIB, Opener, UploadPage, sign_in, write_file
 from tests.support.folders import make_data_folder
 from tests.support.proxy import Proxy
 from tests.support.server import API, Http, ServerProcess, sha256
+from tests.support.tokens import make_token, partwise_token
 
 
 @pytest.fixture(scope="module")
@@ -32,26 +30,13 @@ def server(one_server: ServerProcess) -> ServerProcess:
     return one_server
 
 
-def token_command(server: ServerProcess, *arguments: str) -> str:
-    """What an operator does, and what it prints."""
-    command = [sys.executable, "-m", "partwise.cli", "token", *arguments, "--data", str(server.data)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def make_token(server: ServerProcess, name: str, user: str | None = None) -> str:
+def token_of(server: ServerProcess, name: str, user: str | None = None) -> str:
     """A new token of ``user``, who is called like the token if not given."""
-    said = token_command(server, "create", name, "--user", user or name, "--json")
-    return str(json.loads(said)["token"])
-
-
-def sign_in(web: UploadPage, token: str) -> None:
-    """With the form."""
-    web.page.get_by_label("Token").fill(token)
-    web.page.get_by_role("button", name="Sign in").click()
+    return make_token(server.data, name, "--user", user or name)
 
 
 def test_a_token_opens_the_page(web: UploadPage, server: ServerProcess, tmp_path: Path) -> None:
-    token = make_token(server, "ann")
+    token = token_of(server, "ann")
     data = write_file(tmp_path / "report.pdf", 2 * MIB)
     expect(web.page.get_by_label("Token")).to_be_focused()
     expect(web.page.get_by_role("button", name="Choose files")).to_have_count(0)
@@ -77,11 +62,11 @@ def test_a_token_opens_the_page(web: UploadPage, server: ServerProcess, tmp_path
 def test_another_person_sees_nothing_of_it(open_page: Opener, server: ServerProcess, tmp_path: Path) -> None:
     (tmp_path / "secret.bin").write_bytes(b"secret")
     mine, theirs = open_page(), open_page()
-    sign_in(mine, make_token(server, "bea"))
+    sign_in(mine, token_of(server, "bea"))
     mine.choose(tmp_path / "secret.bin")
     mine.await_state("secret.bin", "done")
     artifact = mine.file("secret.bin").get_by_role("link").get_attribute("href") or ""
-    sign_in(theirs, make_token(server, "cid"))
+    sign_in(theirs, token_of(server, "cid"))
     expect(theirs.page.get_by_text("What you upload appears here.")).to_be_visible()
     expect(theirs.page.get_by_text("secret.bin")).to_have_count(0)
     assert theirs.page.context.request.get(mine.page.url.rstrip("/") + artifact).status in (401, 404)
@@ -91,13 +76,13 @@ def test_a_token_that_is_revoked_in_the_middle(
     web: UploadPage, server: ServerProcess, proxy: Proxy, tmp_path: Path
 ) -> None:
     data = write_file(tmp_path / "disk.img", 16 * MIB)
-    token = make_token(server, "dan")
+    token = token_of(server, "dan")
     sign_in(web, token)
     expect(web.page.get_by_role("button", name="Choose files")).to_be_visible()
     proxy.hold_after(4 * MIB)
     web.choose(tmp_path / "disk.img")
     proxy.wait_until_held()
-    token_command(server, "revoke", "dan")
+    partwise_token(server.data, "revoke", "dan")
     deadline = time.monotonic() + 20
     with Http(server.port) as http:
         while http("GET", f"{API}status/", Authorization=f"Bearer {token}").status != 401:
@@ -105,5 +90,33 @@ def test_a_token_that_is_revoked_in_the_middle(
             time.sleep(0.2)
     proxy.release()
     expect(web.page.get_by_role("alert")).to_contain_text("does not know this token")
-    sign_in(web, make_token(server, "dan-again", "dan"))
+    sign_in(web, token_of(server, "dan-again", "dan"))
     web.await_digest("disk.img", sha256(data))
+
+
+def test_who_signs_out_leaves_nothing_to_see(
+    open_page: Opener, server: ServerProcess, proxy: Proxy, tmp_path: Path
+) -> None:
+    data = write_file(tmp_path / "private.img", 12 * MIB)
+    web = open_page()
+    token = token_of(server, "eva")
+    sign_in(web, token)
+    proxy.hold_after(6 * MIB)
+    web.choose(tmp_path / "private.img")
+    proxy.wait_until_held()
+    web.page.get_by_role("button", name="Sign out").click()
+    dialog = web.page.get_by_role("dialog", name="Sign out now?")
+    dialog.get_by_role("button", name="Keep").click()
+    web.await_state("private.img", "going")
+    web.page.get_by_role("button", name="Sign out").click()
+    dialog.get_by_role("button", name="Sign out").click()
+    proxy.release()
+    expect(web.page.get_by_label("Token")).to_be_visible()
+    expect(web.page.get_by_text("private.img")).to_have_count(0)
+    sign_in(web, token_of(server, "finn"))
+    expect(web.page.get_by_text("What you upload appears here.")).to_be_visible()
+    expect(web.page.get_by_text("private.img")).to_have_count(0)
+    web.page.get_by_role("button", name="Sign out").click()
+    sign_in(web, token)
+    web.unfinished("private.img").locator("input[type=file]").set_input_files(str(tmp_path / "private.img"))
+    web.await_digest("private.img", sha256(data))

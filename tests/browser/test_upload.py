@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
+import re
+import time
 from pathlib import Path
 
-import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import FilePayload, expect
 
 from tests.browser.conftest import MIB, Opener, UploadPage, write_file
 from tests.support.proxy import Proxy
@@ -38,24 +38,6 @@ def test_a_file_in_sixteen_chunks(web: UploadPage, server: ServerProcess, proxy:
         assert http("GET", f"{upload['artifact']}download/").body == data
 
 
-@pytest.mark.slow
-def test_one_gibibyte_in_sixteen_chunks(open_page: Opener, tmp_path: Path) -> None:
-    path, digest = tmp_path / "large.img", hashlib.sha256()
-    with path.open("wb") as file:
-        block = os.urandom(64 * MIB)
-        for number in range(16):
-            block = number.to_bytes(8) + block[8:]
-            file.write(block)
-            digest.update(block)
-    with ServerProcess(tmp_path / "large", chunk_size=64 * MIB, parallel=16) as server:
-        web = open_page(url=server.url)
-        web.choose(path)
-        web.await_digest("large.img", digest.hexdigest(), 90)
-        with Http(server.port) as http:
-            upload = http("GET", f"{API}uploads/").json["results"][0]
-            assert len(http("GET", upload["pulp_href"]).json["chunks"]) >= 16  # a slow connection gets smaller ones
-
-
 def test_several_files_and_a_folder(web: UploadPage, server: ServerProcess, tmp_path: Path) -> None:
     folder = tmp_path / "project"
     (folder / "deep").mkdir(parents=True)
@@ -73,19 +55,71 @@ def test_several_files_and_a_folder(web: UploadPage, server: ServerProcess, tmp_
     expect(web.page.locator("li[data-state=done]")).to_have_count(0)
 
 
-def test_dropped_files(open_page: Opener) -> None:
-    web = open_page(bypass_csp=True)  # the test makes its drop with script, which the page's policy forbids
-    transfer = web.page.evaluate_handle(
-        """() => {
-            const transfer = new DataTransfer();
-            transfer.items.add(new File(["dropped"], "dropped.txt"));
-            return transfer;
-        }"""
-    )
-    web.page.locator("body").dispatch_event("dragenter", {"dataTransfer": transfer})
+def drop(web: UploadPage, *paths: Path) -> None:
+    """Let go of files and folders over the page, as a file manager does."""
+    session = web.page.context.new_cdp_session(web.page)
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver"):
+        session.send("Input.dispatchDragEvent", {"type": kind, "x": 500, "y": 650, "data": data})
     expect(web.page.get_by_role("heading", name="Let go to upload")).to_be_visible()
-    web.page.locator("body").dispatch_event("drop", {"dataTransfer": transfer})
-    web.await_digest("dropped.txt", sha256(b"dropped"))
+    session.send("Input.dispatchDragEvent", {"type": "drop", "x": 500, "y": 650, "data": data})
+
+
+def test_files_and_folders_are_dropped(web: UploadPage, server: ServerProcess, tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "empty folder").mkdir()
+    data = write_file(folder / "one.bin", 2 * MIB)
+    for number in range(120):  # a browser lists a hundred at a time
+        (folder / "deep" / f"{number}.txt").write_text(str(number))
+    (tmp_path / "beside.txt").write_text("beside")
+    drop(web, folder, tmp_path / "beside.txt")
+    expect(web.page.get_by_role("heading", name="All uploaded")).to_be_visible(timeout=60_000)
+    with Http(server.port) as http:
+        artifacts = http("GET", f"{API}artifacts/?limit=200").json["results"]
+    stored = {artifact["filename"]: artifact["sha256"] for artifact in artifacts}
+    assert stored["project/one.bin"] == sha256(data)
+    assert set(stored) == {"beside.txt", "project/one.bin", *(f"project/deep/{number}.txt" for number in range(120))}
+    expect(web.page.locator("[aria-live=polite]")).to_contain_text("files are uploaded and verified.")
+
+
+def test_a_small_file_does_not_wait_for_a_large_one(web: UploadPage, proxy: Proxy, tmp_path: Path) -> None:
+    write_file(tmp_path / "large.bin", 32 * MIB)
+    data = write_file(tmp_path / "small.bin", 5000)
+    proxy.mangle = slow
+    web.choose(tmp_path / "large.bin", tmp_path / "small.bin")
+    web.await_digest("small.bin", sha256(data))
+    assert web.progress(web.transfer("large.bin")) < 90
+    proxy.mangle = lambda connection, piece: piece
+    web.await_state("large.bin", "done")
+
+
+def slow(connection: int, piece: bytes) -> bytes:
+    """1 MB/s for each connection."""
+    time.sleep(len(piece) / 1e6)
+    return piece
+
+
+def test_how_far_how_fast_and_how_long(web: UploadPage, proxy: Proxy, tmp_path: Path) -> None:
+    proxy.mangle = slow
+    for name in ("one.bin", "two.bin"):
+        write_file(tmp_path / name, 16 * MIB)
+    web.choose(tmp_path / "one.bin", tmp_path / "two.bin")
+    facts = web.transfer("one.bin").locator(".facts")
+    expect(facts).to_have_text(re.compile(r"^\d+ %[\d.]+ .?B of 16\.8 MB[\d.]+ .B/s\d+ s left$"))
+    everything = web.page.locator(".summary .facts")
+    expect(everything).to_have_text(re.compile(r"^0 of 2 files[\d.]+ .?B of 33\.6 MB[\d.]+ .B/s\d+ s left$"))
+    expect(web.page.get_by_role("progressbar", name="All files")).to_be_visible()
+    expect(web.page).to_have_title(re.compile(r"^\d+ % \u2013 partwise$"))
+    # More than one connection's worth, and no more than all have.
+    said = re.search(r"([\d.]+) MB/s", everything.inner_text())
+    assert said is None or 1 < float(said[1]) < 6
+    web.page.get_by_role("button", name="Pause all").click()
+    expect(web.page.locator("li[data-state=paused]")).to_have_count(2)
+    expect(web.page.get_by_role("heading", name="Paused")).to_be_visible()
+    proxy.mangle = lambda connection, piece: piece
+    web.page.get_by_role("button", name="Resume all").click()
+    expect(web.page.locator("li[data-state=done]")).to_have_count(2)
 
 
 def test_download_and_copy_and_delete(open_page: Opener, server: ServerProcess, tmp_path: Path) -> None:
@@ -161,3 +195,33 @@ def test_hostile_names_are_only_text(open_page: Opener, server: ServerProcess, t
         stored = http("GET", f"{API}artifacts/").json["results"]
     assert {artifact["filename"] for artifact in stored} == set(HOSTILE)
     assert all(artifact["sha256"] == sha256(artifact["filename"].encode()) for artifact in stored)
+
+
+LONG = "\u202e<b>" + "long" * 2500 + "\u2066.iso"
+
+
+def test_a_name_of_ten_thousand_characters(
+    open_page: Opener, server: ServerProcess, proxy: Proxy, tmp_path: Path
+) -> None:
+    content = os.urandom(6 * MIB)
+    file: FilePayload = {"name": LONG, "mimeType": "", "buffer": content}
+    first = open_page()
+    proxy.hold_after(3 * MIB)
+    first.page.locator("#choose-files").set_input_files(file)
+    proxy.wait_until_held()
+    first.page.close()
+    proxy.cut()
+    proxy.release()
+    # The server knows its end only, and the page knows it again by that.
+    web = open_page(viewport={"width": 400, "height": 800})
+    web.page.locator("#choose-files").set_input_files(file)
+    web.await_digest("longlong", sha256(content))
+    expect(web.page.locator("main b")).to_have_count(0)
+    with Http(server.port) as http:
+        assert http("GET", f"{API}uploads/").json["count"] == 1
+        assert http("GET", f"{API}artifacts/").json["results"][0]["filename"] == LONG[-1024:]
+    for row in web.page.get_by_role("listitem").all():
+        box = row.bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= 400
+        assert box["height"] < 200

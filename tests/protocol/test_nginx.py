@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.nginx import NGINX, free_port, guide_site, nginx
 from tests.support.server import API, Http, ServerProcess, sha256
-
-GUIDE = Path(__file__).parents[2] / "docs" / "operations.md"
-NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 
 pytestmark = [
     pytest.mark.skipif(NGINX is None, reason="nginx is not installed"),
@@ -24,43 +20,12 @@ pytestmark = [
 ]
 
 
-def site(server_port: int, port: int) -> str:
-    """The guide's site on other ports, and without the certificate that a test has not."""
-    found = re.search(r"<!-- nginx -->\n```nginx\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    assert found is not None
-    text = found[1].replace("127.0.0.1:24817", f"127.0.0.1:{server_port}").replace("443 ssl", f"127.0.0.1:{port}")
-    return re.sub(r" *ssl_certificate.*\n", "", text)
-
-
 @pytest.fixture
 def proxy(server: ServerProcess, tmp_path: Path) -> Iterator[int]:
     """The port of nginx before the server."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    temporary = "".join(
-        f"{kind}_temp_path {tmp_path}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    config = tmp_path / "nginx.conf"
-    config.write_text(
-        f"daemon off; worker_processes 1; pid {tmp_path}/pid; error_log {tmp_path}/error.log;\n"
-        f"events {{}}\nhttp {{\naccess_log off;\n{temporary}{site(server.port, port)}}}\n"
-    )
-    assert NGINX is not None
-    with subprocess.Popen([NGINX, "-c", str(config), "-p", str(tmp_path)], stderr=subprocess.PIPE) as process:
-        try:
-            deadline = time.monotonic() + 30
-            while True:
-                assert process.poll() is None, process.stderr and process.stderr.read()
-                try:
-                    socket.create_connection(("127.0.0.1", port)).close()
-                    break
-                except OSError:
-                    assert time.monotonic() < deadline
-                    time.sleep(0.05)
-            yield port
-        finally:
-            process.terminate()
-            process.communicate(timeout=30)
+    port = free_port()
+    with nginx(tmp_path, port, guide_site(server.port, f"listen 127.0.0.1:{port}")):
+        yield port
 
 
 def test_an_upload_goes_through_as_it_comes(server: ServerProcess, proxy: int, tmp_path: Path) -> None:

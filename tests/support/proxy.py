@@ -1,4 +1,4 @@
-"""A TCP proxy in threads, for tests that need a network that holds, cuts or damages what a client sends."""
+"""A TCP proxy in threads, for tests that need a network that holds, cuts, damages or answers what a client sends."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ class Proxy:
         self.target = target
         #: Applied to each piece that a client sent before it is passed on; the first argument tells connections apart.
         self.mangle: Callable[[int, bytes], bytes] = lambda connection, data: data
+        #: Given the first piece of a request, what is answered in place of the server, which then never sees it.
+        self.instead: Callable[[bytes], bytes | None] = lambda piece: None
         #: Bytes that clients have sent and that were passed on.
         self.passed = 0
         self._hold_at: int | None = None
@@ -24,7 +26,8 @@ class Proxy:
         self._sockets: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         self._spawn(self._accept)
@@ -100,6 +103,13 @@ class Proxy:
     def _pump(self, source: socket.socket, sink: socket.socket, upward: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                if upward and (answer := self.instead(data)) is not None:
+                    source.sendall(answer)
+                    source.shutdown(socket.SHUT_WR)
+                    # Were it closed at once, what is still on the way would have the answer thrown away.
+                    while source.recv(65536):
+                        pass
+                    break
                 if upward:
                     with self._changed:
                         self._changed.wait_for(

@@ -5,6 +5,7 @@ import { pause } from "./transfer/pace.ts";
 import { Stopped } from "./transfer/problems.ts";
 
 const EVERY_SECONDS = 4;
+const SOON_MS = 1000;
 export const PAGE_SIZE = 20;
 
 export class Library {
@@ -22,6 +23,7 @@ export class Library {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #controller = new AbortController();
   #failures = 0;
+  #looked = -SOON_MS;
   readonly #api: Api;
   readonly #changed: () => void;
 
@@ -36,9 +38,21 @@ export class Library {
   /** Look now, and go on looking. */
   refresh(): void {
     clearTimeout(this.#timer);
+    this.#looked = performance.now();
     this.#controller.abort();
     this.#controller = new AbortController();
     void this.#look(this.#controller.signal);
+  }
+
+  /** Look within a second: for news that may come many times a second. */
+  refreshSoon(): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.refresh(), Math.max(0, this.#looked + SOON_MS - performance.now()));
+  }
+
+  /** The server's time in milliseconds. */
+  now(): number {
+    return this.#api.now();
   }
 
   find(search: string): void {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Remainder, chunkSize, gaps, merged, sample, type Span } from "../src/transfer/ranges.ts";
+import { Remainder, chunkSize, gaps, merged, sample, segments, type Span } from "../src/transfer/ranges.ts";
 
 const MIB = 1024 * 1024;
 const span = (offset: number, size: number): Span => ({ offset, size });
@@ -43,16 +43,30 @@ test("a chunk to be replaced goes as it is, however small pieces are, and surviv
 });
 
 test("chunks are as advised, smaller on a slow line, larger where there would be too many", () => {
-  assert.equal(chunkSize(1e9, 16 * MIB, 0), 16 * MIB);
+  assert.equal(chunkSize(1e9, 16 * MIB, 0), 4 * MIB); // nothing is known of the line
+  assert.equal(chunkSize(1e9, 2 * MIB, 0), 2 * MIB);
   assert.equal(chunkSize(1e9, 16 * MIB, 100e6), 16 * MIB);
   assert.equal(chunkSize(1e9, 16 * MIB, 1e6), 4 * MIB);
   assert.equal(chunkSize(1e9, 16 * MIB, 1), MIB);
   const huge = 10e12;
   assert.ok(huge / chunkSize(huge, 16 * MIB, 1) <= 20_000);
-  assert.equal(chunkSize(1e9, 1000, 0), MIB);
+  assert.equal(chunkSize(1e9, 1000, 1e9), MIB);
 });
 
 test("a sample has the first and the last, and no more than there are", () => {
   assert.deepEqual(sample([1, 2, 3], 5), [1, 2, 3]);
   assert.deepEqual(sample([...Array(101).keys()], 5), [0, 25, 50, 75, 100]);
+});
+
+test("a picture of thousands of ranges has few parts, and loses none of them", () => {
+  assert.deepEqual(segments([span(0, 4), span(8, 2)], 10), [
+    { offset: 0, size: 4, density: 1 },
+    { offset: 8, size: 2, density: 1 },
+  ]);
+  const every = Array.from({ length: 3000 }, (_, index) => span(index * 20, 10));
+  const drawn = segments(every, 60_000);
+  assert.equal(drawn.length, 250);
+  assert.ok(drawn.every((each) => Math.abs(each.density - 0.5) < 0.05));
+  const bytes = segments(every.slice(1000), 60_000).reduce((sum, each) => sum + each.size * each.density, 0);
+  assert.ok(Math.abs(bytes - 20_000) < 1e-6);
 });

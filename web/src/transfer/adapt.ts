@@ -14,7 +14,8 @@ const REST_WINDOWS = 12;
 /**
  * Climbs while more connections move more bytes, goes back when they do not, and halves when requests fail.
  *
- * It starts with a few: one connection rarely fills a line, and the first windows would be spent finding that out.
+ * It starts with as many as HTTP/1.1 has, since one connection rarely fills a line, and doubles until that brings nothing
+ * more; from then on it tries one more from time to time.
  */
 export class Parallelism {
   #limit: number;
@@ -23,10 +24,14 @@ export class Parallelism {
   #bytes = 0;
   #before = 0;
   #rest = 0;
+  #doubling = true;
+  /** The limit before the last step up. */
+  #good: number;
 
-  constructor(most: number, start = 3) {
+  constructor(most: number, start = MOST_OVER_HTTP1) {
     this.#most = Math.max(1, most);
     this.#limit = Math.min(start, this.#most);
+    this.#good = this.#limit;
   }
 
   get limit(): number {
@@ -56,6 +61,8 @@ export class Parallelism {
   /** A request failed for a reason that fewer connections may cure. */
   failed(): void {
     this.#limit = Math.max(1, Math.floor(this.#limit / 2));
+    this.#good = this.#limit;
+    this.#doubling = false;
     this.#before = 0;
     this.#rest = 2;
     this.#since = undefined;
@@ -70,16 +77,16 @@ export class Parallelism {
     if (this.#rest > 0) {
       this.#rest -= 1;
       if (this.#rest > 0) return;
-      this.#before = rate;
-      this.#limit = Math.min(this.#most, this.#limit + 1);
-    } else if (this.#before === 0 || rate >= this.#before * WORTHWHILE) {
-      this.#before = rate;
-      if (this.#limit === this.#most) this.#rest = REST_WINDOWS;
-      else this.#limit += 1;
-    } else {
+    } else if (this.#before > 0 && rate < this.#before * WORTHWHILE) {
       // The last step brought nothing: back, and stay there for a while.
-      this.#limit = Math.max(1, this.#limit - 1);
+      this.#limit = Math.min(this.#good, this.#limit);
+      this.#doubling = false;
       this.#rest = REST_WINDOWS;
+      return;
     }
+    this.#before = rate;
+    this.#good = this.#limit;
+    if (this.#limit === this.#most) this.#rest = REST_WINDOWS;
+    else this.#limit = Math.min(this.#most, this.#doubling ? this.#limit * 2 : this.#limit + 1);
   }
 }

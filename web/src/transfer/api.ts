@@ -69,6 +69,7 @@ const DIGESTS_TIMEOUT_SECONDS = 3600;
 
 export class Api {
   readonly #prefix: string;
+  #clockOffset = 0;
   readonly session: Session;
 
   constructor(prefix: string, session: Session) {
@@ -97,7 +98,7 @@ export class Api {
     return (await this.#persist<UploadDetail>("GET", `${href}?digests=true${at}`, call)).chunks;
   }
 
-  /** Publish the upload; `sha256` only where not every chunk came with its digest. `waited` hears of each look. */
+  /** Publish the upload; `sha256` only where not every chunk came with its digest. */
   async commit(href: string, sha256: string | undefined, signal?: AbortSignal): Promise<UploadInfo> {
     const answer = await this.#persist<UploadInfo | { task: string }>("PUT", `${href}commit`, {
       json: sha256 ? { sha256 } : {},
@@ -117,6 +118,16 @@ export class Api {
     }
   }
 
+  /** The server's time in milliseconds: this computer's clock may be wrong by hours. */
+  now(): number {
+    return Date.now() + this.#clockOffset;
+  }
+
+  #readClock(date: string | null): void {
+    const theirs = Date.parse(date ?? "");
+    if (Number.isFinite(theirs)) this.#clockOffset = theirs - Date.now();
+  }
+
   deleteUpload(href: string): Promise<void> {
     return this.#gone("DELETE", href);
   }
@@ -127,10 +138,6 @@ export class Api {
 
   uploads(signal?: AbortSignal): Promise<Page<UploadInfo>> {
     return this.#once("GET", "uploads/", { query: { state: "open", limit: 200 }, signal });
-  }
-
-  artifact(href: string, signal?: AbortSignal): Promise<ArtifactInfo> {
-    return this.#persist("GET", href, { signal });
   }
 
   deleteArtifact(href: string): Promise<void> {
@@ -182,11 +189,29 @@ export class Api {
       this.session.lost();
       throw new Unreachable();
     }
-    if (answer.ok) return (text ? JSON.parse(text) : undefined) as T;
+    this.#readClock(answer.headers.get("Date"));
+    if (answer.ok) {
+      if (answer.status === 204) return undefined as T;
+      const value = parsed(text);
+      if (value !== undefined) return value as T;
+      // Not our server: a hotel's sign-in page, or a proxy's notice. It is away for all that we can do.
+      this.session.lost();
+      throw new Unreachable();
+    }
     if (answer.status === 401) this.session.refused(who);
     const problem = Problem.parse(answer.status, text, answer.headers.get("Retry-After"));
     if ([502, 503, 504].includes(answer.status)) this.session.lost();
     throw problem;
+  }
+}
+
+/** JSON that is an object; nothing for anything else. */
+export function parsed(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return value !== null && typeof value === "object" && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
   }
 }
 

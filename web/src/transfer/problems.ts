@@ -20,7 +20,22 @@ export class Problem extends Error {
 
   /** Something between the page and the server, or the server while it starts: the same request may pass soon. */
   get passing(): boolean {
-    return [429, 502, 503, 504].includes(this.status);
+    return [408, 429, 502, 503, 504].includes(this.status);
+  }
+
+  /** Whether the server itself says so. What stands before it, a proxy or a firewall, answers without a kind. */
+  get ours(): boolean {
+    return this.kind !== "";
+  }
+
+  /** The upload is no more. A 404 that is not ours says nothing about that. */
+  get gone(): boolean {
+    return this.kind === "not-found";
+  }
+
+  /** What stands before the server does not take pieces as large as the one that was sent. */
+  get tooLargeForProxy(): boolean {
+    return this.status === 413 && !this.ours;
   }
 
   static parse(status: number, text: string, retryAfter?: string | null): Problem {
@@ -118,8 +133,8 @@ const ADVICE: Readonly<Record<string, Advice>> = {
     again: true,
   },
   forbidden: {
-    title: "The server refuses this page",
-    help: "Open the page under the address that the server itself names.",
+    title: "The server takes no changes from this page",
+    help: "Without sign-in it serves its own pages on its own machine only. Behind a proxy it needs tokens: tell whoever runs it.",
     again: true,
   },
 };
@@ -137,6 +152,21 @@ export function adviceOn(error: unknown): Advice {
   if (error instanceof Problem) {
     const known = ADVICE[error.kind];
     if (known) return known;
+    if (error.status === 401) return { title: "You are signed out", help: "Sign in, then try again.", again: true };
+    if (error.tooLargeForProxy) {
+      return {
+        title: "Something before the server takes only tiny parts",
+        help: "Ask who runs the server to let its proxy pass bodies of any size.",
+        again: true,
+      };
+    }
+    if (!error.ours) {
+      return {
+        title: "Something before the server refused",
+        help: `A proxy or firewall answered ${error.status} in its place. What arrived is kept. Try again, or ask who runs it.`,
+        again: true,
+      };
+    }
     return { title: "The server refused", help: error.message, again: true };
   }
   if (error instanceof Unreachable) {

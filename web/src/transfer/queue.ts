@@ -20,7 +20,6 @@ export interface Chosen {
 export class Queue {
   uploads: Upload[] = [];
   readonly rate = new Rate();
-  readonly #api: Api;
   readonly #tools: Tools;
   readonly #parallelism = new Parallelism(mostConnections());
   readonly #slots = new Slots(() => this.#parallelism.limit);
@@ -29,13 +28,12 @@ export class Queue {
 
   /** `changed` is called, often, when anything that is shown has changed. */
   constructor(api: Api, changed: () => void) {
-    this.#api = api;
     this.#changed = changed;
     this.#tools = {
       api,
       lanes: new Lanes(),
       slots: this.#slots,
-      line: { rate: 0, advised: DEFAULT_CHUNK_BYTES },
+      line: { rate: 0, advised: DEFAULT_CHUNK_BYTES, most: Infinity },
       changed,
       moved: (bytes) => this.#moved(bytes),
       stumbled: () => this.#parallelism.failed(),
@@ -45,11 +43,6 @@ export class Queue {
       },
       taken: (href) => this.uploads.some((upload) => upload.href === href && !upload.over),
     };
-  }
-
-  /** How many chunks may be on their way now. */
-  get parallel(): number {
-    return this.#parallelism.limit;
   }
 
   /** Send `chosen`, in their order; `href` names the upload that the only one of them goes on with. */
@@ -73,10 +66,11 @@ export class Queue {
     this.resume(upload);
   }
 
+  /** Raises what the server's answer raises; then the upload stays, paused. */
   async cancel(upload: Upload): Promise<void> {
+    await upload.cancel();
     this.uploads = this.uploads.filter((other) => other !== upload);
     this.#changed();
-    await upload.cancel();
   }
 
   /** Take it off the page; the server keeps what it has. */
@@ -88,6 +82,13 @@ export class Queue {
 
   pauseAll(): void {
     for (const upload of this.uploads) if (!upload.over && !upload.paused) upload.pause();
+  }
+
+  /** Take all off the page, so that the next person does not see them; the server keeps what it has. */
+  dismissAll(): void {
+    this.pauseAll();
+    this.uploads = [];
+    this.#changed();
   }
 
   resumeAll(): void {
@@ -119,10 +120,6 @@ export class Queue {
     this.#parallelism.moved(bytes, this.#slots.held, now);
     this.#slots.fill();
     this.#changed();
-  }
-
-  get api(): Api {
-    return this.#api;
   }
 }
 

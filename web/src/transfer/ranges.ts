@@ -34,6 +34,26 @@ export function merged(spans: readonly Span[]): Span[] {
   return result;
 }
 
+/** A range in a picture, and how much of it (of 1) is there. */
+export interface Segment extends Span {
+  readonly density: number;
+}
+
+const MOST_SEGMENTS = 250;
+
+/** A picture of `spans` in a file of `size` bytes that stays small however many they are; they must not overlap. */
+export function segments(spans: readonly Span[], size: number): Segment[] {
+  if (spans.length <= MOST_SEGMENTS) return spans.map(({ offset, size }) => ({ offset, size, density: 1 }));
+  const width = size / MOST_SEGMENTS;
+  const bytes = new Array<number>(MOST_SEGMENTS).fill(0);
+  for (const span of spans) {
+    for (let bin = Math.floor(span.offset / width); bin < MOST_SEGMENTS && bin * width < endOf(span); bin += 1) {
+      bytes[bin]! += Math.min(endOf(span), (bin + 1) * width) - Math.max(span.offset, bin * width);
+    }
+  }
+  return bytes.map((count, bin) => ({ offset: bin * width, size: width, density: count / width })).filter((each) => each.density > 0);
+}
+
 /** A range to send; an exact one replaces a chunk, which takes one of the same range. */
 export interface Piece {
   readonly span: Span;
@@ -93,8 +113,10 @@ export class Remainder {
 const MIB = 1024 * 1024;
 /** A server keeps a record of each chunk; more of them than this help nobody. */
 const MOST_CHUNKS = 20_000;
-const SMALLEST_CHUNK = MIB;
+export const SMALLEST_CHUNK = MIB;
 const LONGEST_CHUNK_SECONDS = 8;
+/** While nothing is known about the line: on a slow one a break must not cost minutes. */
+const FIRST_CHUNK = 4 * MIB;
 
 /**
  * Bytes of the next chunk: what the server advises, less on a line so slow that a cut would lose too much.
@@ -103,7 +125,7 @@ const LONGEST_CHUNK_SECONDS = 8;
  */
 export function chunkSize(fileSize: number, advised: number, laneRate: number): number {
   const least = Math.max(SMALLEST_CHUNK, Math.ceil(fileSize / MOST_CHUNKS / MIB) * MIB);
-  let wanted = advised;
+  let wanted = laneRate > 0 ? advised : Math.min(advised, FIRST_CHUNK);
   if (laneRate > 0) {
     while (wanted > SMALLEST_CHUNK && wanted > laneRate * LONGEST_CHUNK_SECONDS) wanted /= 2;
   }

@@ -153,7 +153,8 @@ export class Session {
     try {
       const signal = AbortSignal.timeout(PROBE_TIMEOUT_MS);
       const answer = await fetch(this.#probeUrl, { cache: "no-store", credentials: "omit", signal });
-      return answer.status < 500;
+      // A network's sign-in page, or a proxy's notice, is not the server.
+      return answer.status < 500 && !/html/i.test(answer.headers.get("Content-Type") ?? "");
     } catch {
       return false;
     }

@@ -1,27 +1,31 @@
 // One file on its way: find or create its upload, send what is missing, publish it. See `queue.ts` for many of them.
 //
-// The server's list of chunks is the only truth about what is missing. A chunk counts as known when this page sent it or
-// compared it with the file; nothing is published before all are known, so what others sent cannot mix in unseen.
+// The server's list of chunks is the only truth about what is missing; `plan.ts` keeps it together with what is on its way.
 
-import type { Advice, Api, ChunkInfo, UploadDetail, UploadInfo } from "./api.ts";
-import { sleep } from "./api.ts";
+import { alone } from "./alone.ts";
+import { parsed, sleep, type Advice, type Api, type UploadDetail } from "./api.ts";
+import { Finder } from "./find.ts";
 import type { Answer, Lanes } from "./lanes.ts";
-import { forget, recall, remember } from "./memory.ts";
 import { Rate, pause } from "./pace.ts";
 import { OtherFile, Problem, Stopped, Unreachable } from "./problems.ts";
-import { Remainder, chunkSize, endOf, gaps, merged, type Span } from "./ranges.ts";
+import { Plan, type Flight } from "./plan.ts";
+import { SMALLEST_CHUNK, chunkSize, endOf } from "./ranges.ts";
 import type { Slots } from "./slots.ts";
 import { Verifier } from "./verify.ts";
 
-export type Phase = "queued" | "preparing" | "comparing" | "sending" | "hashing" | "finishing" | "done" | "failed" | "cancelled";
+/** "elsewhere" while another tab sends it. */
+export type Phase = "queued" | "preparing" | "elsewhere" | "comparing" | "sending" | "hashing" | "finishing" | "done" | "failed" | "cancelled";
 
 /** What an upload needs of the page; shared by all uploads. */
 export interface Tools {
   readonly api: Api;
   readonly lanes: Lanes;
   readonly slots: Slots;
-  /** What one connection moves, in bytes per second, and the size of chunks that the server advises. */
-  readonly line: { rate: number; advised: number };
+  /**
+   * What one connection moves, in bytes per second (0 while that is not known); the size of chunks that the server
+   * advises; and the most that whatever stands before it lets through.
+   */
+  readonly line: { rate: number; advised: number; most: number };
   readonly advised: (advice: Advice) => void;
   readonly changed: () => void;
   /** `bytes` went out, for this page's rate and its parallelism. */
@@ -32,18 +36,14 @@ export interface Tools {
   readonly taken: (href: string) => boolean;
 }
 
-interface Flight {
-  readonly span: Span;
-  readonly exact: boolean;
-  sent: number;
-}
-
 export interface Published {
   readonly artifact: string;
   readonly sha256: string;
   readonly size: number;
 }
 
+/** Files of at most so many bytes go before the large ones that they came with: they hold up nobody. */
+const SMALL_BYTES = 4 * 1024 * 1024;
 const MOST_DAMAGED = 3;
 const MOST_FAULTS = 5;
 const MOST_ROUNDS = 8;
@@ -63,18 +63,13 @@ export class Upload {
   paused = false;
   error: unknown;
   result: Published | undefined;
-  /** Bytes that were there when this page took the upload up. */
-  resumedFrom = 0;
   /** How much of the file is hashed, while `phase` is "hashing". */
   hashed = 0;
 
   readonly #tools: Tools;
+  readonly #finder: Finder;
   readonly #verifier: Verifier;
-  readonly #known = new Map<number, number>();
-  readonly #flights = new Set<Flight>();
-  #settled: Span[] = [];
-  #left = new Remainder([]);
-  #unchecked: ChunkInfo[] = [];
+  readonly #plan: Plan;
   #controller = new AbortController();
   /** Whether others may have sent chunks of it too. */
   #shared = false;
@@ -89,21 +84,24 @@ export class Upload {
     this.href = href;
     this.#shared = href !== undefined;
     this.#tools = tools;
+    this.#finder = new Finder(tools.api, file, name, tools.taken);
     this.#verifier = new Verifier(tools.api, tools.lanes, file);
+    this.#plan = new Plan(file.size);
   }
 
   /** Bytes that are on the server or on the wire. */
   get sent(): number {
-    let bytes = 0;
-    for (const span of this.#settled) bytes += span.size;
-    for (const flight of this.#flights) bytes += flight.sent;
-    return Math.min(bytes, this.file.size);
+    return this.#plan.sent;
+  }
+
+  /** Bytes on the server that are still to be compared with the file. */
+  get uncompared(): number {
+    return this.#plan.uncompared;
   }
 
   /** The ranges that are there, and those on their way with how far they are: what the picture of the file shows. */
-  get picture(): { settled: readonly Span[]; moving: readonly Span[] } {
-    const moving = [...this.#flights].map(({ span, sent }) => ({ offset: span.offset, size: sent }));
-    return { settled: this.#settled, moving };
+  get picture(): Plan["picture"] {
+    return this.#plan.picture;
   }
 
   get active(): boolean {
@@ -135,22 +133,16 @@ export class Upload {
 
   /** Begin anew, as another upload. */
   startOver(): void {
-    if (this.href) forget(this.href);
     this.href = undefined;
     this.#shared = false;
-    this.#known.clear();
-    this.#settled = [];
-    this.resumedFrom = 0;
+    this.#plan.clear();
   }
 
-  /** Stop, and have the server drop what it has. */
+  /** Stop, and have the server drop what it has; where that fails the upload stays as it is, paused. */
   async cancel(): Promise<void> {
+    this.pause();
+    if (this.href && !this.result) await this.#tools.api.deleteUpload(this.href);
     this.phase = "cancelled";
-    this.#halt();
-    if (this.href && !this.result) {
-      forget(this.href);
-      await this.#tools.api.deleteUpload(this.href);
-    }
   }
 
   #halt(): void {
@@ -165,9 +157,8 @@ export class Upload {
     const { signal } = this.#controller;
     try {
       await this.#prepare(signal);
-      for (let round = 1; !(await this.#round(signal)); round += 1) {
-        if (round === MOST_ROUNDS) throw new Error("The upload does not become whole: someone else keeps changing it.");
-      }
+      const waiting = () => this.#enter("elsewhere");
+      await alone(this.href!, signal, waiting, (waited) => this.#complete(waited, signal));
     } catch (error) {
       if (!(error instanceof Stopped) && !signal.aborted) {
         this.error = error;
@@ -180,92 +171,42 @@ export class Upload {
     }
   }
 
+  async #complete(waited: boolean, signal: AbortSignal): Promise<void> {
+    if (waited) {
+      this.#shared = true;
+      await this.#look(signal);
+    }
+    for (let round = 1; !(await this.#round(signal)); round += 1) {
+      if (round === MOST_ROUNDS) throw new Error("The upload does not become whole: someone else keeps changing it.");
+    }
+  }
+
   // --- Find or create ---------------------------------------------------------------------------------------------
 
   async #prepare(signal: AbortSignal): Promise<void> {
     this.#enter("preparing");
-    if (this.href === undefined && !(await this.#adopt(signal))) await this.#create(signal);
+    if (this.href === undefined) await this.#findOrCreate(signal);
     else await this.#look(signal);
   }
 
-  /** Go on with an unfinished upload of this file, whoever began it. Answers whether there was one. */
-  async #adopt(signal: AbortSignal): Promise<boolean> {
-    const remembered = recall().find(
-      (item) => item.name === this.name && item.size === this.file.size && item.modified === this.file.lastModified,
-    );
-    const open = (await this.#tools.api.openUploads(this.#searchable, signal)).results
-      .filter((upload) => this.#mayBe(upload) && upload.received > 0)
-      .sort((a, b) => Number(b.pulp_href === remembered?.href) - Number(a.pulp_href === remembered?.href) || b.received - a.received);
-    for (const upload of open) {
+  /** Go on with an unfinished upload of this file, whoever began it; else begin a new one. */
+  async #findOrCreate(signal: AbortSignal): Promise<void> {
+    const candidates = await this.#finder.candidates(signal);
+    for (const upload of candidates.filter((each) => each.received > 0)) {
       this.href = upload.pulp_href;
       this.#shared = true;
       try {
         await this.#look(signal);
-        return true;
+        return;
       } catch (error) {
-        if (!(error instanceof OtherFile) && !(error instanceof Problem && error.status === 404)) throw error;
+        if (!(error instanceof OtherFile) && !(error instanceof Problem && error.gone)) throw error;
         this.startOver();
       }
     }
     this.#enter("preparing");
-    return false;
-  }
-
-  /** What to search the server's list by: the last part of the name, which other programs send alone. */
-  get #searchable(): string {
-    return this.name.split("/").at(-1) ?? "";
-  }
-
-  #mayBe(upload: UploadInfo): boolean {
-    const names = [this.name, this.#searchable];
-    return upload.size === this.file.size && names.includes(upload.filename ?? "") && !this.#tools.taken(upload.pulp_href);
-  }
-
-  async #create(signal: AbortSignal): Promise<void> {
-    const { api } = this.#tools;
-    const wish = { size: this.file.size, name: fitting(this.name), type: this.file.type };
-    let before: Set<string> | undefined;
-    for (let failures = 1; ; failures += 1) {
-      await api.session.ready(signal);
-      try {
-        const made = await api.createUpload(wish, signal);
-        this.#tools.advised(made);
-        this.#begin(made.pulp_href);
-        return;
-      } catch (error) {
-        const later = error instanceof Unreachable || (error instanceof Problem && (error.passing || error.status === 401));
-        if (!later) throw error;
-        // The answer may be lost, and the upload made: take an empty one that was not there before, or space would be
-        // reserved twice.
-        const made = await this.#madeUnseen(before, signal);
-        if (made) {
-          this.#begin(made);
-          return;
-        }
-        before ??= new Set();
-        await sleep(pause(failures, Math.random()), signal);
-      }
-    }
-  }
-
-  async #madeUnseen(before: Set<string> | undefined, signal: AbortSignal): Promise<string | undefined> {
-    const remembered = new Set(recall().map((item) => item.href));
-    const found = (await this.#tools.api.openUploads(this.#searchable, signal)).results;
-    const since = Date.now() - 10 * 60_000;
-    return found.find(
-      (upload) =>
-        this.#mayBe(upload) &&
-        upload.received === 0 &&
-        !before?.has(upload.pulp_href) &&
-        !remembered.has(upload.pulp_href) &&
-        Date.parse(upload.pulp_created) > since,
-    )?.pulp_href;
-  }
-
-  #begin(href: string): void {
-    this.href = href;
-    remember({ href, name: this.name, size: this.file.size, modified: this.file.lastModified });
-    this.#left = new Remainder(gaps(this.file.size, []));
+    const made = await this.#finder.create(candidates, signal);
+    if ("chunk_size" in made) this.#tools.advised(made);
+    this.href = made.pulp_href;
   }
 
   /** See what the server has. Raises OtherFile when that is not of this file. */
@@ -274,30 +215,18 @@ export class Upload {
     if (detail.size !== this.file.size) {
       throw new OtherFile("Its size is not that of the file that the upload was begun with.");
     }
-    const news = detail.state === "open" ? detail.chunks.filter((chunk) => this.#known.get(chunk.offset) !== chunk.size) : [];
+    const news = detail.state === "open" ? this.#plan.unknown(detail.chunks) : [];
     if (news.length > 0) {
       this.#enter("comparing");
-      const compared = await this.#verifier.sample(this.href!, news, signal);
-      for (const chunk of compared) this.#known.set(chunk.offset, chunk.size);
-      this.resumedFrom = detail.received;
+      for (const chunk of await this.#verifier.sample(this.href!, news, signal)) this.#plan.know(chunk);
     }
-    remember({ href: this.href!, name: this.name, size: this.file.size, modified: this.file.lastModified });
     this.#tools.advised(detail);
     this.#take(detail);
   }
 
-  /** Plan by what the server has now; what is on its way is neither missing nor there. */
   #take(detail: UploadDetail): void {
-    if (detail.state !== "open") {
-      this.#settled = [{ offset: 0, size: this.file.size }];
-      this.#left = new Remainder([]);
-      this.#unchecked = [];
-      return;
-    }
-    const flying = [...this.#flights].map((flight) => flight.span);
-    this.#settled = merged(detail.chunks);
-    this.#left.reset(gaps(this.file.size, [...detail.chunks, ...flying]));
-    this.#unchecked = detail.chunks.filter((chunk) => chunk.sha256 && this.#known.get(chunk.offset) !== chunk.size);
+    if (detail.state === "open") this.#plan.update(detail.chunks);
+    else this.#plan.finish();
     this.#stale = false;
     this.#tools.changed();
   }
@@ -310,7 +239,7 @@ export class Upload {
     if (this.#shared) {
       const detail = await this.#tools.api.upload(this.href!, signal);
       this.#take(detail);
-      if (!this.#left.empty || this.#unchecked.length > 0) return false;
+      if (!this.#plan.allTaken || !this.#plan.allCompared) return false;
     }
     return this.#publish(undefined, signal);
   }
@@ -321,12 +250,11 @@ export class Upload {
       const upload = await this.#tools.api.commit(this.href!, sha256, signal);
       if (!upload.artifact || !upload.sha256) throw new Error("The server did not say what it published.");
       this.result = { artifact: upload.artifact, sha256: upload.sha256, size: this.file.size };
-      forget(this.href!);
       this.#enter("done");
       return true;
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      if (error.kind === "incomplete-upload" || error.kind === "wrong-state") {
+      if (["incomplete-upload", "wrong-state", "bytes-lost"].includes(error.kind)) {
         await sleep(error.retryAfter ?? 0, signal);
         await this.#look(signal);
         return false;
@@ -356,13 +284,7 @@ export class Upload {
     this.#enter("comparing");
     const bad = await this.#verifier.bad(this.href!, signal);
     if (bad.length === 0) throw new Error("Each part on the server is right, but the whole is not.");
-    for (const span of bad) this.#resend(span);
-  }
-
-  #resend(span: Span): void {
-    this.#known.delete(span.offset);
-    this.#left.replace(span);
-    this.#settled = without(this.#settled, span);
+    for (const span of bad) this.#plan.resend(span);
   }
 
   /** Until nothing is left to send or to compare. */
@@ -379,18 +301,20 @@ export class Upload {
     const comparing = Array.from({ length: COMPARE_AT_ONCE }, () => guard(this.#compare(signal)));
     const sending = new Set<Promise<void>>();
     while (fault === undefined) {
-      if (this.#left.empty) {
+      if (this.#plan.allTaken) {
         if (sending.size === 0) {
           // A comparison may find something to send again.
+          if (this.#plan.uncompared > 0) this.#enter("comparing");
           await Promise.all(comparing);
-          if (this.#left.empty) break;
+          if (this.#plan.allTaken) break;
+          this.#enter("sending");
           continue;
         }
         await Promise.race(sending);
         continue;
       }
       try {
-        await this.#tools.slots.acquire(this.id, signal);
+        await this.#tools.slots.acquire(this.file.size > SMALL_BYTES ? this.id : 0, signal);
       } catch (error) {
         fault ??= error;
         break;
@@ -406,9 +330,14 @@ export class Upload {
   }
 
   async #compare(signal: AbortSignal): Promise<void> {
-    for (let chunk = this.#unchecked.shift(); chunk; chunk = this.#unchecked.shift()) {
-      if (await this.#verifier.same(chunk, signal)) this.#known.set(chunk.offset, chunk.size);
-      else this.#resend({ offset: chunk.offset, size: chunk.size });
+    for (let chunk = this.#plan.nextUnchecked(); chunk; chunk = this.#plan.nextUnchecked()) {
+      try {
+        this.#plan.compared(chunk, await this.#verifier.same(chunk, signal));
+      } catch (error) {
+        this.#plan.notCompared(chunk);
+        throw error;
+      }
+      this.#tools.changed();
     }
   }
 
@@ -419,23 +348,21 @@ export class Upload {
       this.#stale = false;
       this.#take(await this.#tools.api.upload(this.href!, signal));
     }
-    const taken = this.#left.take(chunkSize(this.file.size, this.#tools.line.advised, this.#tools.line.rate));
-    if (!taken) return;
-    const flight: Flight = { ...taken, sent: 0 };
-    this.#flights.add(flight);
+    const { line } = this.#tools;
+    const flight = this.#plan.take(Math.min(line.most, chunkSize(this.file.size, line.advised, line.rate)));
+    if (!flight) return;
     let wait = 0;
     try {
       const who = this.#tools.api.session.headers;
       const answer = await this.#send(flight, who, signal);
       wait = this.#judge(flight, answer, who);
     } catch (error) {
-      this.#putBack(flight);
+      this.#plan.returned(flight);
       if (!(error instanceof Unreachable)) throw error;
       this.#stale = true;
       this.#tools.api.session.lost();
       wait = this.#stumble();
     } finally {
-      this.#flights.delete(flight);
       this.#tools.changed();
     }
     if (wait > 0) await sleep(wait, signal);
@@ -459,21 +386,26 @@ export class Upload {
     } finally {
       const seconds = (performance.now() - began) / 1000;
       const { line } = this.#tools;
-      if (seconds > 0.05 && flight.sent > 0) line.rate = line.rate * 0.7 + (flight.sent / seconds) * 0.3;
+      const rate = flight.sent / seconds;
+      if (seconds > 0.05 && rate > 0) line.rate = line.rate > 0 ? line.rate * 0.7 + rate * 0.3 : rate;
     }
   }
 
   /** What the answer to a chunk means. Answers the seconds to wait before the next one; raises what is final. */
   #judge(flight: Flight, answer: Answer, who: Record<string, string>): number {
-    const { span } = flight;
     if (answer.status === 200) {
-      this.#known.set(span.offset, span.size);
-      this.#settled = merged([...this.#settled, span]);
+      // Something else that answers 200, such as a network's sign-in page, has not stored anything.
+      if (parsed(answer.text)?.pulp_href === undefined) throw new Unreachable();
+      this.#plan.delivered(flight);
       this.#failures = this.#faults = 0;
       return 0;
     }
-    this.#putBack(flight);
+    this.#plan.returned(flight);
     const problem = Problem.parse(answer.status, answer.text, answer.retryAfter);
+    if (problem.tooLargeForProxy && !flight.exact && flight.span.size > SMALLEST_CHUNK) {
+      this.#tools.line.most = Math.max(SMALLEST_CHUNK, Math.floor(flight.span.size / 2));
+      return 0;
+    }
     const wait = Math.max(problem.retryAfter ?? 0, this.#stumble());
     if (problem.status === 401) this.#tools.api.session.refused(who);
     else if ([502, 503, 504].includes(problem.status)) this.#tools.api.session.lost();
@@ -488,12 +420,6 @@ export class Upload {
     return wait;
   }
 
-  #putBack(flight: Flight): void {
-    if (flight.exact) this.#left.replace(flight.span);
-    else this.#left.putBack(flight.span);
-    this.#flights.delete(flight);
-  }
-
   #stumble(): number {
     this.#failures += 1;
     this.#tools.stumbled();
@@ -505,20 +431,4 @@ export class Upload {
     this.phase = phase;
     this.#tools.changed();
   }
-}
-
-/** `spans` less the bytes of `hole`. */
-function without(spans: readonly Span[], hole: Span): Span[] {
-  return spans.flatMap((span) => {
-    const before = { offset: span.offset, size: Math.min(endOf(span), hole.offset) - span.offset };
-    const start = Math.max(span.offset, endOf(hole));
-    const after = { offset: start, size: endOf(span) - start };
-    return [before, after].filter((part) => part.size > 0);
-  });
-}
-
-/** A name that the server takes: of one too long the end, which says what it is. */
-function fitting(name: string): string {
-  const characters = [...name.replaceAll("\0", "")];
-  return characters.slice(-1024).join("");
 }

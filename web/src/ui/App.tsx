@@ -12,6 +12,7 @@ import { Confirm, type Question } from "./parts.tsx";
 import { SignIn } from "./SignIn.tsx";
 import { Summary } from "./Summary.tsx";
 import type { Ticker } from "./ticker.ts";
+import { Announcer } from "./announce.ts";
 import { Transfer } from "./Transfer.tsx";
 import { Unfinished } from "./Unfinished.tsx";
 import { adviceOn } from "../transfer/problems.ts";
@@ -31,27 +32,41 @@ export function App({ queue, library, session, ticker }: Props) {
   useEffect(() => ticker.listen(() => redraw(undefined)), [ticker]);
   const [question, ask] = useState<Question>();
   const transfers = useRef<HTMLHeadingElement>(null);
-  const said = useAnnouncements(queue, session);
+  const said = useAnnouncements(queue, session, ticker);
   const add = (chosen: readonly Chosen[], href?: string) => queue.add(chosen, href);
   const dragging = useWindowDrop(add);
   useRefreshWhenDone(queue, library);
   useTitle(queue);
+  useWarningBeforeLeaving(queue);
 
   const signedOut = session.connection === "signed-out";
   const uploads = queue.uploads;
-  const shown = uploads.length > MOST_ROWS ? [...uploads.filter((each) => !each.over), ...uploads.filter((each) => each.over)] : uploads;
-  const mine = new Set(uploads.filter((upload) => !upload.over).map((upload) => upload.href));
+  const shown = uploads.length > MOST_ROWS ? byUrgency(uploads) : uploads;
+  const mine = new Set(uploads.map((upload) => upload.href));
   const unfinished = library.unfinished.filter((upload) => !mine.has(upload.pulp_href));
   const cancel = (upload: Upload) =>
     ask({
       title: "Cancel this upload?",
       text: `What has arrived of ${shownName(upload.name)} is deleted on the server. The file on this computer stays.`,
       yes: "Cancel the upload",
-      carryOut: () => {
-        transfers.current?.focus();
-        void queue.cancel(upload).finally(() => library.refresh());
-      },
+      carryOut: () => queue.cancel(upload).finally(() => library.refresh()),
+      focus: transfers,
     });
+  const signOut = async () => {
+    queue.dismissAll();
+    library.clear();
+    session.signOut();
+  };
+  const askToSignOut = () => {
+    const working = uploads.filter((upload) => !upload.over).length;
+    if (working === 0) return void signOut();
+    ask({
+      title: "Sign out now?",
+      text: `${count(working, "upload stops", "uploads stop")}. What has arrived stays on the server: sign in again and choose the same files to go on.`,
+      yes: "Sign out",
+      carryOut: signOut,
+    });
+  };
 
   return (
     <>
@@ -62,15 +77,7 @@ export function App({ queue, library, session, ticker }: Props) {
         </h1>
         <Notice connection={session.connection} />
         {session.hasToken && (
-          <button
-            type="button"
-            class="quiet"
-            onClick={() => {
-              queue.pauseAll();
-              library.clear();
-              session.signOut();
-            }}
-          >
+          <button type="button" class="quiet" onClick={askToSignOut}>
             Sign out
           </button>
         )}
@@ -81,12 +88,12 @@ export function App({ queue, library, session, ticker }: Props) {
         {uploads.length > 0 && (
           <section aria-labelledby="transfers">
             <Summary queue={queue} heading={transfers} />
-            <ul class="rows">
+            <ul class="rows" role="list">
               {shown.slice(0, MOST_ROWS).map((upload) => (
                 <Transfer key={upload.id} upload={upload} queue={queue} session={session} cancel={cancel} />
               ))}
             </ul>
-            {shown.length > MOST_ROWS && <p class="hint">and {count(shown.length - MOST_ROWS, "more file", "more files")}, in their turn</p>}
+            {shown.length > MOST_ROWS && <p class="hint">and {count(shown.length - MOST_ROWS, "more file", "more files")}</p>}
           </section>
         )}
         {!signedOut && unfinished.length > 0 && <Unfinished uploads={unfinished} library={library} add={add} ask={ask} />}
@@ -100,6 +107,13 @@ export function App({ queue, library, session, ticker }: Props) {
       </div>
     </>
   );
+}
+
+/** Of more than can be shown, first what is going on, then what went wrong. */
+function byUrgency(uploads: readonly Upload[]): Upload[] {
+  const going = uploads.filter((upload) => !upload.over);
+  const failed = uploads.filter((upload) => upload.phase === "failed");
+  return [...going, ...failed, ...uploads.filter((upload) => upload.phase === "done")];
 }
 
 const NOTICES: Readonly<Partial<Record<Connection, string>>> = {
@@ -117,29 +131,28 @@ function Notice({ connection }: { connection: Connection }) {
   );
 }
 
-/** What someone who does not see the rows should hear. */
-function useAnnouncements(queue: Queue, session: Session): string {
-  const before = useRef(new Map<number, string>());
-  const said = useRef("");
-  const news: string[] = [];
-  for (const upload of queue.uploads) {
-    const state = upload.paused ? "paused" : upload.phase;
-    if (before.current.get(upload.id) === state) continue;
-    before.current.set(upload.id, state);
-    if (state === "done") news.push(`${shownName(upload.name)} is uploaded and verified.`);
-    if (state === "paused") news.push(`${shownName(upload.name)} is paused.`);
-    if (state === "comparing") news.push(`Comparing ${shownName(upload.name)} with what is on the server.`);
-  }
-  if (session.connection === "signed-out" && said.current !== "Sign in to go on.") news.push("Sign in to go on.");
-  if (news.length > 0) said.current = news.slice(0, 5).join(" ");
-  return said.current;
+function useAnnouncements(queue: Queue, session: Session, ticker: Ticker): string {
+  const [announcer] = useState(() => new Announcer(ticker.tick));
+  announcer.look(queue.uploads);
+  return session.connection === "signed-out" ? "Sign in to go on." : announcer.said;
+}
+
+/** Closing the page stops what is on its way: that may be a slip. Only the browser's own words are shown. */
+function useWarningBeforeLeaving(queue: Queue): void {
+  const working = queue.uploads.some((upload) => upload.active);
+  useEffect(() => {
+    if (!working) return undefined;
+    const warn = (event: BeforeUnloadEvent) => event.preventDefault();
+    addEventListener("beforeunload", warn);
+    return () => removeEventListener("beforeunload", warn);
+  }, [working]);
 }
 
 /** Look at the server's list as soon as something of ours changed it. */
 function useRefreshWhenDone(queue: Queue, library: Library): void {
   const over = queue.uploads.filter((upload) => upload.over).length;
   useEffect(() => {
-    if (over > 0) library.refresh();
+    if (over > 0) library.refreshSoon();
   }, [over, library]);
 }
 

@@ -46,6 +46,9 @@ export function useWindowDrop(add: Add): boolean {
   return dragging;
 }
 
+/** Fingers drag nothing in from elsewhere. */
+const INVITATION = matchMedia("(pointer: coarse)").matches ? "Choose files to upload" : "Drop files or folders here";
+
 export function DropZone({ add, dragging, small }: { add: Add; dragging: boolean; small: boolean }) {
   const files = useRef<HTMLInputElement>(null);
   const folder = useRef<HTMLInputElement>(null);
@@ -71,7 +74,7 @@ export function DropZone({ add, dragging, small }: { add: Add; dragging: boolean
     <section class={`drop ${small ? "small" : ""} ${dragging ? "over" : ""}`} aria-labelledby="drop-title">
       <Picture />
       <div class="drop-words">
-        <h2 id="drop-title">{dragging ? "Let go to upload" : "Drop files or folders here"}</h2>
+        <h2 id="drop-title">{dragging ? "Let go to upload" : INVITATION}</h2>
         <p>Of any size. They go in verified parts, so a lost connection or a closed laptop loses nothing.</p>
       </div>
       <div class="actions">
@@ -92,7 +95,7 @@ export function DropZone({ add, dragging, small }: { add: Add; dragging: boolean
 function Picture() {
   const parts = [0, 1, 2, 3, 4, 5, 6, 7, 8];
   return (
-    <svg class="picture" viewBox="0 0 96 96" aria-hidden="true" focusable="false">
+    <svg class="picture" viewBox="14 8 74 74" aria-hidden="true" focusable="false">
       {parts.map((part) => (
         <rect key={part} class={`part part-${part}`} x={18 + (part % 3) * 21} y={18 + Math.floor(part / 3) * 21} width="18" height="18" rx="4" />
       ))}

@@ -27,10 +27,8 @@ export function Files({ library, session, ask, problem }: Props) {
       title: "Delete this file?",
       text: `${shownName(nameOf(artifact))} is deleted on the server for good.`,
       yes: "Delete",
-      carryOut: () => {
-        heading.current?.focus();
-        void library.deleteArtifact(artifact).catch(() => library.refresh());
-      },
+      carryOut: () => library.deleteArtifact(artifact),
+      focus: heading,
     });
   return (
     <section aria-labelledby="files">
@@ -53,7 +51,7 @@ export function Files({ library, session, ask, problem }: Props) {
       )}
       {!problem && library.count === 0 && <p class="hint">{search ? `No file’s name has “${search}” in it.` : "What you upload appears here."}</p>}
       {artifacts.length > 0 && (
-        <ul class="rows">
+        <ul class="rows" role="list">
           {artifacts.map((artifact) => (
             <li class="row file" key={artifact.pulp_href} aria-labelledby={artifact.pulp_href}>
               <span class="row-icon">
@@ -63,7 +61,7 @@ export function Files({ library, session, ask, problem }: Props) {
                 <Name name={nameOf(artifact)} id={artifact.pulp_href} />
                 <p class="facts">
                   <span>{bytes(artifact.size)}</span>
-                  <span>{ago(Date.parse(artifact.pulp_created), Date.now())}</span>
+                  <span>{ago(Date.parse(artifact.pulp_created), library.now())}</span>
                   {users.size > 1 && <span>{artifact.user}</span>}
                   <Digest sha256={artifact.sha256} of={nameOf(artifact)} />
                 </p>

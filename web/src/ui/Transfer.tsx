@@ -112,7 +112,9 @@ function describe(upload: Upload, session: Session): string[] {
     case "preparing":
       return ["Getting ready", bytes(size)];
     case "comparing":
-      return ["Comparing with what is on the server", there];
+      return ["Comparing with what is on the server", upload.uncompared > 0 ? `${bytes(upload.uncompared)} to go` : there];
+    case "elsewhere":
+      return ["Being sent in another tab", there];
     case "hashing":
       return ["Making the file’s digest", `${percent(upload.hashed, size)} %`];
     case "finishing":
@@ -134,10 +136,10 @@ function Failure({ upload, queue }: { upload: Upload; queue: Queue }) {
   const { error } = upload;
   const advice = adviceOn(error);
   const input = useRef<HTMLInputElement>(null);
-  const gone = error instanceof Problem && error.status === 404;
+  const gone = error instanceof Problem && error.gone;
   const choose = error instanceof Unreadable || error instanceof OtherFile;
   return (
-    <div class="failure" role="alert">
+    <div class="failure">
       <p>
         <strong>{advice.title}.</strong> {advice.help}
       </p>

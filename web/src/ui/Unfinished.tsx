@@ -24,11 +24,12 @@ export function Unfinished({ uploads, library, add, ask }: Props) {
         Unfinished
       </h2>
       <p class="hint">Choose the same file again, or drop it on the page: only what is missing is sent.</p>
-      <ul class="rows">
+      <ul class="rows" role="list">
         {uploads.map((upload) => (
           <Row
             key={upload.pulp_href}
             upload={upload}
+            now={library.now()}
             growing={library.growing.has(upload.pulp_href)}
             add={add}
             remove={() =>
@@ -36,10 +37,8 @@ export function Unfinished({ uploads, library, add, ask }: Props) {
                 title: "Delete this unfinished upload?",
                 text: `What has arrived of ${shownName(nameOf(upload))} is deleted on the server.`,
                 yes: "Delete",
-                carryOut: () => {
-                  heading.current?.focus();
-                  void library.deleteUpload(upload).catch(() => library.refresh());
-                },
+                carryOut: () => library.deleteUpload(upload),
+                focus: heading,
               })
             }
           />
@@ -55,15 +54,15 @@ function nameOf(upload: UploadInfo): string {
 
 interface RowProps {
   upload: UploadInfo;
+  now: number;
   growing: boolean;
   add: Props["add"];
   remove: () => void;
 }
 
-function Row({ upload, growing, add, remove }: RowProps) {
+function Row({ upload, now, growing, add, remove }: RowProps) {
   const input = useRef<HTMLInputElement>(null);
   const [refusal, setRefusal] = useState("");
-  const now = Date.now();
   const name = nameOf(upload);
   const size = upload.size ?? 0;
   const id = `unfinished-${upload.pulp_href}`;

@@ -1,7 +1,9 @@
 // Small pieces that several parts of the page are made of.
 
+import type { RefObject } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { merged, type Span } from "../transfer/ranges.ts";
+import { adviceOn } from "../transfer/problems.ts";
+import { segments, type Span } from "../transfer/ranges.ts";
 import { CheckIcon, CopyIcon } from "./icons.tsx";
 import { nameParts, percent, shortDigest, shownName } from "./words.ts";
 
@@ -16,8 +18,6 @@ export function Name({ name, id }: { name: string; id?: string }) {
   );
 }
 
-const MOST_SEGMENTS = 300;
-
 interface BarProps {
   size: number;
   settled: readonly Span[];
@@ -30,15 +30,14 @@ interface BarProps {
 export function Bar({ size, settled, moving = [], label, text }: BarProps) {
   const done = [...settled, ...moving].reduce((sum, span) => sum + span.size, 0);
   const scale = (value: number) => (size > 0 ? (value / size) * 1000 : 1000);
-  const rect = (span: Span, kind: string) => (
-    <rect key={`${kind}${span.offset}`} class={kind} x={scale(span.offset)} width={Math.max(0.5, scale(span.size))} height="10" />
+  const rect = (span: Span, kind: string, density = 1) => (
+    <rect key={`${kind}${span.offset}`} class={kind} x={scale(span.offset)} width={Math.max(0.5, scale(span.size))} height="10" fill-opacity={density} />
   );
-  const known = merged(settled).slice(0, MOST_SEGMENTS);
   return (
     <div class="bar" role="progressbar" aria-label={label} aria-valuemin={0} aria-valuemax={100} aria-valuenow={percent(done, size)} aria-valuetext={text}>
       <svg viewBox="0 0 1000 10" preserveAspectRatio="none" aria-hidden="true" focusable="false">
         {size === 0 && <rect class="settled" width="1000" height="10" />}
-        {known.map((span) => rect(span, "settled"))}
+        {segments(settled, size).map((segment) => rect(segment, "settled", segment.density))}
         {moving.map((span) => rect(span, "moving"))}
       </svg>
     </div>
@@ -87,16 +86,38 @@ export interface Question {
   readonly title: string;
   readonly text: string;
   readonly yes: string;
-  readonly carryOut: () => void;
+  /** What to do on yes. May raise what the server's answer raises: then the dialog stays and says so. */
+  readonly carryOut: () => Promise<void>;
+  /** Where the focus goes afterwards, since the row that it came from is gone. */
+  readonly focus?: RefObject<HTMLElement | null>;
 }
 
 /** Asks before something is lost. The browser's own dialog: focus goes in, Escape closes, focus goes back. */
 export function Confirm({ question, close }: { question: Question | undefined; close: () => void }) {
   const dialog = useRef<HTMLDialogElement>(null);
+  const [busy, setBusy] = useState(false);
+  const [error, setError] = useState<unknown>();
   useEffect(() => {
+    setError(undefined);
     if (question) dialog.current?.showModal();
     else dialog.current?.close();
   }, [question]);
+  const agree = async () => {
+    setBusy(true);
+    setError(undefined);
+    try {
+      await question?.carryOut();
+      // Closing gives the focus back to where it came from; only then can it be sent elsewhere.
+      dialog.current?.close();
+      question?.focus?.current?.focus();
+      close();
+    } catch (raised) {
+      setError(raised);
+    } finally {
+      setBusy(false);
+    }
+  };
+  const advice = error === undefined ? undefined : adviceOn(error);
   return (
     <dialog
       ref={dialog}
@@ -109,20 +130,16 @@ export function Confirm({ question, close }: { question: Question | undefined; c
     >
       <h2 id="confirm-title">{question?.title}</h2>
       <p id="confirm-text">{question?.text}</p>
+      {advice && (
+        <p class="refusal" role="alert">
+          {advice.title}. {advice.help}
+        </p>
+      )}
       <div class="actions">
         <button type="button" onClick={close}>
           Keep
         </button>
-        <button
-          type="button"
-          class="danger"
-          onClick={() => {
-            // First: closing gives the focus back to a row that may be about to go.
-            dialog.current?.close();
-            question?.carryOut();
-            close();
-          }}
-        >
+        <button type="button" class="danger" aria-disabled={busy} onClick={() => void (busy || agree())}>
           {question?.yes}
         </button>
       </div>

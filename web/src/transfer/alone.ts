@@ -1,0 +1,26 @@
+// One tab at a time sends an upload: two would send the same pieces, and each in vain.
+
+import { Stopped } from "./problems.ts";
+
+/**
+ * Do `work` while no other tab of this browser works on `href`; `waiting` is called when one does, and `work` hears of it.
+ *
+ * Browsers offer locks to https and localhost only. Without them the server's rules keep two tabs from doing harm.
+ */
+export async function alone(href: string, signal: AbortSignal, waiting: () => void, work: (waited: boolean) => Promise<void>): Promise<void> {
+  const locks = navigator.locks as LockManager | undefined;
+  if (!locks) return work(false);
+  const name = `partwise ${href}`;
+  const free = await locks.request(name, { ifAvailable: true }, async (lock) => {
+    if (lock) await work(false);
+    return lock !== null;
+  });
+  if (free) return;
+  waiting();
+  try {
+    await locks.request(name, { signal }, () => work(true));
+  } catch (error) {
+    if (error === signal.reason) throw new Stopped();
+    throw error;
+  }
+}
