@@ -52,9 +52,8 @@ def say(**found):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProcess, str]]:
     data = make_data_folder(tmp_path_factory.mktemp("users") / "data")
-    token = make_token(data, "me")
     with ServerProcess(data, auth="token") as process:
-        yield process, token
+        yield process, make_token(process, "me")
 
 
 @pytest.fixture
