@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.server import API, Http, ServerProcess, sha256
+from tests.support.tokens import make_token
 
 pytestmark = pytest.mark.clients
 
@@ -98,3 +99,31 @@ def test_tasks_can_be_listed(pulp: Run, tmp_path: Path) -> None:
     tasks = said(pulp("task", "list", "--limit", "1"))
     assert [task["state"] for task in tasks] == ["completed"]
     assert said(pulp("task", "show", "--href", tasks[0]["pulp_href"])) == tasks[0]
+
+
+def test_with_a_token_as_password(python_clients: Path, tmp_path: Path) -> None:
+    """Basic auth with any user name; a wrong password gets nothing, and the command says so."""
+    path, data = make_file(tmp_path, 2_500_000)
+    with ServerProcess(tmp_path / "data", auth="token", workers=2) as server:
+        token = make_token(server.data, "ann")
+
+        def run(password: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+            settings = tmp_path / "pulp.toml"
+            settings.write_text(f'[cli]\nbase_url = "{server.url}"\nusername = "any"\npassword = "{password}"\n')
+            return subprocess.run(
+                [python_clients / "pulp", "--config", settings, *arguments],
+                env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "XDG_CONFIG_HOME": str(tmp_path)},
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+
+        for options in (["--chunk-size", "1MB"], ["--chunk-size", "16MB"], []):
+            artifact = said(run(token, "artifact", "upload", "--file", str(path), *options))
+            assert artifact["sha256"] == sha256(data)
+            with Http(server.port) as http:
+                header = {"Authorization": f"Bearer {token}"}
+                assert http("DELETE", artifact["pulp_href"], **header).status == 204
+        refused = run("guess", "artifact", "upload", "--file", str(path))
+        assert refused.returncode != 0
+        assert said(run(token, "artifact", "list")) == []

@@ -255,6 +255,13 @@ class StorageOut(BaseModel):
     available: int
 
 
+class ContentSettings(BaseModel):
+    """Where Pulp would serve content beside its API; its clients ask that it be said. Here: nowhere else."""
+
+    content_origin: str | None = None
+    content_path_prefix: str = "/"
+
+
 class StatusOut(BaseModel):
     """That the server runs, and what it is."""
 
@@ -265,6 +272,7 @@ class StatusOut(BaseModel):
     database_connection: dict[str, bool]
     redis_connection: None = None
     storage: StorageOut
+    content_settings: ContentSettings = ContentSettings()
     domain_enabled: bool = False
 
 
