@@ -104,7 +104,7 @@ def test_one_gibibyte_over_http2_goes_in_sixteen_chunks_at_once(open_page: Opene
     ):
         proxy.mangle = flights
         web = open_page(url=f"https://127.0.0.1:{port}", ignore_https_errors=True)
-        sign_in(web, make_token(server.data, "ann"))
+        sign_in(web, make_token(server, "ann"))
         web.choose(tmp_path / "large.img")
         web.await_digest("large.img", digest, 180)
         assert flights.most == 16

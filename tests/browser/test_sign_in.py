@@ -32,7 +32,7 @@ def server(one_server: ServerProcess) -> ServerProcess:
 
 def token_of(server: ServerProcess, name: str, user: str | None = None) -> str:
     """A new token of ``user``, who is called like the token if not given."""
-    return make_token(server.data, name, "--user", user or name)
+    return make_token(server, name, "--user", user or name)
 
 
 def test_a_token_opens_the_page(web: UploadPage, server: ServerProcess, tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_token_that_is_revoked_in_the_middle(
     proxy.hold_after(4 * MIB)
     web.choose(tmp_path / "disk.img")
     proxy.wait_until_held()
-    partwise_token(server.data, "revoke", "dan")
+    partwise_token(server, "revoke", "dan")
     deadline = time.monotonic() + 20
     with Http(server.port) as http:
         while http("GET", f"{API}status/", Authorization=f"Bearer {token}").status != 401:

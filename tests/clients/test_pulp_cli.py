@@ -105,7 +105,7 @@ def test_with_a_token_as_password(python_clients: Path, tmp_path: Path) -> None:
     """Basic auth with any user name; a wrong password gets nothing, and the command says so."""
     path, data = make_file(tmp_path, 2_500_000)
     with ServerProcess(tmp_path / "data", auth="token", workers=2) as server:
-        token = make_token(server.data, "ann")
+        token = make_token(server, "ann")
 
         def run(password: str, *arguments: str) -> subprocess.CompletedProcess[str]:
             settings = tmp_path / "pulp.toml"

@@ -183,7 +183,7 @@ def test_an_upload_is_given_up(upload: Upload, server: ServerProcess, tmp_path: 
 def test_with_a_token(upload: Upload, tmp_path: Path, parallel: int) -> None:
     file, data = write_file(tmp_path, SIZE)
     with ServerProcess(tmp_path / "data", auth="token") as server:
-        token = make_token(server.data, "ann")
+        token = make_token(server, "ann")
         header = {"Authorization": f"Bearer {token}"}
         with upload(file, f"{server.url}/tus/", parallelUploads=parallel, headers=header) as program:
             url = program.until("done")["url"]

@@ -69,7 +69,7 @@ def test_client_and_server_are_killed(python_clients: Path, mortal: ServerProces
 def test_with_a_token(python_clients: Path, tmp_path: Path) -> None:
     file, data = write_file(tmp_path, SIZE)
     with ServerProcess(tmp_path / "data", auth="token") as server:
-        header = {"Authorization": f"Bearer {make_token(server.data, 'ann')}"}
+        header = {"Authorization": f"Bearer {make_token(server, 'ann')}"}
         with start(python_clients, server, file, headers=header) as program:
             url = program.until("done")["url"]
         check(server.port, url, data, **header)
