@@ -1,7 +1,8 @@
 """One file in very many chunks of 1,048,575 bytes, as Katello sends it: through one server, on files or on engines.
 
-Run as ``python -m bench.chunks CHUNKS [--objects]``. It prints what each stage takes, the memory of the server, and
-with ``--objects`` what becomes of the many objects behind the scenes. Disk: twice the file with ``--objects``.
+Run as ``python -m bench.chunks CHUNKS [--size BYTES] [--objects]``. It prints what each stage takes, the memory of the
+server, and with ``--objects`` what becomes of the many objects behind the scenes; ``--no-merging`` leaves before that.
+Disk: twice the file with ``--objects``, once without merging.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from partwise.catalog import migrate
 from tests.engines.postgres import Postgres, postgres
 from tests.engines.seaweed import CREDENTIALS, seaweed
 
-CHUNK = 1_048_575
 CONNECTIONS = 8
 #: Contents of chunks: chunk n has that of n modulo so many, with its number in front.
 _CONTENTS = 16
@@ -36,15 +36,17 @@ def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.chunks", description=__doc__)
     parser.add_argument("chunks", type=int)
+    parser.add_argument("--size", type=int, default=1_048_575, help="bytes of a chunk (default: Katello's)")
     parser.add_argument("--objects", action="store_true", help="PostgreSQL and an object store instead of files")
+    parser.add_argument("--no-merging", action="store_true", help="do not wait until one object was made of all")
     options = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         database = stack.enter_context(_engines(stack)) if options.objects else None
         settings = database[1] if database else {}
         server = stack.enter_context(partwise(folder / "data", max_chunks=10**6, **settings))
-        digest = _upload(server, options.chunks)
-        if database:
+        digest = _upload(server, options.chunks, options.size)
+        if database and not options.no_merging:
             _merging(*database[0], digest)
             print(f"memory after merging      {peak(server)} MiB")
 
@@ -63,16 +65,16 @@ def _content(number: int, contents: list[bytes]) -> bytes:
     return number.to_bytes(8, "big") + contents[number % _CONTENTS]
 
 
-def _upload(server: Partwise, count: int) -> str:
-    contents = [os.urandom(CHUNK - 8) for _ in range(_CONTENTS)]
+def _upload(server: Partwise, count: int, size: int) -> str:
+    contents = [os.urandom(size - 8) for _ in range(_CONTENTS)]
     whole = sha256()
-    answer, _ = request(server, "POST", "/pulp/api/v3/uploads/", json.dumps({"size": CHUNK * count}), _JSON)
+    answer, _ = request(server, "POST", "/pulp/api/v3/uploads/", json.dumps({"size": size * count}), _JSON)
     href, own = str(answer.headers["Location"]), local()
 
     def put(number: int) -> None:
         if not hasattr(own, "connection"):
             own.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=300)
-        span = f"bytes {number * CHUNK}-{(number + 1) * CHUNK - 1}/*"
+        span = f"bytes {number * size}-{(number + 1) * size - 1}/*"
         headers = {"Content-Range": span, "Content-Type": "application/octet-stream"}
         own.connection.request("PUT", href, _content(number, contents), headers)
         got = own.connection.getresponse()
@@ -90,7 +92,7 @@ def _upload(server: Partwise, count: int) -> str:
             )
     for number in range(count):
         whole.update(_content(number, contents))
-    print(f"list of chunks            {_timed(lambda: request(server, 'GET', href)):.2f} s")
+    print(f"list of chunks            {_timed(lambda: request(server, 'GET', href)):.2f} s   {peak(server)} MiB")
     body = json.dumps({"sha256": whole.hexdigest()})
     print(f"commit                    {_timed(lambda: _commit(server, href, body)):.2f} s   {peak(server)} MiB")
     artifact = json.loads(request(server, "GET", href)[1])["artifact"]

@@ -91,7 +91,7 @@ async def upload_insisting(engine: Engine, content: bytes) -> list[PartwiseError
                 await put_chunk(engine, WHO, id_, ByteRange(0, 900), BytesBody(bytes(900), block=300))
             await uploads.set_size(engine, WHO, id_, len(content))
             await put_chunk(engine, WHO, id_, ByteRange(0, 900), BytesBody(content[:900], block=300))
-            chunks = await uploads.list_chunks(engine, WHO, id_)
+            chunks = await engine.catalog.list_chunks(id_)
             for gap in missing_ranges(len(content), [chunk.range for chunk in chunks]):
                 for span in split(gap, 1000):
                     await put_chunk(engine, WHO, id_, span, BytesBody(content[span.offset : span.end], block=300))

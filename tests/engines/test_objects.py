@@ -201,7 +201,7 @@ async def test_what_came_of_a_cut_body_is_kept(server: Server) -> None:
     whole = ByteRange(0, len(DATA))
     with pytest.raises(BodyInterrupted):
         await put_chunk(server.engine, ANN, upload.id, whole, BytesBody(DATA, cut_after=7 * MIB), early=Early.KEEP)
-    (chunk,) = await uploads.list_chunks(server.engine, ANN, upload.id)
+    (chunk,) = await server.engine.catalog.list_chunks(upload.id)
     assert chunk.range == ByteRange(0, 7 * MIB)
     await put(server, upload, ByteRange(7 * MIB, len(DATA) - 7 * MIB))
     assert await read(server, await done(server, upload)) == DATA
@@ -212,7 +212,7 @@ async def test_what_came_of_a_body_smaller_than_a_part_is_kept(server: Server) -
     body = BytesBody(DATA[:MIB], cut_after=9999)
     with pytest.raises(BodyInterrupted):
         await put_chunk(server.engine, ANN, upload.id, ByteRange(0, MIB), body, early=Early.KEEP)
-    (chunk,) = await uploads.list_chunks(server.engine, ANN, upload.id)
+    (chunk,) = await server.engine.catalog.list_chunks(upload.id)
     assert chunk.range == ByteRange(0, 9999)
 
 

@@ -35,6 +35,7 @@ from tests.conftest import Engines
 from tests.model.model import ModelChunk, ModelUpload, Sent
 from tests.support.bodies import BytesBody, sha256
 from tests.support.engines import Clock, catalog_of, fast_folder, new_data_folder, open_engine, open_objects
+from tests.support.missing import missing
 
 T = TypeVar("T")
 
@@ -340,7 +341,7 @@ class EngineAgainstModel(RuleBasedStateMachine):
             found = await uploads.get_upload(self.engine, who, upload.id)
             with pytest.raises(NotFound):
                 await uploads.get_upload(self.engine, other, upload.id)
-            chunks = await uploads.list_chunks(self.engine, who, upload.id)
+            chunks = await self.engine.catalog.list_chunks(upload.id)
             assert found.state is (UploadState.COMPLETED if upload.sha256 else UploadState.OPEN)
             assert (found.size, found.updated, found.sha256) == (upload.size, upload.updated, upload.sha256)
             if not (upload.sha256 and not chunks):  # completed at once, without a byte
@@ -351,7 +352,7 @@ class EngineAgainstModel(RuleBasedStateMachine):
             if upload.sha256 is not None:
                 continue
             gaps = list(missing_ranges(upload.size, upload.spans()))
-            assert await uploads.list_missing(self.engine, who, upload.id) == (gaps, len(gaps))
+            assert await missing(self.engine, who, upload.id) == gaps
             for chunk in chunks:
                 expected = upload.chunks[chunk.offset]
                 assert self._stored(upload.id, chunk) == expected.data

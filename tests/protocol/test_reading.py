@@ -8,6 +8,7 @@ import pytest
 import schemathesis
 
 from partwise.core.digests import format_digest_field
+from partwise.protocols.pulp.models import UploadDetail
 from tests.support.server import API, Http, exchange, sha256
 from tests.support.server import ServerProcess as Server
 
@@ -48,6 +49,24 @@ def test_fields(http: Http) -> None:
     assert http("GET", f"{href}?fields=size,state").json == {"size": 3, "state": "open"}
     assert set(http("GET", f"{API}uploads/?fields=pulp_href").json["results"][0]) == {"pulp_href"}
     assert "size" not in http("GET", f"{href}?exclude_fields=size").json
+    for names in ("chunks", "missing_count", "chunks,missing_count", "size,missing", "size,chunks"):
+        assert set(http("GET", f"{href}?fields={names}").json) == set(names.split(","))
+    assert http("GET", f"{href}?fields=nothing").json == {}
+
+
+@pytest.mark.parametrize("query", ["", "?digests=recorded", "?digests=true"])
+def test_an_upload_is_shown_as_the_document_says(http: Http, query: str) -> None:
+    """What is written by hand, since there may be many chunks, is the model that the document is made from."""
+    href = http.create(10, filename='"größe"\n.bin')
+    http.put(href, 7, b"ab")
+    http.put(href, 0, b"abc")
+    shown = http("GET", href + query)
+    detail = UploadDetail.model_validate_json(shown.body, strict=True)
+    assert set(shown.json) == set(UploadDetail.model_fields)
+    assert detail.filename == '"größe"\n.bin'
+    assert [(chunk.offset, chunk.size) for chunk in detail.chunks] == [(0, 3), (7, 2)]
+    assert [(gap.offset, gap.size) for gap in detail.missing] == [(3, 4), (9, 1)]
+    assert all(("sha256" in chunk) == bool(query) for chunk in shown.json["chunks"])
 
 
 def test_missing_ranges_are_capped(http: Http) -> None:

@@ -80,6 +80,28 @@ def missing_ranges(size: int, recorded: Iterable[ByteRange]) -> Iterator[ByteRan
         yield ByteRange(position, size - position)
 
 
+class Gaps:
+    """What chunks leave out, found as they pass by in their order: the ``first`` few gaps, and their ``count``."""
+
+    def __init__(self, named: int = 100) -> None:
+        self.first: list[ByteRange] = []
+        self.count = 0
+        self._named = named
+        self._position = 0
+
+    def pass_by(self, chunk: ByteRange) -> None:
+        """The next chunk."""
+        self.end_at(chunk.offset)
+        self._position = chunk.end
+
+    def end_at(self, size: int) -> None:
+        """There is no chunk more before ``size``."""
+        if size > self._position:
+            self.count += 1
+            if self.count <= self._named:
+                self.first.append(ByteRange(self._position, size - self._position))
+
+
 def frontier(recorded: Iterable[ByteRange], start: int = 0) -> int:
     """The end of the contiguous run of ``recorded`` (sorted) that covers ``start``; ``start`` itself if none does."""
     for chunk in recorded:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from partwise.core.errors import NotFound, QuotaExceeded, StorageFailed, UploadTooLarge
-from partwise.core.ranges import MAX_SIZE, ByteRange, missing_ranges
+from partwise.core.ranges import MAX_SIZE, ByteRange, Gaps
 from partwise.core.records import Chunk, Page, Principal, Task, TaskState, Upload
 from partwise.core.state import Event, UploadState, next_state
 from partwise.engine.context import Engine
@@ -16,6 +16,8 @@ from partwise.engine.reading import stored_digest
 
 #: Chunks that any upload may have, however small they are.
 FREE_CHUNKS = 1000
+#: Rows of chunks that are read at once.
+PAGE = 1000
 
 
 async def create_upload(
@@ -141,42 +143,46 @@ async def get_frontier(engine: Engine, who: Principal, upload_id: str) -> tuple[
 
 async def _first_gap(engine: Engine, upload_id: str) -> int:
     end = 0
-    while chunks := await engine.catalog.list_chunks(upload_id, start=end, limit=1000):
-        for chunk in chunks:
-            if chunk.offset != end:
-                return end
-            end = chunk.range.end
+    async for chunk in _chunks(engine, upload_id):
+        if chunk.offset != end:
+            break
+        end = chunk.range.end
     return end
 
 
-async def list_chunks(engine: Engine, who: Principal, upload_id: str) -> list[Chunk]:
-    """The recorded chunks of an upload, by offset."""
-    await engine.authorize(who, upload_id)
-    return await engine.catalog.list_chunks(upload_id)
+async def each_chunk(engine: Engine, who: Principal, upload_id: str, gaps: Gaps | None = None) -> AsyncIterator[Chunk]:
+    """The recorded chunks of an upload by offset; ``gaps`` is told of what they leave missing. NotFound.
 
-
-async def list_missing(engine: Engine, who: Principal, upload_id: str, limit: int = 100) -> tuple[list[ByteRange], int]:
-    """The first ``limit`` ranges that no chunk covers, and how many there are in all."""
+    There may be a hundred thousand: they are read a page at a time, and each is as it was when its page was read.
+    """
     upload = await engine.owned_upload(who, upload_id)
-    if upload.state is not UploadState.OPEN or upload.size is None or upload.received == upload.size:
-        return [], 0
-    chunks = await engine.catalog.list_chunks(upload_id)
-    gaps = list(missing_ranges(upload.size, (chunk.range for chunk in chunks)))
-    return gaps[:limit], len(gaps)
+    async for chunk in _chunks(engine, upload_id):
+        if gaps is not None:
+            gaps.pass_by(chunk.range)
+        yield chunk
+    if gaps is not None and upload.state is UploadState.OPEN:
+        gaps.end_at(upload.size or 0)
 
 
-async def chunk_digests(
-    engine: Engine, who: Principal, upload_id: str, *, offsets: frozenset[int] | None = None
+async def _chunks(engine: Engine, upload_id: str) -> AsyncIterator[Chunk]:
+    start = 0
+    while page := await engine.catalog.list_chunks(upload_id, start=start, limit=PAGE):
+        for chunk in page:
+            yield chunk
+        start = page[-1].range.end
+
+
+async def with_stored_digests(
+    engine: Engine, upload_id: str, chunks: AsyncIterator[Chunk], offsets: frozenset[int] | None = None
 ) -> AsyncIterator[Chunk]:
-    """The recorded chunks, each with the SHA-256 of its bytes as they are stored now (they are read again).
+    """The ``chunks``, each with the SHA-256 of its bytes as they are stored now (they are read again).
 
     The way to find the bad chunk after a commit whose digest did not match. With ``offsets`` only the chunks that begin
     there: a quick look whether a file is the one that an upload was begun with.
     """
-    for chunk in await list_chunks(engine, who, upload_id):
-        if offsets is not None and chunk.offset not in offsets:
-            continue
-        yield replace(chunk, sha256=await stored_digest(engine, upload_id, chunk))
+    async for chunk in chunks:
+        if offsets is None or chunk.offset in offsets:
+            yield replace(chunk, sha256=await stored_digest(engine, upload_id, chunk))
 
 
 async def set_size(engine: Engine, who: Principal, upload_id: str, size: int) -> Upload:

@@ -10,6 +10,7 @@ from partwise.core.errors import BadContentRange
 from partwise.core.ranges import (
     MAX_SIZE,
     ByteRange,
+    Gaps,
     format_content_range,
     frontier,
     missing_ranges,
@@ -84,6 +85,17 @@ def test_missing_ranges_are_the_bytes_that_no_chunk_covers(case: tuple[int, list
     gaps = list(missing_ranges(size, chunks))
     assert [byte for gap in gaps for byte in range(gap.offset, gap.end)] == sorted(set(range(size)) - covered)
     assert all(a.end < b.offset for a, b in itertools.pairwise(gaps)), "gaps are as long as can be"
+
+
+@given(recorded_chunks(), st.integers(0, 5))
+def test_gaps_found_in_passing_are_the_missing_ranges(case: tuple[int, list[ByteRange]], named: int) -> None:
+    size, chunks = case
+    gaps = Gaps(named)
+    for chunk in chunks:
+        gaps.pass_by(chunk)
+    gaps.end_at(size)
+    missing = list(missing_ranges(size, chunks))
+    assert (gaps.first, gaps.count) == (missing[:named], len(missing))
 
 
 @given(recorded_chunks(), st.integers(0, 60))

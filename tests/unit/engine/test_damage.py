@@ -87,7 +87,7 @@ async def commits(engine: Engine, upload: Upload) -> Task:
 
 
 async def recorded(engine: Engine, upload: Upload) -> list[ByteRange]:
-    return [chunk.range for chunk in await uploads.list_chunks(engine, ALICE, upload.id)]
+    return [chunk.range for chunk in await engine.catalog.list_chunks(upload.id)]
 
 
 async def is_whole(engine: Engine) -> bool:

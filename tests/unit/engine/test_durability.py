@@ -79,7 +79,7 @@ async def put(engine: Engine, upload: Upload, span: ByteRange) -> None:
 
 
 async def recorded(engine: Engine, upload: Upload) -> list[ByteRange]:
-    return [chunk.range for chunk in await uploads.list_chunks(engine, ALICE, upload.id)]
+    return [chunk.range for chunk in await engine.catalog.list_chunks(upload.id)]
 
 
 def without_flusher(engine: Engine) -> None:

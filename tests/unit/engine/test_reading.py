@@ -24,7 +24,7 @@ WHOLE = ByteRange(0, len(DATA))
 async def test_reads_in_turns(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     upload = await uploads.create_upload(engine, ALICE, size=len(DATA))
     await put_chunk(engine, ALICE, upload.id, WHOLE, BytesBody(DATA, sha256=sha256(DATA)))
-    [chunk] = await uploads.list_chunks(engine, ALICE, upload.id)
+    [chunk] = await engine.catalog.list_chunks(upload.id)
     spans: list[ByteRange] = []
     read = engine.storage.read_staged
 
@@ -42,7 +42,7 @@ async def test_reads_in_turns(engine: Engine, monkeypatch: pytest.MonkeyPatch) -
 async def test_many_that_read_hold_up_nobody(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     upload = await uploads.create_upload(engine, ALICE, size=len(DATA))
     await put_chunk(engine, ALICE, upload.id, WHOLE, BytesBody(DATA))
-    [chunk] = await uploads.list_chunks(engine, ALICE, upload.id)
+    [chunk] = await engine.catalog.list_chunks(upload.id)
     gate = threading.Event()
     read = engine.storage.read_staged
 

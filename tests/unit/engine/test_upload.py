@@ -32,6 +32,7 @@ from partwise.engine.commit import commit
 from partwise.engine.context import Engine, Limits
 from partwise.engine.expiry import expire
 from tests.support.bodies import BytesBody, sha256
+from tests.support.missing import missing
 from tests.unit.engine.conftest import ADMIN, ALICE, BOB, Clock
 
 DATA = random.Random(7).randbytes(1_000_003)
@@ -92,7 +93,7 @@ async def test_missing_ranges_are_listed_and_do_not_commit(engine: Engine) -> No
     upload = await create(engine)
     await put(engine, upload, ByteRange(100, 50))
     gaps = [ByteRange(0, 100), ByteRange(150, len(DATA) - 150)]
-    assert await uploads.list_missing(engine, ALICE, upload.id) == (gaps, 2)
+    assert await missing(engine, ALICE, upload.id) == gaps
     with pytest.raises(IncompleteUpload) as caught:
         await done(engine, upload, sha256(DATA))
     assert (caught.value.missing, caught.value.count) == (gaps, 2)
@@ -109,7 +110,8 @@ async def test_a_wrong_digest_leaves_the_upload_open_and_shows_the_bad_chunk(eng
     task = await done(engine, upload, sha256(DATA))
     assert task.state is TaskState.FAILED
     assert sha256(DATA) in str(task.error)
-    stored = [chunk async for chunk in uploads.chunk_digests(engine, ALICE, upload.id)]
+    recorded = uploads.each_chunk(engine, ALICE, upload.id)
+    stored = [chunk async for chunk in uploads.with_stored_digests(engine, upload.id, recorded)]
     bad = [chunk.range for chunk in stored if chunk.sha256 != sha256(DATA[chunk.offset : chunk.range.end])]
     assert bad == [ByteRange(500_000, 250_000)]
     await put(engine, upload, bad[0])
@@ -147,7 +149,7 @@ async def test_a_replacement_that_is_cut_leaves_its_range_missing(engine: Engine
     await put(engine, upload, span)
     with pytest.raises(BodyInterrupted):
         await put(engine, upload, span, bytes(len(DATA)), cut_after=200_000)
-    assert (await uploads.list_missing(engine, ALICE, upload.id))[0] == [ByteRange(0, len(DATA))]
+    assert await missing(engine, ALICE, upload.id) == [ByteRange(0, len(DATA))]
 
 
 async def test_a_repeat_that_is_cut_before_it_differs_leaves_the_chunk(engine: Engine) -> None:
@@ -173,7 +175,7 @@ async def test_with_partial_a_cut_body_counts_as_far_as_it_came(engine: Engine) 
     body = BytesBody(DATA[:300_000], cut_after=123_456)
     with pytest.raises(BodyInterrupted):
         await put_chunk(engine, ALICE, upload.id, ByteRange(0, 300_000), body, early=Early.KEEP)
-    kept = await uploads.list_chunks(engine, ALICE, upload.id)
+    kept = await engine.catalog.list_chunks(upload.id)
     assert [chunk.range for chunk in kept] == [ByteRange(0, 123_456)]
     rest = ByteRange(123_456, len(DATA) - 123_456)
     await put(engine, upload, rest)

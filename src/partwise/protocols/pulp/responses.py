@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,24 +13,24 @@ from starlette.responses import JSONResponse, Response
 from partwise.protocols.pulp.requests import page_window
 
 #: Exactly this: a charset parameter trips Pulp's clients.
-_JSON = "application/json"
+JSON = "application/json"
 
 
 def json_response(
     request: Request, model: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """``model`` as JSON, cut down to ``fields`` or without ``exclude_fields`` if the query asks for that."""
-    wanted, unwanted = _names(request, "fields"), _names(request, "exclude_fields")
-    if wanted or unwanted:
-        return JSONResponse(_cut(model.model_dump(mode="json"), wanted, unwanted), status, headers)
-    return Response(model.model_dump_json(), status, headers, _JSON)
+    wanted = members_wanted(request)
+    if wanted is not None:
+        return JSONResponse(_cut(model.model_dump(mode="json"), wanted), status, headers)
+    return Response(model.model_dump_json(), status, headers, JSON)
 
 
 def page_response(request: Request, items: Iterable[BaseModel], count: int) -> Response:
     """One page of a listing of ``count`` items."""
     offset, limit = page_window(request)
-    wanted, unwanted = _names(request, "fields"), _names(request, "exclude_fields")
-    results = [_cut(item.model_dump(mode="json"), wanted, unwanted) for item in items]
+    wanted = members_wanted(request)
+    results = [_cut(item.model_dump(mode="json"), wanted) for item in items]
     return JSONResponse(
         {
             "count": count,
@@ -39,6 +39,14 @@ def page_response(request: Request, items: Iterable[BaseModel], count: int) -> R
             "results": results,
         }
     )
+
+
+def members_wanted(request: Request) -> Callable[[str], bool] | None:
+    """Whether a member of the answer, by its name, was asked for (``fields``, ``exclude_fields``); None: all were."""
+    wanted, unwanted = _names(request, "fields"), _names(request, "exclude_fields")
+    if not wanted and not unwanted:
+        return None
+    return lambda name: (not wanted or name in wanted) and name not in unwanted
 
 
 def _page(request: Request, offset: int, limit: int) -> str:
@@ -51,5 +59,5 @@ def _names(request: Request, parameter: str) -> set[str]:
     return {name.strip() for value in values for name in value.split(",") if name.strip()}
 
 
-def _cut(members: dict[str, Any], wanted: set[str], unwanted: set[str]) -> dict[str, Any]:
-    return {key: value for key, value in members.items() if (not wanted or key in wanted) and key not in unwanted}
+def _cut(members: dict[str, Any], wanted: Callable[[str], bool] | None) -> dict[str, Any]:
+    return members if wanted is None else {key: value for key, value in members.items() if wanted(key)}

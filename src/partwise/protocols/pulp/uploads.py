@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from partwise.core.errors import ArtifactDigestMismatch, BodySizeMismatch, StorageFailed
-from partwise.core.records import Chunk, TaskState
+from partwise.core.ranges import Gaps
+from partwise.core.records import TaskState
 from partwise.core.state import UploadState
 from partwise.engine import chunks, uploads
 from partwise.engine.commit import commit
 from partwise.engine.ports import Body
 from partwise.protocols.form import FormBody, is_form
 from partwise.protocols.pulp.api import Api
+from partwise.protocols.pulp.detail import detail_json
 from partwise.protocols.pulp.models import (
-    ChunkOut,
-    RangeOut,
     TaskHref,
     UploadCommit,
     UploadCreate,
     UploadCreated,
-    UploadDetail,
 )
 from partwise.protocols.pulp.render import upload_out
 from partwise.protocols.pulp.requests import (
@@ -38,7 +36,7 @@ from partwise.protocols.pulp.requests import (
     read_model,
     refuse_encoding,
 )
-from partwise.protocols.pulp.responses import json_response, page_response
+from partwise.protocols.pulp.responses import JSON, json_response, members_wanted, page_response
 
 #: What a form may be longer than its file, in bytes: boundaries, headers of parts, other fields.
 FORM_OVERHEAD = 64 * 1024
@@ -91,33 +89,24 @@ async def show(api: Api, request: Request) -> Response:
     """
     who, upload_id = api.who(request), request.path_params["upload_id"]
     upload = await uploads.get_upload(api.engine, who, upload_id)
-    missing, count = await uploads.list_missing(api.engine, who, upload_id)
-    gaps = [RangeOut(offset=gap.offset, size=gap.size) for gap in missing]
-    members = upload_out(api, upload).model_dump() | _advice(api)
-    if flag(request, "digests"):
-        detail = UploadDetail(**members, chunks=[], missing=gaps, missing_count=count)
-        digests = uploads.chunk_digests(api.engine, who, upload_id, offsets=numbers(request, "at"))
-        return StreamingResponse(_with_digests(detail, digests), media_type="application/json")
-    known = request.query_params.get("digests", "").lower() == "recorded"
-    spans = [
-        ChunkOut(offset=chunk.offset, size=chunk.size, sha256=chunk.sha256)
-        if known
-        else RangeOut(offset=chunk.offset, size=chunk.size)
-        for chunk in await uploads.list_chunks(api.engine, who, upload_id)
-    ]
-    detail = UploadDetail(**members, chunks=spans, missing=gaps, missing_count=count)
-    return json_response(request, detail)
+    gaps = Gaps()
+    chunks = uploads.each_chunk(api.engine, who, upload_id, gaps)
+    stored = flag(request, "digests")
+    if stored:
+        chunks = uploads.with_stored_digests(api.engine, upload_id, chunks, numbers(request, "at"))
+    text = detail_json(
+        upload_out(api, upload).model_dump(mode="json") | _advice(api),
+        chunks,
+        gaps,
+        digests=stored or request.query_params.get("digests", "").lower() == "recorded",
+        wanted=members_wanted(request),
+    )
+    # What takes as long as hashing the file is sent as it comes; else an error could still be the answer.
+    return StreamingResponse(text, media_type=JSON) if stored else Response(await _joined(text), media_type=JSON)
 
 
-async def _with_digests(detail: UploadDetail, digests: AsyncIterator[Chunk]) -> AsyncIterator[str]:
-    """The same JSON, with the chunks as they are read: that takes as long as hashing the file, so it is streamed."""
-    head = detail.model_dump_json(exclude={"chunks"})
-    yield head[:-1] + ',"chunks":['
-    separator = ""
-    async for chunk in digests:
-        yield separator + json.dumps({"offset": chunk.offset, "size": chunk.size, "sha256": chunk.sha256})
-        separator = ","
-    yield "]}"
+async def _joined(parts: AsyncIterator[str]) -> str:
+    return "".join([part async for part in parts])
 
 
 async def update(api: Api, request: Request) -> Response:
