@@ -281,6 +281,14 @@ def test_expect_is_answered_when_the_body_is_wanted(server: ServerProcess, http:
         assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.parametrize("size", [10, 200_000])
+def test_old_clients_get_no_interim_answer(server: ServerProcess, http: Http, size: int) -> None:
+    href = http.create(size)
+    head = f"PUT {href} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {size}\r\nExpect: 100-continue\r\n"
+    answer = exchange(server.port, f"{head}Content-Range: bytes 0-{size - 1}/{size}\r\n\r\n".encode() + b"x" * size)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
 def test_an_early_refusal_reaches_a_client_that_goes_on_sending(server: ServerProcess, http: Http) -> None:
     href = http.create(10)
     size = 32 << 20

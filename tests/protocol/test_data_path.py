@@ -111,6 +111,19 @@ def test_requests_sent_ahead_are_answered_in_order(http: Http, wire: Wire, chunk
         assert wire.answer().json["chunks"] == [{"offset": 0, "size": SIZE}]
 
 
+@pytest.mark.parametrize("size", [SMALLEST + 1, 2 * SMALLEST + 1])
+def test_bodies_sent_ahead_are_each_their_own(http: Http, wire: Wire, size: int) -> None:
+    """A body that was read with what follows it, and one that waited for the answer of a request before it."""
+    href = http.create(3 * size)
+    chunks = [DATA[number : number + size] for number in range(3)]
+    requests = [head(href, number * size, size) + chunk for number, chunk in enumerate(chunks)]
+    wire.send(requests[0] + look(href) + requests[1] + look(href) + look(href) + requests[2] + look(href))
+    answers = [wire.answer() for _ in range(7)]
+    assert [answer.status for answer in answers] == [200] * 7
+    assert [answer.json["received"] // size for answer in answers] == [1, 1, 2, 2, 2, 3, 3]
+    assert http.commit(href, b"".join(chunks)).status == 200
+
+
 @both_ways
 def test_a_body_in_dribs_and_drabs(http: Http, wire: Wire, chunked: bool) -> None:
     href = http.create(SIZE)

@@ -96,6 +96,8 @@ class BoundedProtocol(HandoverProtocol):
         self._head_bytes = 0
         self._stop_timer()
         self._answering = True
+        if self.parser.get_http_version() == "1.0":
+            self.expect_100_continue = False  # such a client knows no interim answers (RFC 9110, section 10.1.1)
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:

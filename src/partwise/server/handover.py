@@ -23,7 +23,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from partwise.core.errors import BodyInterrupted
 from partwise.engine.ports import BLOCK, Sink
@@ -48,16 +48,17 @@ _thread = threading.local()
 class HandoverProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which can hand the socket of a body over."""
 
-    #: Bytes still to come of a body that was handed over and given back before its end.
+    #: Bytes still to come of a body that was handed over and given back before its end, and whose body that is.
     _unread = 0
+    _unread_cycle: RequestResponseCycle
 
     def on_headers_complete(self) -> None:
         """Offer the handover where it can be done and pays."""
+        super().on_headers_complete()
         length = _content_length(self.headers)
         if self.scheme == "http" and length >= SMALLEST:
             # The type says that extensions are dictionaries; ASGI itself leaves their shape to whoever offers them.
-            self.scope["extensions"] = {EXTENSION: Handover(self, length)}  # type: ignore[dict-item]
-        super().on_headers_complete()
+            self.scope["extensions"] = {EXTENSION: Handover(self, self.cycle, length)}  # type: ignore[dict-item]
 
     def data_received(self, data: bytes) -> None:
         """Skip what is left of a body that was given back; the rest is for the parser."""
@@ -66,16 +67,16 @@ class HandoverProtocol(HttpToolsProtocol):
             self._unread -= skipped
             data = data[skipped:]
             if not self._unread:
-                self._body_is_over()
+                _body_is_over(self._unread_cycle)
         if data:
             super().data_received(data)
 
-    def begin_handover(self) -> tuple[bytes, socket.socket]:
+    def begin_handover(self, cycle: RequestResponseCycle) -> tuple[bytes, socket.socket]:
         """Stop reading. Gives the bytes that were read already, and a descriptor of the caller's own for the rest.
 
         A duplicate, since the transport may close its own at any time, and the number would become another file's.
+        ``cycle`` is the request's own: the protocol's is that of the newest one, sent behind a body that is all here.
         """
-        cycle = self.cycle
         if cycle.waiting_for_100_continue:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             cycle.waiting_for_100_continue = False
@@ -86,7 +87,7 @@ class HandoverProtocol(HttpToolsProtocol):
         duplicate.setblocking(False)
         return early, duplicate
 
-    def end_handover(self, unread: int, *, past_parser: bool) -> None:
+    def end_handover(self, cycle: RequestResponseCycle, unread: int, *, past_parser: bool) -> None:
         """Go on behind the body, or with ``unread`` bytes of it still to come.
 
         ``past_parser``: bytes went past the parser, which would wait for them for ever; a new one begins with the
@@ -95,13 +96,14 @@ class HandoverProtocol(HttpToolsProtocol):
         if past_parser:
             self.parser = httptools.HttpRequestParser(self)
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self._unread = unread
+        self._unread, self._unread_cycle = unread, cycle
         if not unread:
-            self._body_is_over()
+            _body_is_over(cycle)
 
-    def _body_is_over(self) -> None:
-        self.cycle.more_body = False
-        self.cycle.message_event.set()
+
+def _body_is_over(cycle: RequestResponseCycle) -> None:
+    cycle.more_body = False
+    cycle.message_event.set()
 
 
 def _content_length(headers: list[tuple[bytes, bytes]]) -> int:
@@ -114,21 +116,22 @@ def _content_length(headers: list[tuple[bytes, bytes]]) -> int:
 class Handover:
     """The offer to take the socket of one request's body."""
 
-    def __init__(self, protocol: HandoverProtocol, length: int) -> None:
+    def __init__(self, protocol: HandoverProtocol, cycle: RequestResponseCycle, length: int) -> None:
         self.length = length
         #: Whether the body was taken, and has been read to its end.
         self.complete = False
         self._protocol = protocol
+        self._cycle = cycle
 
     def begin(self) -> tuple[bytes, socket.socket]:
         """See HandoverProtocol."""
-        return self._protocol.begin_handover()
+        return self._protocol.begin_handover(self._cycle)
 
     def end(self, unread: int, *, past_parser: bool) -> None:
         """See HandoverProtocol. Without effect when the connection is lost."""
         self.complete = not unread
         if self._protocol.parser is not None:
-            self._protocol.end_handover(unread, past_parser=past_parser)
+            self._protocol.end_handover(self._cycle, unread, past_parser=past_parser)
 
 
 class SocketBody:
