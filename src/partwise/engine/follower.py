@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from partwise.core.errors import BytesLost, NotFound, PartwiseError
 from partwise.core.ranges import ByteRange
@@ -193,8 +193,10 @@ class _Run:
         lock = await self._follower.storage.try_lock(self._id, Purpose.FOLLOW)
         if lock is None:
             return  # another process follows
-        self._hash = self._new_hash()
-        try:
+        with ExitStack() as stack:
+            stack.callback(lock.release)
+            self._hash = self._new_hash()
+            stack.callback(lambda: self._hash.close())
             poll, quiet = POLL_FIRST, 0.0
             while quiet < IDLE:
                 self._news.clear()
@@ -211,9 +213,6 @@ class _Run:
                     poll, quiet = POLL_FIRST, 0.0
                 else:
                     poll, quiet = min(poll * 1.5, POLL_LAST), quiet + timeout
-        finally:
-            self._hash.close()
-            lock.release()
 
     async def _wait(self, timeout: float) -> bool:
         """Whether there was news within ``timeout`` seconds."""

@@ -13,7 +13,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from partwise.core.errors import BytesLost, NotFound, StorageFailed
@@ -21,7 +21,7 @@ from partwise.core.ranges import ByteRange
 from partwise.core.records import Chunk
 from partwise.engine.ports import Piece, Sink
 from partwise.storage import hash_process
-from partwise.storage.files import LOST
+from partwise.storage.files import LOST, failures
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -88,7 +88,7 @@ class HashProcess:
         self._runs: list[_Run] = []
 
     def hash(self, path: str) -> ProcessHash:
-        """A new hash over the file at ``path``."""
+        """A new hash over the file at ``path``. StorageFailed when the process cannot be started."""
         if not self._runs or self._runs[-1].over:
             self._runs.append(_Run(self._threads))
         return self._runs[-1].open(path)
@@ -109,13 +109,17 @@ class _Run:
     """One run of the program, and the hashes that it has."""
 
     def __init__(self, threads: int) -> None:
-        self._socket, theirs = socket.socketpair()
-        with theirs:
-            # -I -S: nothing of the user's, no packages; it needs none.
-            command = [sys.executable, "-I", "-S", hash_process.__file__, str(threads)]
-            self._process = subprocess.Popen(  # noqa: S603 (the command is our own)
-                command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL
-            )
+        """Raises StorageFailed when no process can be started now."""
+        with failures("start the process that hashes"), ExitStack() as stack:
+            self._socket, theirs = socket.socketpair()
+            stack.callback(self._socket.close)
+            with theirs:
+                # -I -S: nothing of the user's, no packages; it needs none.
+                command = [sys.executable, "-I", "-S", hash_process.__file__, str(threads)]
+                self._process = subprocess.Popen(  # noqa: S603 (the command is our own)
+                    command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL
+                )
+            stack.pop_all()
         self.pid = self._process.pid
         self.over = False
         self._hashes: dict[int, ProcessHash] = {}
@@ -144,7 +148,8 @@ class _Run:
             self._writer.write(line)
 
     async def stop(self) -> None:
-        """Cut the connection, which ends the program."""
+        """End the program at once, even one that does not answer: it keeps nothing that would be missed."""
+        self._process.kill()
         self._task.cancel()
         await asyncio.wait({self._task})
         if self._writer is None:
@@ -157,16 +162,18 @@ class _Run:
 
     async def _hand_out(self) -> None:
         """Give each hash its answers, until the program ends."""
-        with suppress(ConnectionError):
-            reader, self._writer = await asyncio.open_unix_connection(sock=self._socket)
-            self._writer.writelines(self._unsent)
-            async for line in reader:
-                number, *answer = json.loads(line)
-                if (hash_ := self._hashes.get(number)) is not None:
-                    hash_.answered(*answer)
-        self.over = True
-        for hash_ in self._hashes.values():
-            hash_.answered("failed", errno.EPIPE, "the process that hashes ended")
+        try:
+            with suppress(ConnectionError, json.JSONDecodeError):  # it died, perhaps within a line
+                reader, self._writer = await asyncio.open_unix_connection(sock=self._socket)
+                self._writer.writelines(self._unsent)
+                async for line in reader:
+                    number, *answer = json.loads(line)
+                    if (hash_ := self._hashes.get(number)) is not None:
+                        hash_.answered(*answer)
+        finally:
+            self.over = True
+            for hash_ in self._hashes.values():
+                hash_.answered("failed", errno.EPIPE, "the process that hashes ended")
 
 
 class ProcessHash:

@@ -9,12 +9,13 @@ import signal
 
 import pytest
 
-from partwise.core.errors import BodyInterrupted
+from partwise.core.errors import BodyInterrupted, StorageFailed
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Upload
 from partwise.engine import uploads
 from partwise.engine.chunks import put_chunk
 from partwise.engine.context import Engine
+from partwise.engine.ports import RunningHash
 from partwise.storage.local import LocalStorage
 from tests.support.bodies import BytesBody, sha256
 from tests.unit.engine.conftest import ALICE
@@ -90,6 +91,24 @@ async def test_it_begins_again_when_the_process_that_hashes_was_killed(engine: E
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     await put_chunk(engine, ALICE, upload.id, ByteRange(BLOCK, len(DATA) - BLOCK), BytesBody(DATA[BLOCK:]))
+    assert await digest(engine, upload) == sha256(DATA)
+
+
+async def test_it_begins_again_when_there_was_no_hash_to_be_had(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No descriptor or no memory for another process, say."""
+    upload = await uploads.create_upload(engine, ALICE, size=len(DATA))
+    made, failed = engine.storage.running_hash, asyncio.Event()
+
+    def failing(upload_id: str) -> RunningHash:
+        monkeypatch.setattr(engine.storage, "running_hash", made)
+        failed.set()
+        raise StorageFailed("The storage failed to start the process that hashes (EMFILE).")
+
+    monkeypatch.setattr(engine.storage, "running_hash", failing)
+    await put_chunk(engine, ALICE, upload.id, ByteRange(0, len(DATA)), BytesBody(DATA))
+    await failed.wait()
     assert await digest(engine, upload) == sha256(DATA)
 
 

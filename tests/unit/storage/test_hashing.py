@@ -18,6 +18,7 @@ from partwise.core.errors import StorageFailed
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Chunk
 from partwise.engine.ports import Piece
+from partwise.storage import hash_process
 from partwise.storage.hashing import HashProcess, ProcessHash
 
 CONTENT = os.urandom(100_000)
@@ -83,6 +84,39 @@ async def test_it_ends_when_told_to(process: HashProcess, path: str) -> None:
     await process.stop()
     assert not Path(f"/proc/{pid}").exists()
     assert process.pid is None
+
+
+async def test_one_that_does_not_answer_is_ended_too(process: HashProcess, path: str) -> None:
+    running = process.hash(path)
+    await running.digest()
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    waiting = asyncio.create_task(running.digest())
+    async with asyncio.timeout(10):
+        await process.stop()
+        with pytest.raises(StorageFailed):
+            await waiting
+
+
+async def test_one_that_died_within_a_line_is_over(process: HashProcess, path: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text("import socket; socket.socket(fileno=0).sendall(b'[1, \"dig')")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hash_process, "__file__", str(program))
+        broken = process.hash(path)
+    with pytest.raises(StorageFailed):
+        await digest(broken)
+    assert await digest(process.hash(path)) == DIGEST
+
+
+async def test_a_start_that_fails_leaves_nothing(process: HashProcess, path: str) -> None:
+    before = os.listdir("/proc/self/fd")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", "/nowhere")
+        with pytest.raises(StorageFailed, match="ENOENT"):
+            process.hash(path)
+    assert os.listdir("/proc/self/fd") == before
+    assert await digest(process.hash(path)) == DIGEST
 
 
 async def test_it_may_be_stopped_at_once(process: HashProcess, path: str) -> None:
