@@ -219,3 +219,19 @@ def test_digests_of_chunks(http: Http) -> None:
     assert len(http("GET", f"{href}?digests=true").json["chunks"]) == 2
     assert "sha256" not in http("GET", href).json["chunks"][0]
     assert http("GET", f"{href}?digests=true&at=x").problem == (400, "bad-request")
+
+
+def test_digests_of_the_chunks_of_what_is_completed(http: Http) -> None:
+    data = os.urandom(12)
+    href = http.create(len(data))
+    for offset in (6, 0):
+        assert http.put(href, offset, data[offset : offset + 6]).status == 200
+    upload = http.commit(href, data).json
+    assert http("GET", f"{href}?digests=true").json["chunks"] == [
+        {"offset": offset, "size": 6, "sha256": sha256(data[offset : offset + 6])} for offset in (0, 6)
+    ]
+    assert http("GET", f"{href}?digests=true&at=6").json["chunks"][0]["sha256"] == sha256(data[6:])
+    assert http("DELETE", upload["artifact"]).status == 204
+    answer = http("GET", f"{href}?digests=true")
+    assert answer.status == 200 or answer.problem == (404, "not-found"), "objects stay for a while"
+    assert http("GET", href).json["chunks"] == [{"offset": 0, "size": 6}, {"offset": 6, "size": 6}]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from partwise.core.errors import BytesLost
-from partwise.core.ranges import split
+from partwise.core.ranges import ByteRange, split
 from partwise.core.records import Chunk
 from partwise.engine.context import Engine
 
@@ -32,6 +32,15 @@ async def stored_digest(engine: Engine, upload_id: str, chunk: Chunk) -> str:
     """The SHA-256 of a chunk's bytes as they are stored now. StorageFailed, BytesLost, NotFound."""
     hasher = hashlib.sha256()
     await read_back(engine, upload_id, chunk, hasher.update)
+    return hasher.hexdigest()
+
+
+async def artifact_digest(engine: Engine, sha256: str, span: ByteRange) -> str:
+    """The SHA-256 of a part of an artifact. StorageFailed, BytesLost, NotFound."""
+    hasher = hashlib.sha256()
+    loop = asyncio.get_running_loop()
+    async for block in engine.storage.read_artifact(sha256, span):
+        await loop.run_in_executor(engine.workers.readers, hasher.update, block)
     return hasher.hexdigest()
 
 

@@ -12,7 +12,7 @@ from partwise.core.ranges import MAX_SIZE, ByteRange, Gaps
 from partwise.core.records import Chunk, Page, Principal, Task, TaskState, Upload
 from partwise.core.state import Event, UploadState, next_state
 from partwise.engine.context import Engine
-from partwise.engine.reading import stored_digest
+from partwise.engine.reading import artifact_digest, stored_digest
 
 #: Chunks that any upload may have, however small they are.
 FREE_CHUNKS = 1000
@@ -178,11 +178,22 @@ async def with_stored_digests(
     """The ``chunks``, each with the SHA-256 of its bytes as they are stored now (they are read again).
 
     The way to find the bad chunk after a commit whose digest did not match. With ``offsets`` only the chunks that begin
-    there: a quick look whether a file is the one that an upload was begun with.
+    there: a quick look whether a file is the one that an upload was begun with. Those of a completed upload are read
+    from its artifact; NotFound when that was deleted.
     """
     async for chunk in chunks:
         if offsets is None or chunk.offset in offsets:
-            yield replace(chunk, sha256=await stored_digest(engine, upload_id, chunk))
+            yield replace(chunk, sha256=await _digest_of(engine, upload_id, chunk))
+
+
+async def _digest_of(engine: Engine, upload_id: str, chunk: Chunk) -> str:
+    try:
+        return await stored_digest(engine, upload_id, chunk)
+    except NotFound:
+        upload = await engine.catalog.get_upload(upload_id)
+        if upload.sha256 is None:
+            raise
+        return await artifact_digest(engine, upload.sha256, chunk.range)
 
 
 async def set_size(engine: Engine, who: Principal, upload_id: str, size: int) -> Upload:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
@@ -16,6 +15,7 @@ from partwise.core.records import Artifact
 from partwise.engine.artifacts import artifact_url, get_artifact, read_artifact
 from partwise.engine.context import Engine
 from partwise.protocols.pulp.api import Api
+from partwise.protocols.pulp.responses import begun
 
 _RANGE = re.compile(r"bytes[ \t]*=[ \t]*([0-9]{0,19})-([0-9]{0,19})[ \t]*", re.ASCII | re.IGNORECASE)
 
@@ -47,15 +47,7 @@ async def give(engine: Engine, request: Request, artifact: Artifact) -> Response
     headers["Content-Length"] = str(span.size)
     if request.method == "HEAD" or not span.size:
         return Response(b"", status, headers)
-    blocks = read_artifact(engine, artifact, span)
-    # The first one now: where the storage has no bytes, the answer is an error, not a download that breaks off.
-    return StreamingResponse(_from(await anext(blocks), blocks), status, headers)
-
-
-async def _from(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for block in rest:
-        yield block
+    return StreamingResponse(await begun(read_artifact(engine, artifact, span)), status, headers)
 
 
 def _requested(field: str | None, size: int) -> ByteRange | None:

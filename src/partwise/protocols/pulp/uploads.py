@@ -36,7 +36,7 @@ from partwise.protocols.pulp.requests import (
     read_model,
     refuse_encoding,
 )
-from partwise.protocols.pulp.responses import JSON, json_response, members_wanted, page_response
+from partwise.protocols.pulp.responses import JSON, begun, json_response, members_wanted, page_response
 
 #: What a form may be longer than its file, in bytes: boundaries, headers of parts, other fields.
 FORM_OVERHEAD = 64 * 1024
@@ -93,7 +93,7 @@ async def show(api: Api, request: Request) -> Response:
     chunks = uploads.each_chunk(api.engine, who, upload_id, gaps)
     stored = flag(request, "digests")
     if stored:
-        chunks = uploads.with_stored_digests(api.engine, upload_id, chunks, numbers(request, "at"))
+        chunks = await begun(uploads.with_stored_digests(api.engine, upload_id, chunks, numbers(request, "at")))
     text = detail_json(
         upload_out(api, upload).model_dump(mode="json") | _advice(api),
         chunks,
