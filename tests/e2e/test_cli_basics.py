@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -107,6 +108,8 @@ def test_a_server_that_is_not_there_is_code_3(cli: Cli, make: Make) -> None:
     [
         ["upload"],
         ["upload", "-"],
+        ["upload", "/dev/null"],
+        ["download", "x", "-o", "-"],
         ["upload", "x", "--chunk-size", "1e9"],
         ["upload", "x", "--parallel", "0"],
         ["upload", "x", "y", "--name", "z"],
@@ -118,6 +121,21 @@ def test_a_server_that_is_not_there_is_code_3(cli: Cli, make: Make) -> None:
 )
 def test_command_lines_that_make_no_sense_are_code_2(cli: Cli, arguments: list[str]) -> None:
     cli(*arguments, code=2)
+
+
+def test_a_file_whose_name_is_no_text_goes_up(cli: Cli, tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/na\xffme.bin"
+    with open(path, "wb") as file:
+        file.write(b"content")
+    assert cli("upload", os.fsdecode(path), "--json").json["name"] == "na?me.bin"
+
+
+def test_a_table_for_a_program_has_a_line_for_each_item(cli: Cli, make: Make) -> None:
+    name = "a-name-longer-than-a-terminal-is-wide-" * 3
+    cli("upload", make(3), "--name", name)
+    for kind in ("--uploads", "--artifacts"):
+        rows = cli("ls", kind, COLUMNS="40").out.splitlines()
+        assert [len(row.split()[0]) in (36, 64) and row.split()[-1] == name for row in rows].count(True) == 1
 
 
 def test_what_the_server_has_no_room_for_is_code_5(tmp_path: Path, make: Make) -> None:

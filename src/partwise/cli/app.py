@@ -273,6 +273,8 @@ def download(
 
     Run the same command again to go on where it was cut.
     """
+    if str(output) == "-":
+        raise typer.BadParameter("the bytes are verified before they are given a name; give a file.", param_hint="-o")
     from partwise.cli.transfers import download_artifact
     from partwise.client import Client
 

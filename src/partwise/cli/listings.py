@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from partwise.cli.output import emit, exit_with_message, out, plain, say, table
+from partwise.cli.output import emit, exit_with_message, out, plain, say, show_table
 from partwise.cli.sizes import format_size
 from partwise.client import ArtifactInfo, Client, NotFound, UploadInfo
 from partwise.core.ranges import missing_ranges
@@ -20,47 +20,47 @@ def list_all(client: Client, *, uploads: bool, artifacts: bool, as_json: bool) -
     with exit_with_message():
         kept_uploads = list(client.uploads()) if uploads else []
         kept_artifacts = list(client.artifacts()) if artifacts else []
-    if as_json:
-        for upload in kept_uploads:
-            emit({"kind": "upload", **upload.raw})
-        for artifact in kept_artifacts:
-            emit({"kind": "artifact", **artifact.raw})
-        return
-    if uploads:
-        _upload_table(kept_uploads)
-    if uploads and artifacts:
-        out.print()
-    if artifacts:
-        _artifact_table(kept_artifacts)
+        if as_json:
+            for upload in kept_uploads:
+                emit({"kind": "upload", **upload.raw})
+            for artifact in kept_artifacts:
+                emit({"kind": "artifact", **artifact.raw})
+            return
+        if uploads:
+            _upload_table(kept_uploads)
+        if uploads and artifacts:
+            out.print()
+        if artifacts:
+            _artifact_table(kept_artifacts)
 
 
 def _upload_table(uploads: Sequence[UploadInfo]) -> None:
     if not uploads:
         out.print("No uploads.")
         return
-    rows = table("UPLOAD", "STATE", "SIZE", "RECEIVED", "UPDATED", "NAME", right=("SIZE", "RECEIVED"))
-    for upload in uploads:
-        size = "?" if upload.size is None else format_size(upload.size)
-        rows.add_row(
-            plain(upload.id),
-            plain(upload.state),
-            size,
+    rows = [
+        (
+            upload.id,
+            upload.state,
+            "?" if upload.size is None else format_size(upload.size),
             f"{_percent(upload)} %",
-            plain(_time(upload.updated)),
-            plain(upload.filename or ""),
+            _time(upload.updated),
+            upload.filename or "",
         )
-    out.print(rows)
+        for upload in uploads
+    ]
+    show_table(("UPLOAD", "STATE", "SIZE", "RECEIVED", "UPDATED", "NAME"), rows, right=("SIZE", "RECEIVED"))
 
 
 def _artifact_table(artifacts: Sequence[ArtifactInfo]) -> None:
     if not artifacts:
         out.print("No artifacts.")
         return
-    rows = table("ARTIFACT (SHA-256)", "SIZE", "CREATED", "NAME", right=("SIZE",))
-    for artifact in artifacts:
-        size, created = format_size(artifact.size), plain(_time(artifact.created))
-        rows.add_row(plain(artifact.sha256), size, created, plain(artifact.filename or ""))
-    out.print(rows)
+    rows = [
+        (artifact.sha256, format_size(artifact.size), _time(artifact.created), artifact.filename or "")
+        for artifact in artifacts
+    ]
+    show_table(("ARTIFACT (SHA-256)", "SIZE", "CREATED", "NAME"), rows, right=("SIZE",))
 
 
 def show(client: Client, reference: str, *, as_json: bool) -> None:

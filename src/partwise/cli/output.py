@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -20,7 +20,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Column, Table
+from rich.table import Column
 from rich.text import Text
 
 from partwise.cli.exits import exit_code
@@ -157,12 +157,24 @@ class ProgressView(Observer):
             say(f"{self._name}: {message}", "yellow")
 
 
-def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
-    """An empty table in our look: no lines, columns in ``right`` aligned to the right."""
-    made = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    return made
+def show_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Container[str] = ()) -> None:
+    """One line for each row, in columns as wide as what is in them; those of ``right`` are aligned to the right.
+
+    A narrow terminal breaks the lines as it does any: cells that were folded to fit could not be copied out again.
+    """
+    lines = [[plain(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(cell.cell_len for cell in column) for column in zip(*lines, strict=True)]
+    for number, cells in enumerate(lines):
+        line = Text("  ").join(
+            _aligned(cell, width, name in right) for name, cell, width in zip(head, cells, widths, strict=True)
+        )
+        line.rstrip()
+        out.print(line, style="bold" if number == 0 else "")
+
+
+def _aligned(cell: Text, width: int, right: bool) -> Text:
+    space = Text(" " * (width - cell.cell_len))
+    return space + cell if right else cell + space
 
 
 def rate(size: int, seconds: float) -> str:

@@ -48,20 +48,18 @@ def create(
 @app.command("list")
 def list_all(data: Data = None, as_json: AsJson = False) -> None:
     """List tokens, revoked ones too."""
-    from rich.table import Table
-
-    from partwise.cli.output import emit, out, plain
+    from partwise.cli.output import emit, show_table
 
     tokens = with_tokens(data, lambda tokens: tokens.list_tokens())
     if as_json:
         for token in tokens:
             emit(_members(token))
         return
-    table = Table("name", "user", "opens", "created", "last used", "revoked", box=None, header_style="bold")
+    rows = []
     for token in tokens:
         times = (f"{time:%Y-%m-%d %H:%M}" if time else "-" for time in (token.created, token.last_used, token.revoked))
-        table.add_row(plain(token.name), plain(token.owner), "everything" if token.admin else "own", *times)
-    out.print(table)
+        rows.append((token.name, token.owner, "everything" if token.admin else "own", *times))
+    show_table(("NAME", "USER", "OPENS", "CREATED", "LAST USED", "REVOKED"), rows)
 
 
 @app.command()

@@ -23,12 +23,13 @@ def upload_files(client: Client, files: Sequence[Path], settings: dict[str, Any]
     began = time.monotonic()
     with exit_with_message(_RESUME_HINT), ProgressView(quiet) as view:
         for number, file in enumerate(files, 1):
-            view.begin(file.name if len(files) == 1 else f"[{number}/{len(files)}] {file.name}")
+            name = file.name or str(file)
+            view.begin(name if len(files) == 1 else f"[{number}/{len(files)}] {name}")
             try:
                 result = client.upload(file, observer=view, **settings)
             except (ClientError, OSError) as error:
                 code = code or exit_code(error)
-                say(f"partwise: {file.name}: {sentence(error)}", "red")
+                say(f"partwise: {name}: {sentence(error)}", "red")
                 if as_json:
                     emit({"file": str(file), "error": sentence(error), "exit_code": int(exit_code(error))})
                 if exit_code(error) is Exit.UNREACHABLE:

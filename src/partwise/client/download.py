@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
+import stat
 import threading
 import time
 from pathlib import Path
@@ -34,6 +36,7 @@ class Downloader:
     def run(self, patience_seconds: float) -> DownloadResult:
         """Raises VerificationFailed when the bytes are not the artifact's, OSError where the disk fails."""
         began = time.monotonic()
+        _check_target(self._target)
         # The name holds part of the digest, so that what is resumed is the same artifact.
         part = self._target.with_name(f"{self._target.name}.{self._artifact.sha256[:12]}.part")
         fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
@@ -110,3 +113,13 @@ class Downloader:
         if have == begin:
             raise CannotReachServer("The server sent nothing.")
         return have - begin
+
+
+def _check_target(target: Path) -> None:
+    """Raise OSError where no file may take the place of what is there: a folder, or a device such as /dev/null."""
+    try:
+        mode = target.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        raise OSError(errno.EEXIST, "is no regular file, and stays", str(target))

@@ -215,6 +215,8 @@ def _plainly(error: BaseException) -> str:
     """The cause in a few words: urllib3 wraps the system's own."""
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
+            return "it does not speak TLS; perhaps its address begins with http://"
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror[0].lower() + cause.strerror[1:]
         cause = cause.__cause__ or cause.__context__

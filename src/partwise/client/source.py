@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -34,13 +35,13 @@ class LocalFile:
     """An open file. The descriptor serves positioned reads only, so that threads may share it."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Open ``path``. Raises OSError, and ClientError when it is no regular file."""
+        """Open ``path``. Raises OSError, also when it is no regular file."""
         self.path = Path(path).absolute()
         # A FIFO without a writer would make a blocking open wait forever.
         self.fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         if not stat.S_ISREG(os.fstat(self.fd).st_mode):
             os.close(self.fd)
-            raise ClientError(f"{self.path} is no regular file: its size must be known before it is sent.")
+            raise OSError(errno.EINVAL, "no regular file, whose size is known before it is sent", str(self.path))
         self.identity = self._identity()
 
     @property

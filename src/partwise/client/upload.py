@@ -115,7 +115,8 @@ class Uploader:
 
     @property
     def _name(self) -> str:
-        return self._options.name or self._file.path.name
+        name = self._options.name or self._file.path.name
+        return name.encode(errors="replace").decode()  # names of files need not be text
 
     def _enter_journal(self, stack: ExitStack) -> Journal | None:
         journal = Journal(self._http.origin + self._http.root, self._file, self._options.journal_folder)

@@ -26,6 +26,20 @@ def test_an_artifact_is_downloaded_and_verified(client: Client, fake: FakeServer
     assert os.listdir(tmp_path) == ["out"]
 
 
+def test_what_is_no_file_stays(client: Client, fake: FakeServer, tmp_path: Path) -> None:
+    fake.artifacts[DIGEST] = DATA
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder"):
+        with pytest.raises(FileExistsError, match="no regular file"):
+            client.download(DIGEST, tmp_path / name)
+    assert sorted(os.listdir(tmp_path)) == ["folder", "pipe"]
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    client.download(DIGEST, tmp_path / "link")
+    assert (tmp_path / "link").read_bytes() == DATA
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_an_empty_artifact_is_downloaded(client: Client, fake: FakeServer, tmp_path: Path) -> None:
     empty = hashlib.sha256(b"").hexdigest()
     fake.artifacts[empty] = b""

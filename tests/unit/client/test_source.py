@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from partwise.client import ClientError, FileChanged
+from partwise.client import FileChanged
 from partwise.client.source import BLOCK, HASH_AHEAD_BYTES, FileHasher, LocalFile
 from partwise.core.ranges import ByteRange
 
@@ -37,7 +37,7 @@ def test_changes_are_noticed(tmp_path: Path) -> None:
 def test_only_regular_files_are_taken(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises(ClientError, match="regular file"):
+        with pytest.raises(OSError, match="regular file"):
             LocalFile(path)
     with pytest.raises(FileNotFoundError):
         LocalFile(tmp_path / "none")
