@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.conftest import NPM
 from tests.support.server import API, Http, ServerProcess, sha256
 
 pytestmark = pytest.mark.clients
@@ -57,6 +58,26 @@ def test_tus(http: Http, server: ServerProcess, tmp_path: Path) -> None:
     assert "upload-offset: 400000" in said.lower()
     assert "repr-digest: sha-256=:" in said.lower()
     made_an_artifact(http, (tmp_path / "file").read_bytes())
+
+
+def test_tus_js_client(http: Http, server: ServerProcess, node: Path, tmp_path: Path) -> None:
+    """The client's user has ``tus`` and ``file``; in Node.js the latter is a buffer, here with the name of a file."""
+    data = os.urandom(3_000_000)
+    (tmp_path / "big.iso").write_bytes(data)
+    code = example("docs/protocols/tus.md", "tus-js-client", server.port)
+    program = NPM / f"example-{os.getpid()}.mjs"  # packages are found beside it
+    program.write_text(
+        'import { readFileSync } from "node:fs"\nimport * as tus from "tus-js-client"\n'
+        'const file = Object.assign(readFileSync(process.argv[2]), { name: "big.iso" })\n' + code
+    )
+    try:
+        said = run(tmp_path, node.parent, node, program, tmp_path / "big.iso")
+    finally:
+        program.unlink()
+    assert f"{server.url}/tus/" in said
+    made_an_artifact(http, data)
+    (artifact,) = http("GET", f"{API}artifacts/?sha256={sha256(data)}").json["results"]
+    assert artifact["filename"] == "big.iso"
 
 
 def test_pulp_cli(http: Http, server: ServerProcess, python_clients: Path, tmp_path: Path) -> None:

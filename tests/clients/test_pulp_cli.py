@@ -93,6 +93,15 @@ def test_status(pulp: Run) -> None:
     assert said(pulp("status"))["database_connection"] == {"connected": True}
 
 
+def test_what_there_is_not_is_said(pulp: Run, http: Http) -> None:
+    """Pulp's cleaning takes what no repository holds: here that would be every artifact, so there is no such call."""
+    artifact = http.store(os.urandom(1000))["artifact"]
+    done = pulp("orphan", "cleanup", "--protection-time", "0")
+    assert done.returncode != 0
+    assert "orphans_cleanup" in done.stderr
+    assert http("GET", artifact).status == 200
+
+
 def test_tasks_can_be_listed(pulp: Run, tmp_path: Path) -> None:
     path, _ = make_file(tmp_path, 1_100_000)
     said(pulp("artifact", "upload", "--file", str(path), "--chunk-size", "1MB"))
@@ -124,6 +133,7 @@ def test_with_a_token_as_password(python_clients: Path, tmp_path: Path) -> None:
             with Http(server.port) as http:
                 header = {"Authorization": f"Bearer {token}"}
                 assert http("DELETE", artifact["pulp_href"], **header).status == 204
-        refused = run("guess", "artifact", "upload", "--file", str(path))
-        assert refused.returncode != 0
+        for arguments in (["artifact", "upload", "--file", str(path)], ["status"]):
+            assert run("guess", *arguments).returncode != 0
+        assert said(run(token, "status"))["storage"]["total"] > 0
         assert said(run(token, "artifact", "list")) == []

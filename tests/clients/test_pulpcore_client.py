@@ -135,14 +135,15 @@ say(read=refused(uploads.list), create=refused(uploads.create, {"size": 1}))
     assert said == {"read": 401, "create": 401}
 
 
-def test_status(python_clients: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("auth", ["none", "token"])
+def test_status(python_clients: Path, tmp_path: Path, auth: str) -> None:
     """The client sends no password there, and insists on all members that it knows."""
     code = """
 import sys
 from pulpcore.client.pulpcore import ApiClient, Configuration, StatusApi
 print(StatusApi(ApiClient(Configuration(sys.argv[1]))).status_read().database_connection.connected)
 """
-    with ServerProcess(make_data_folder(tmp_path / "data")) as process:
+    with ServerProcess(make_data_folder(tmp_path / "data"), auth=auth) as process:
         command = [str(python_clients / "python"), "-c", code, process.url]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr

@@ -74,7 +74,8 @@ def admin(server: ServerProcess) -> User:
 def test_every_call_needs_a_token(server: ServerProcess, operation: Operation) -> None:
     path = API + operation.path.format(upload_id="a", artifact_id="a", task_id="a")
     with Http(server.port) as http:
-        assert http(operation.method, path).problem == (401, "not-signed-in")
+        if operation.id != "status_read":
+            assert http(operation.method, path).problem == (401, "not-signed-in")
         assert http(operation.method, path, Authorization="Bearer partwise_" + "x" * 43).status == 401
 
 
@@ -87,6 +88,20 @@ def test_what_is_open_to_all(server: ServerProcess, path: str) -> None:
         assert http("POST", path).status == 401
 
 
+def test_a_status_without_a_token_tells_versions_alone(server: ServerProcess, alice: User) -> None:
+    """As Pulp's clients ask for it; they are in the description of the API too, which anyone may read."""
+    hers = alice("GET", f"{API}status/").json
+    assert hers["storage"]["total"] > 0
+    with Http(server.port) as http:
+        for path in (f"{API}status/", f"{API}status"):
+            answer = http("GET", path)
+            assert (answer.status, answer.json) == (200, hers | {"storage": None})
+            assert http("GET", path, Authorization="Bearer x").status == 401
+            assert http("GET", path, Authorization="").status == 401
+            assert http("POST", path).status == 401
+        assert http("GET", f"{API}status/x").status == 401
+
+
 @pytest.mark.parametrize("path", ["/nothing", "/session", "/livez/x", f"{API}docs/"])
 def test_what_is_not_open(server: ServerProcess, path: str) -> None:
     with Http(server.port) as http:
@@ -97,7 +112,7 @@ def test_a_refusal_names_both_schemes_but_to_scripts(server: ServerProcess) -> N
     with Http(server.port) as http:
 
         def challenges(**headers: str) -> list[str]:
-            return http("GET", f"{API}status/", **headers).headers.get_all("WWW-Authenticate") or []
+            return http("GET", f"{API}tasks/", **headers).headers.get_all("WWW-Authenticate") or []
 
         assert challenges() == ['Bearer realm="partwise"', 'Basic realm="partwise", charset="UTF-8"']
         assert challenges(Sec_Fetch_Dest="empty") == ['Bearer realm="partwise"']

@@ -58,6 +58,33 @@ def test_an_upload_goes_through_as_it_comes(server: ServerProcess, proxy: int, t
     assert not [path for path in (tmp_path / "proxy").rglob("*") if path.is_file()]
 
 
+@pytest.mark.parametrize("form", [False, True], ids=["raw", "form"])
+def test_a_newer_request_wins_over_its_dead_twin(server: ServerProcess, proxy: int, form: bool) -> None:
+    """The client lost its network in the middle; nginx, which cannot know, still holds the old request open."""
+    data = os.urandom(3 << 20)
+    kind = "multipart/form-data; boundary=B" if form else "application/octet-stream"
+    start = b'--B\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n' if form else b""
+    end = b"\r\n--B--\r\n" if form else b""
+    length = len(start) + len(data) + len(end)
+    with Http(proxy) as http:
+        href = http.create(len(data))
+        head = f"PUT {href} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\nContent-Type: {kind}\r\n"
+        with socket.create_connection(("127.0.0.1", proxy), timeout=30) as dead:
+            span = f"Content-Range: bytes 0-{len(data) - 1}/{len(data)}\r\n\r\n"
+            dead.sendall((head + span).encode() + start + data[: 2 << 20])
+            staged = server.data / "staging" / href.split("/")[-2]
+            deadline = time.monotonic() + 30
+            while data[:100_000] not in staged.read_bytes():
+                assert time.monotonic() < deadline, "the first request does not write"
+                time.sleep(0.05)
+            put = http.put_form if form else http.put
+            assert put(href, 0, data, len(data)).status == 200
+            assert dead.recv(1000).split(b" ")[1:2] in ([b"409"], [b"502"], [])  # whatever nginx makes of it
+        done = http.commit(href, data)
+        assert done.json["sha256"] == sha256(data)
+        assert http("GET", f"{done.json['artifact']}download/").body == data
+
+
 def test_refusals_come_through(server: ServerProcess, proxy: int) -> None:
     with Http(proxy) as http:
         href = http.create(10)

@@ -22,7 +22,7 @@ from partwise.protocols.pulp.routes import routes
 from partwise.protocols.tus.routes import routes as tus_routes
 from partwise.protocols.tus.uploads import Tus
 from partwise.server.assembly import make_engine
-from partwise.server.auth import Authenticator, TokenRequired, principal_of
+from partwise.server.auth import Authenticator, TokenRequired, is_known, principal_of
 from partwise.server.body import Intake
 from partwise.server.connection import STATE_KEY, ConnectionLimits
 from partwise.server.cors import cors
@@ -68,6 +68,7 @@ def create_app(settings: Settings) -> ASGIApp:
         engine=engine,
         body_of=intake.body_of,
         who=who,
+        signed_in=is_known if settings.auth == "token" else lambda _request: True,
         authenticated=settings.auth == "token",
         prefix=settings.api_prefix,
         chunk_size=settings.chunk_size,
@@ -120,6 +121,8 @@ def _access(settings: Settings, authenticator: Authenticator) -> Middleware:
         authenticator=authenticator,
         api_prefix=settings.api_prefix,
         public=(*PUBLIC_PATHS, *documents),
+        # As Pulp's is: its clients look there, without a password, whether the server runs and what it is.
+        greeting=(f"{settings.api_prefix}status/", f"{settings.api_prefix}status"),
         origins=settings.origins,
     )
 

@@ -164,8 +164,9 @@ def _password(encoded: str) -> str | None:
 class TokenRequired:
     """ASGI middleware that lets pass only who has a token, and notes in the scope who that is.
 
-    ``public`` are paths that anyone may read; one that ends with a slash stands for all below it too. ``origins`` are
-    other sites whose pages may send a password along.
+    ``public`` are paths that anyone may read; one that ends with a slash stands for all below it too. ``greeting`` are
+    paths that say less to those without a token: see ``is_known``. ``origins`` are other sites whose pages may send a
+    password along.
     """
 
     def __init__(
@@ -175,6 +176,7 @@ class TokenRequired:
         authenticator: Authenticator,
         api_prefix: str,
         public: Iterable[str],
+        greeting: Iterable[str] = (),
         origins: Iterable[str] = (),
     ) -> None:
         self._app = app
@@ -185,10 +187,11 @@ class TokenRequired:
         paths = frozenset(public)
         self._public = paths
         self._public_below = tuple(path for path in paths if path.endswith("/") and path != "/")
+        self._greeting = frozenset(greeting)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on."""
-        if scope["type"] != "http" or self._is_public(scope):
+        if scope["type"] != "http" or self._is_public(scope) or self._is_greeted(scope):
             await self._app(scope, receive, send)
             return
         credentials = credentials_of(scope, self._downloads)
@@ -211,6 +214,11 @@ class TokenRequired:
         path = scope["path"]
         return scope["method"] in _SAFE and (path in self._public or path.startswith(self._public_below))
 
+    def _is_greeted(self, scope: Scope) -> bool:
+        # Who sends something in place of a token is told that it is none.
+        silent = not any(name == b"authorization" for name, _value in scope["headers"])
+        return silent and scope["method"] in _SAFE and scope["path"] in self._greeting
+
     def _session(self, scope: Scope, credentials: Credentials) -> Response:
         """Give out, or take back, the cookie that opens downloads."""
         if scope["method"] not in ("POST", "DELETE"):
@@ -232,6 +240,11 @@ def principal_of(request: Request) -> Principal:
     """Who makes a request that ``TokenRequired`` let pass."""
     principal: Principal = request.scope[PRINCIPAL]
     return principal
+
+
+def is_known(request: Request) -> bool:
+    """Whether ``principal_of`` has an answer: it has none where ``TokenRequired`` merely greets."""
+    return PRINCIPAL in request.scope
 
 
 def _is_foreign(scope: Scope, friends: frozenset[str]) -> bool:

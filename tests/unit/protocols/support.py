@@ -17,4 +17,10 @@ def unserved_api(prefix: str) -> Api:
     def body_of(request: Request, sha256: str | None = None) -> Body:
         raise AssertionError(f"no request is served: {request}, {sha256}")
 
-    return Api(engine=cast(Any, None), body_of=body_of, who=lambda _request: Principal("nobody"), prefix=prefix)
+    return Api(
+        engine=cast(Any, None),
+        body_of=body_of,
+        who=lambda _request: Principal("nobody"),
+        signed_in=lambda _request: False,
+        prefix=prefix,
+    )

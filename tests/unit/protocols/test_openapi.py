@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import schemathesis
@@ -17,6 +18,17 @@ PREFIX = "/pulp/api/v3/"
 
 def test_the_plain_document_is_valid_openapi() -> None:
     schema = schemathesis.openapi.from_dict(document(PREFIX, pulp_paths=False))
+    schema.validate()
+    assert len(list(schema.get_all_operations())) == len(OPERATIONS)
+
+
+@pytest.mark.parametrize("authenticated", [False, True])
+def test_pulps_document_is_valid_but_for_the_keys_of_its_paths(authenticated: bool) -> None:
+    """OpenAPI wants each to begin with a slash, and Pulp's clients want ``{upload_href}``: nothing else is wrong."""
+    pulp = document(PREFIX, pulp_paths=True, authenticated=authenticated)
+    assert all(key.startswith(("/", "{")) for key in pulp["paths"])
+    pulp["paths"] = {f"/{key.lstrip('/')}": item for key, item in pulp["paths"].items()}
+    schema = schemathesis.openapi.from_dict(pulp)
     schema.validate()
     assert len(list(schema.get_all_operations())) == len(OPERATIONS)
 
@@ -61,7 +73,32 @@ def test_lists_take_fields(operation: Operation) -> None:
 
 def test_both_documents_differ_in_path_keys_alone() -> None:
     plain, pulp = document(PREFIX, pulp_paths=False), document(PREFIX, pulp_paths=True)
-    assert plain["components"] == pulp["components"]
-    for item in plain["paths"].values():
-        for operation in item.values():
-            assert re.fullmatch(r"[a-z]+(_[a-z]+)+", operation["operationId"])
+    assert plain | {"paths": None} == pulp | {"paths": None}
+    described = [_by_id(each) for each in (plain, pulp)]
+    assert described[0] == described[1]
+    assert set(described[0]) == {operation.id for operation in OPERATIONS}
+    for name in described[0]:
+        assert re.fullmatch(r"[a-z]+(_[a-z]+)+", name)
+
+
+def test_a_client_that_puts_hrefs_into_pulps_keys_gets_the_plain_paths() -> None:
+    """What pulp-cli does with a path that it was given is what is served there."""
+    pulp = document(PREFIX, pulp_paths=True)["paths"]
+    for operation in OPERATIONS:
+        path = PREFIX + operation.path
+        kind, _, name = operation.path.partition("/")
+        href = PREFIX + "/".join((kind, name.partition("/")[0])) + "/"
+        key = path.replace(href, f"{{{kind.removesuffix('s')}_href}}") if name.startswith("{") else path
+        assert pulp[key][operation.method.lower()]["operationId"] == operation.id
+        names = [item["name"] for item in pulp[key][operation.method.lower()]["parameters"] if item["in"] == "path"]
+        assert names == ([key[1 : key.index("}")]] if key.startswith("{") else [])
+
+
+def _by_id(described: dict[str, Any]) -> dict[str, Any]:
+    """Each call's description by its id, without the parameters of its path."""
+    return {
+        call["operationId"]: call
+        | {"method": method, "parameters": [item for item in call["parameters"] if item["in"] != "path"]}
+        for item in described["paths"].values()
+        for method, call in item.items()
+    }

@@ -20,6 +20,8 @@ class Api:
     engine: Engine
     body_of: BodyOf
     who: Callable[[Request], Principal]
+    #: Whether ``who`` may be asked. Only a status is answered without.
+    signed_in: Callable[[Request], bool]
     prefix: str = "/pulp/api/v3/"
     #: Advice to clients: bytes of a chunk, and how many to send at once.
     chunk_size: int = 16 << 20

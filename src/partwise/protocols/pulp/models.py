@@ -263,7 +263,7 @@ class ContentSettings(BaseModel):
 
 
 class StatusOut(BaseModel):
-    """That the server runs, and what it is."""
+    """That the server runs, and what it is. ``storage`` is null for those who are not signed in."""
 
     versions: list[Version]
     online_workers: list[Any] = []
@@ -271,7 +271,7 @@ class StatusOut(BaseModel):
     online_content_apps: list[Any] = []
     database_connection: dict[str, bool]
     redis_connection: None = None
-    storage: StorageOut
+    storage: StorageOut | None
     content_settings: ContentSettings = ContentSettings()
     domain_enabled: bool = False
 

@@ -15,16 +15,20 @@ PULP_API_VERSION = "3.123.1"
 
 
 async def show(api: Api, request: Request) -> Response:
-    """Show versions and storage."""
-    space = await api.engine.storage.space()
+    """Show versions, and to those who are signed in the storage too."""
     status = StatusOut(
         versions=[
             Version(component="core", version=PULP_API_VERSION, package="partwise", module="partwise"),
             Version(component="partwise", version=__version__, package="partwise", module="partwise"),
         ],
         database_connection={"connected": True},
-        storage=StorageOut(
-            total=space.total, used=max(0, space.total - space.free), free=space.free, available=space.available
-        ),
+        storage=await _storage(api) if api.signed_in(request) else None,
     )
     return json_response(request, status)
+
+
+async def _storage(api: Api) -> StorageOut:
+    space = await api.engine.storage.space()
+    return StorageOut(
+        total=space.total, used=max(0, space.total - space.free), free=space.free, available=space.available
+    )
