@@ -72,17 +72,16 @@ def test_another_person_sees_nothing_of_it(open_page: Opener, server: ServerProc
     assert theirs.page.context.request.get(mine.page.url.rstrip("/") + artifact).status in (401, 404)
 
 
-def test_a_token_that_is_revoked_in_the_middle(
-    web: UploadPage, server: ServerProcess, proxy: Proxy, tmp_path: Path
-) -> None:
-    data = write_file(tmp_path / "disk.img", 16 * MIB)
-    token = token_of(server, "dan")
+def begin_and_revoke(web: UploadPage, server: ServerProcess, proxy: Proxy, name: str, file: Path) -> bytes:
+    """``name`` sends a file, and their token is revoked in the middle; the file's bytes."""
+    data = write_file(file, 16 * MIB)
+    token = token_of(server, name)
     sign_in(web, token)
     expect(web.page.get_by_role("button", name="Choose files")).to_be_visible()
     proxy.hold_after(4 * MIB)
-    web.choose(tmp_path / "disk.img")
+    web.choose(file)
     proxy.wait_until_held()
-    partwise_token(server, "revoke", "dan")
+    partwise_token(server, "revoke", name)
     deadline = time.monotonic() + 20
     with Http(server.port) as http:
         while http("GET", f"{API}status/", Authorization=f"Bearer {token}").status != 401:
@@ -90,8 +89,54 @@ def test_a_token_that_is_revoked_in_the_middle(
             time.sleep(0.2)
     proxy.release()
     expect(web.page.get_by_role("alert")).to_contain_text("does not know this token")
+    return data
+
+
+def test_a_token_that_is_revoked_in_the_middle(
+    web: UploadPage, server: ServerProcess, proxy: Proxy, tmp_path: Path
+) -> None:
+    data = begin_and_revoke(web, server, proxy, "dan", tmp_path / "disk.img")
+    expect(web.page.get_by_text("disk.img")).to_be_visible()
+    sign_in(web, "partwise_" + "x" * 43)
+    expect(web.page.get_by_role("alert")).to_contain_text("does not know this token")
     sign_in(web, token_of(server, "dan-again", "dan"))
     web.await_digest("disk.img", sha256(data))
+
+
+def test_who_signs_in_after_another_was_refused_sees_nothing_of_theirs(
+    web: UploadPage, server: ServerProcess, proxy: Proxy, tmp_path: Path
+) -> None:
+    """And nothing of theirs is sent in the new one's name, nor lost."""
+    old = write_file(tmp_path / "older.txt", 1000)
+    sign_in(web, token_of(server, "gil-before", "gil"))
+    web.choose(tmp_path / "older.txt")
+    web.await_digest("older.txt", sha256(old))
+    web.page.get_by_role("button", name="Sign out").click()
+    data = begin_and_revoke(web, server, proxy, "gil", tmp_path / "confidential.img")
+    token = token_of(server, "hal")
+    sign_in(web, token)
+    expect(web.page.get_by_text("What you upload appears here.")).to_be_visible()
+    for name in ("confidential.img", "older.txt"):
+        expect(web.page.get_by_text(name)).to_have_count(0)
+    with Http(server.port) as http:
+        for kind in ("uploads", "artifacts"):
+            assert http("GET", f"{API}{kind}/", Authorization=f"Bearer {token}").json["count"] == 0
+    web.page.get_by_role("button", name="Sign out").click()
+    sign_in(web, token_of(server, "gil-again", "gil"))
+    row = web.unfinished("confidential.img")
+    row.locator("input[type=file]").set_input_files(str(tmp_path / "confidential.img"))
+    web.await_digest("confidential.img", sha256(data))
+
+
+def test_signing_in_while_the_server_is_away(web: UploadPage, server: ServerProcess) -> None:
+    token = token_of(server, "ida")
+    expect(web.page.get_by_label("Token")).to_be_focused()
+    server.kill()
+    sign_in(web, token)
+    expect(web.page.get_by_role("alert")).to_contain_text("The server does not answer")
+    server.start()
+    web.page.get_by_role("button", name="Sign in").click()
+    expect(web.page.get_by_text("What you upload appears here.")).to_be_visible()
 
 
 def test_who_signs_out_leaves_nothing_to_see(

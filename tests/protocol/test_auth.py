@@ -92,10 +92,11 @@ def test_a_status_without_a_token_tells_versions_alone(server: ServerProcess, al
     """As Pulp's clients ask for it; they are in the description of the API too, which anyone may read."""
     hers = alice("GET", f"{API}status/").json
     assert hers["storage"]["total"] > 0
+    assert hers["user"] == "alice"
     with Http(server.port) as http:
         for path in (f"{API}status/", f"{API}status"):
             answer = http("GET", path)
-            assert (answer.status, answer.json) == (200, hers | {"storage": None})
+            assert (answer.status, answer.json) == (200, hers | {"storage": None, "user": None})
             assert http("GET", path, Authorization="Bearer x").status == 401
             assert http("GET", path, Authorization="").status == 401
             assert http("POST", path).status == 401

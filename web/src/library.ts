@@ -68,10 +68,14 @@ export class Library {
 
   /** What was shown is not for the next person to see. */
   clear(): void {
+    clearTimeout(this.#timer);
+    this.#controller.abort();
     this.artifacts = [];
     this.unfinished = [];
     this.count = 0;
     this.loaded = false;
+    this.search = "";
+    this.error = undefined;
   }
 
   async deleteArtifact(artifact: ArtifactInfo): Promise<void> {

@@ -11,9 +11,13 @@ import "./style.css";
 
 const prefix = document.querySelector<HTMLMetaElement>('meta[name="partwise-api"]')!.content;
 const ticker = new Ticker();
-const session = new Session("/livez", ticker.tick);
+const session = new Session("/livez", `${prefix}status/`, ticker.tick);
 const api = new Api(prefix, session);
 const queue = new Queue(api, ticker.tick);
 const library = new Library(api, ticker.tick);
+session.onOther = () => {
+  queue.dismissAll();
+  library.clear();
+};
 library.refresh();
 render(<App queue={queue} library={library} session={session} ticker={ticker} />, document.querySelector("#app")!);

@@ -6,16 +6,23 @@ import { Stopped } from "./problems.ts";
 export type Connection = "online" | "offline" | "unreachable" | "signed-out";
 
 const TOKEN_KEY = "partwise.token";
+const USER_KEY = "partwise.user";
 const SESSION_PATH = "/session";
 const PROBE_TIMEOUT_MS = 10_000;
+
+/** What became of a token that someone signed in with. */
+export type SignedIn = "yes" | "refused" | "unreachable";
 
 /**
  * One gate for all requests of the page. When one finds no server, all wait, one probe asks until it is back, and all
  * go on: a hundred chunks that each try for themselves would only be in the way of a server that starts.
  */
 export class Session {
+  /** Called before someone else than before is let in: what the page shows is not for them. */
+  onOther: () => void = () => undefined;
   #token: string | undefined;
-  #refused = false;
+  /** Whose token it is, or was before the server refused it. */
+  #user: string | undefined;
   #connection: Connection = "online";
   #waiting: (() => void)[] = [];
   #probing = false;
@@ -23,13 +30,19 @@ export class Session {
   #wake: (() => void) | undefined;
   readonly #changed: () => void;
   readonly #probeUrl: string;
+  readonly #statusUrl: string;
 
-  /** `changed` is called when anything that a person may want to see has changed. */
-  constructor(probeUrl: string, changed: () => void) {
+  /**
+   * `probeUrl` is answered by any server that runs, `statusUrl` says whose token a request has. `changed` is called when
+   * anything that a person may want to see has changed.
+   */
+  constructor(probeUrl: string, statusUrl: string, changed: () => void) {
     this.#probeUrl = probeUrl;
+    this.#statusUrl = statusUrl;
     this.#changed = changed;
     // Not localStorage: the token goes with the tab, and a page on another tab's history cannot find it.
     this.#token = sessionStorage.getItem(TOKEN_KEY) ?? undefined;
+    this.#user = sessionStorage.getItem(USER_KEY) ?? undefined;
     addEventListener("offline", () => this.lost());
     addEventListener("online", () => this.#wake?.());
     document.addEventListener("visibilitychange", () => {
@@ -41,9 +54,9 @@ export class Session {
     return this.#connection;
   }
 
-  /** Whether the server did not know the token that it was given last. */
+  /** Whether someone was signed in until the server did not know the token any more. */
   get tokenRefused(): boolean {
-    return this.#refused;
+    return this.#user !== undefined;
   }
 
   get hasToken(): boolean {
@@ -81,17 +94,33 @@ export class Session {
   refused(headers: Record<string, string>): void {
     // An answer to what was asked before a sign-in says nothing about it.
     if (headers.Authorization !== this.headers.Authorization) return;
-    const known = this.#token !== undefined;
-    this.#forget();
-    this.#refused = known;
+    this.#forgetToken();
   }
 
-  /** Go on with `token`; the next request shows whether it is right. */
-  signIn(token: string): void {
+  /** Go on with `token`, if the server knows it. */
+  async signIn(token: string): Promise<SignedIn> {
+    const user = await this.#userOf(token);
+    if (user === "refused" || user === "unreachable") return user;
+    if (this.#user !== undefined && this.#user !== user.name) this.onOther();
     this.#token = token;
-    this.#refused = false;
+    this.#user = user.name;
     sessionStorage.setItem(TOKEN_KEY, token);
+    sessionStorage.setItem(USER_KEY, user.name);
     this.#set("online");
+    return "yes";
+  }
+
+  async #userOf(token: string): Promise<{ name: string } | "refused" | "unreachable"> {
+    try {
+      const headers = { Authorization: `Bearer ${token}` };
+      const signal = AbortSignal.timeout(PROBE_TIMEOUT_MS);
+      const answer = await fetch(this.#statusUrl, { headers, cache: "no-store", credentials: "omit", signal });
+      if (answer.status === 401) return "refused";
+      const { user } = (await answer.json()) as { user?: unknown };
+      return typeof user === "string" ? { name: user } : "unreachable";
+    } catch {
+      return "unreachable";
+    }
   }
 
   /**
@@ -109,12 +138,13 @@ export class Session {
       // Without a network the cookie stays until the browser is closed; it opens downloads only.
       fetch(SESSION_PATH, closing).catch(() => undefined);
     }
-    this.#forget();
+    this.#user = undefined;
+    sessionStorage.removeItem(USER_KEY);
+    this.#forgetToken();
   }
 
-  #forget(): void {
+  #forgetToken(): void {
     this.#token = undefined;
-    this.#refused = false;
     sessionStorage.removeItem(TOKEN_KEY);
     this.#set("signed-out");
   }

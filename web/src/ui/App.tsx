@@ -40,6 +40,10 @@ export function App({ queue, library, session, ticker }: Props) {
   useWarningBeforeLeaving(queue);
 
   const signedOut = session.connection === "signed-out";
+  // Another person may sign in: the lists are looked up anew.
+  useEffect(() => {
+    if (signedOut) library.clear();
+  }, [signedOut, library]);
   const uploads = queue.uploads;
   const shown = uploads.length > MOST_ROWS ? byUrgency(uploads) : uploads;
   const mine = new Set(uploads.map((upload) => upload.href));

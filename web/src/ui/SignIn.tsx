@@ -1,12 +1,26 @@
 // Asked for only when the server wants to know who uploads.
 
-import { useEffect, useRef } from "preact/hooks";
-import type { Session } from "../transfer/session.ts";
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { Session, SignedIn } from "../transfer/session.ts";
+
+const REFUSALS: Readonly<Record<Exclude<SignedIn, "yes">, string>> = {
+  refused: "The server does not know this token. It may be mistyped, or revoked.",
+  unreachable: "The server does not answer. Try again in a moment.",
+};
 
 export function SignIn({ session, refresh, waiting }: { session: Session; refresh: () => void; waiting: boolean }) {
   const field = useRef<HTMLInputElement>(null);
   useEffect(() => field.current?.focus(), []);
-  const refused = session.tokenRefused;
+  const [outcome, setOutcome] = useState<SignedIn>(session.tokenRefused ? "refused" : "yes");
+  const [busy, setBusy] = useState(false);
+  const signIn = async (token: string) => {
+    setBusy(true);
+    const became = await session.signIn(token);
+    setBusy(false);
+    setOutcome(became);
+    if (became === "yes") refresh();
+  };
+  const refused = outcome !== "yes";
   return (
     <section class="sign-in" aria-labelledby="sign-in-title">
       <h2 id="sign-in-title">Sign in</h2>
@@ -18,20 +32,18 @@ export function SignIn({ session, refresh, waiting }: { session: Session; refres
         onSubmit={(event) => {
           event.preventDefault();
           const token = field.current?.value.trim() ?? "";
-          if (!token) return;
-          session.signIn(token);
-          refresh();
+          if (token && !busy) void signIn(token);
         }}
       >
         <label for="token">Token</label>
         <input ref={field} id="token" name="token" type="password" autocomplete="current-password" spellcheck={false} required aria-describedby={refused ? "refused" : undefined} />
-        <button type="submit" class="primary">
+        <button type="submit" class="primary" aria-disabled={busy}>
           Sign in
         </button>
       </form>
       {refused && (
         <p id="refused" class="refusal" role="alert">
-          The server does not know this token. It may be mistyped, or revoked.
+          {REFUSALS[outcome]}
         </p>
       )}
     </section>

@@ -31,6 +31,11 @@ export class Announcer {
 
   /** See what is new with `uploads`. */
   look(uploads: readonly Upload[]): void {
+    if (uploads.length === 0) {
+      // What was taken off the page is not for the next person to hear.
+      this.#changed.clear();
+      this.said = "";
+    }
     for (const upload of uploads) {
       const state = stateOf(upload);
       if ((this.#before.get(upload.id) ?? "") === state) continue;

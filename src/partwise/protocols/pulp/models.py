@@ -263,7 +263,8 @@ class ContentSettings(BaseModel):
 
 
 class StatusOut(BaseModel):
-    """That the server runs, and what it is. ``storage`` is null for those who are not signed in."""
+    """That the server runs, what it is, and who asks. ``storage`` and ``user`` are null without a token where one is
+    needed."""
 
     versions: list[Version]
     online_workers: list[Any] = []
@@ -272,6 +273,7 @@ class StatusOut(BaseModel):
     database_connection: dict[str, bool]
     redis_connection: None = None
     storage: StorageOut | None
+    user: str | None
     content_settings: ContentSettings = ContentSettings()
     domain_enabled: bool = False
 
