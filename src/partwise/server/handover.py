@@ -186,6 +186,7 @@ class SocketBody:
             while not job.done():
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.wait({job})
+            job.exception()  # of no interest any more
             raise
 
     async def _readable(self, connection: socket.socket) -> bool:
