@@ -137,6 +137,8 @@ def test_conditions_of_a_download(http: Http) -> None:
     assert http("GET", url, If_None_Match='"x"').status == 200
     assert http("GET", url, If_Match='"x"').problem == (412, "precondition-failed")
     assert http("GET", url, If_Match=etag).status == 200
+    assert http("GET", url, If_Match=f"W/{etag}").status == 412
+    assert http("GET", url, If_None_Match=f"W/{etag}").status == 304
     assert http("GET", url, Range="bytes=0-1", If_Range=etag).status == 206
     assert http("GET", url, Range="bytes=0-1", If_Range='"x"').status == 200
     assert http("GET", url, Range="bytes=0-1", If_Range="Wed, 21 Oct 2015 07:28:00 GMT").status == 200

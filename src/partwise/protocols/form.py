@@ -42,7 +42,10 @@ def _boundary(content_type: str) -> str:
 
 
 class FormParser:
-    """Takes a form in pieces; gives the bytes of its file part to ``sink`` and keeps the other fields."""
+    """Takes a form in pieces; gives the bytes of its file part to ``sink`` and keeps the other fields.
+
+    Of several fields of a name the last counts; several digests have to be the same.
+    """
 
     def __init__(self, content_type: str, sink: Sink) -> None:
         self.fields: dict[str, str] = {}
@@ -136,9 +139,12 @@ class FormParser:
     def _end(self) -> None:
         if self._part is not None and not self._is_file:
             try:
-                self.fields[str(self._part.name)] = self._value.decode()
+                name, value = str(self._part.name), self._value.decode()
             except UnicodeDecodeError as error:
                 raise BadBody("A field of the form is not UTF-8.") from error
+            if name == "sha256":
+                agreed(self.fields.get(name), value)
+            self.fields[name] = value
         self._part = None
 
 

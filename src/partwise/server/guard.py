@@ -43,7 +43,7 @@ class NoNul:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on."""
         if scope["type"] == "http" and "\0" in scope["path"]:
-            await render_http(404, "No such path.")(scope, receive, send)
+            await render_http(404, "The server has nothing at this path.")(scope, receive, send)
         elif scope["type"] == "http" and b"%00" in scope["query_string"]:
             await render_http(400, "A query cannot hold a NUL character.")(scope, receive, send)
         else:

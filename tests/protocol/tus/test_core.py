@@ -111,7 +111,8 @@ def test_a_body_beyond_the_length_is_refused(tus: Tus) -> None:
     assert tus.patch(path, 0, b"abcde").status == 413
     assert tus.offset(path) == 0
     assert tus.patch(path, 0, b"abcd").status == 204
-    assert tus.patch(path, 4, b"e").status == 413
+    answer = tus.patch(path, 4, b"e")
+    assert answer.problem == (413, "beyond-length")
 
 
 @must("patch-answer")

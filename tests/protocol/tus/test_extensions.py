@@ -167,6 +167,7 @@ def test_a_length_once_said_does_not_change(tus: Tus) -> None:
     path = tus.create(None)
     assert tus.patch(path, 0, b"abc").status == 204
     assert tus.patch(path, 3, b"", Upload_Length="2").status == 409
+    assert tus.patch(path, 3, b"defg", Upload_Length="6").status == 413  # what was refused says no length
     assert tus.patch(path, 3, b"", Upload_Length="9").status == 204
     assert tus.patch(path, 3, b"", Upload_Length="8").status == 400
     assert tus.patch(path, 3, b"", Upload_Length="9").status == 204

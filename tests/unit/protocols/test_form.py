@@ -96,6 +96,9 @@ async def test_quoted_boundary() -> None:
 async def test_two_digests_that_differ_are_refused() -> None:
     with pytest.raises(BadDigest, match="differ"):
         await drain(form(part("file", b"x"), part("sha256", b"a" * 64)), sha256="b" * 64)
+    for fields in ([b"a" * 64, b"b" * 64], [b"b" * 64, b"a" * 64]):
+        with pytest.raises(BadDigest, match="differ"):
+            await drain(form(*(part("sha256", field) for field in fields), part("file", b"x")))
 
 
 @pytest.mark.parametrize(

@@ -31,10 +31,10 @@ async def give(engine: Engine, request: Request, artifact: Artifact) -> Response
     headers = _headers(artifact)
     etag = headers["ETag"]
     match = request.headers.get("if-match")
-    if match is not None and not _names(match, etag):
+    if match is not None and not _names(match, etag, weak=False):
         raise HTTPException(412, "The artifact is not the one that If-Match names.")
     none_match = request.headers.get("if-none-match")
-    if none_match is not None and _names(none_match, etag):
+    if none_match is not None and _names(none_match, etag, weak=True):
         return Response(status_code=304, headers={"ETag": etag, "Cache-Control": headers["Cache-Control"]})
     if request.method == "GET" and (url := await artifact_url(engine, artifact, headers)) is not None:
         return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
@@ -72,10 +72,10 @@ def _requested(field: str | None, size: int) -> ByteRange | None:
     return span
 
 
-def _names(field: str, etag: str) -> bool:
-    """Whether a list of entity tags names this one."""
-    tags = {tag.strip().removeprefix("W/") for tag in field.split(",")}
-    return "*" in tags or etag in tags
+def _names(field: str, etag: str, *, weak: bool) -> bool:
+    """Whether a list of entity tags names this one, compared as weak or as strong ones (RFC 9110, section 8.8.3.2)."""
+    tags = {tag.strip() for tag in field.split(",")}
+    return "*" in tags or etag in tags or (weak and f"W/{etag}" in tags)
 
 
 def _headers(artifact: Artifact) -> dict[str, str]:

@@ -37,6 +37,8 @@ class Problem:
     name: str
     status: int
     title: str
+    #: What the page of errors says beside it; by default what the error's class says of itself.
+    text: str = ""
 
     @property
     def type(self) -> str:
@@ -46,7 +48,9 @@ class Problem:
 
 #: What each class of the tree becomes; a class that is not here is what its base is.
 PROBLEMS: Mapping[type[errors.PartwiseError], Problem] = {
-    errors.PartwiseError: Problem("internal-error", 500, "The server failed"),
+    errors.PartwiseError: Problem(
+        "internal-error", 500, "The server failed", "A fault of the server. The operator's log says more."
+    ),
     errors.BadRequest: Problem("bad-request", 400, "The request is wrong"),
     errors.BadSize: Problem("bad-size", 400, "Not a size"),
     errors.BadContentRange: Problem("bad-content-range", 400, "Not a usable Content-Range"),
@@ -78,19 +82,20 @@ PROBLEMS: Mapping[type[errors.PartwiseError], Problem] = {
 HTTP_PROBLEMS: Mapping[int, Problem] = {
     problem.status: problem
     for problem in (
-        Problem("bad-http", 400, "Not HTTP"),
-        Problem("not-signed-in", 401, "A token is needed"),
-        Problem("forbidden", 403, "Not from here"),
-        Problem("no-such-path", 404, "No such path"),
-        Problem("method-not-allowed", 405, "The path has no such method"),
-        Problem("headers-too-slow", 408, "The header fields did not come in time"),
-        Problem("length-required", 411, "The length is needed first"),
-        Problem("precondition-failed", 412, "Not the artifact that was meant"),
-        Problem("unsupported-media-type", 415, "The body's type or encoding is not supported"),
-        Problem("range-not-satisfiable", 416, "The artifact has no such bytes"),
-        Problem("headers-too-large", 431, "The header fields are too large"),
-        Problem("busy", 503, "The server is busy"),
-        Problem("checksum-mismatch", 460, "The checksum differs"),
+        Problem("bad-http", 400, "Not HTTP", "What came is no HTTP request. The connection is closed."),
+        Problem("not-signed-in", 401, "A token is needed", "The token is missing, mistyped or revoked."),
+        Problem("forbidden", 403, "Not allowed", "The server does not do this for who asks, or from where they ask."),
+        Problem("no-such-path", 404, "No such path", "The server has nothing at this path."),
+        Problem("method-not-allowed", 405, "The path has no such method", "Allow lists those that it has."),
+        Problem("headers-too-slow", 408, "The header fields did not come in time", "The connection is closed."),
+        Problem("length-required", 411, "The length is needed first", "Send the request with a Content-Length."),
+        Problem("precondition-failed", 412, "Not what was meant", "If-Match names another artifact, or tus a version."),
+        Problem("beyond-length", 413, "More than the upload has", "The body of a tus request goes beyond its upload."),
+        Problem("unsupported-media-type", 415, "The body's type or encoding is not supported", "Send it as it is."),
+        Problem("range-not-satisfiable", 416, "The artifact has no such bytes", "Content-Range tells its size."),
+        Problem("headers-too-large", 431, "The header fields are too large", "The connection is closed."),
+        Problem("busy", 503, "The server is busy", "Try again after Retry-After seconds."),
+        Problem("checksum-mismatch", 460, "The checksum differs", "Nothing of the tus request was kept."),
     )
 }
 
@@ -186,7 +191,7 @@ def render_any(request: Request, error: Exception) -> ProblemResponse:
     if isinstance(error, HTTPException):
         detail = error.detail
         if error.status_code in (404, 405) and detail == HTTPStatus(error.status_code).phrase:
-            detail = HTTP_PROBLEMS[error.status_code].title + "."
+            detail = HTTP_PROBLEMS[error.status_code].text
         return render_http(error.status_code, detail, error.headers)
     return render_unexpected(request, error)
 
@@ -199,13 +204,11 @@ def _path(request: Request) -> str:
 
 def errors_page() -> str:
     """An HTML page with an anchor for each type of problem, so that a problem's type leads somewhere."""
-    rows = []
-    for cls, problem in PROBLEMS.items():
-        rows.append((problem, (cls.__doc__ or "").strip().splitlines()[0]))
-    rows += [(problem, "") for problem in HTTP_PROBLEMS.values()]
+    rows = [(problem, problem.text or (cls.__doc__ or "").splitlines()[0]) for cls, problem in PROBLEMS.items()]
+    rows += [(problem, problem.text) for problem in HTTP_PROBLEMS.values()]
     items = "\n".join(
         f'<dt id="{problem.name}"><code>{problem.name}</code> ({problem.status}): {html.escape(problem.title)}</dt>'
-        f"<dd>{html.escape(text)}</dd>"
+        f"<dd>{html.escape(text.replace('`', ''))}</dd>"
         for problem, text in rows
     )
     return (

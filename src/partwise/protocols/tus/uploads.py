@@ -163,6 +163,7 @@ async def patch(tus: Tus, request: Request) -> Response:
     if offset != frontier:
         raise Conflict(f"The upload is at byte {frontier}, not {offset}.")
     if length is not None:
+        _check_within(offset, content_length(request), length)
         upload = await _declare(tus.engine, who, upload, length)
     upload, offset = await _append(tus, request, upload, offset, checksum)
     upload = await _finished(tus.engine, who, upload, offset)
@@ -201,8 +202,7 @@ async def _append(
     announced = content_length(request)
     end = MAX_SIZE if upload.size is None else upload.size
     if announced is not None:
-        if offset + announced > end:
-            raise HTTPException(413, f"The body goes beyond the upload's length of {end} bytes.")
+        _check_within(offset, announced, end)
         end = offset + announced
     if offset == end:
         return upload, offset
@@ -220,6 +220,11 @@ async def _append(
             return upload, offset  # a body of unannounced length that was empty
         raise
     return received.upload, received.chunk.range.end
+
+
+def _check_within(offset: int, announced: int | None, end: int) -> None:
+    if announced and offset + announced > end:
+        raise HTTPException(413, f"The body goes beyond the upload's length of {end} bytes.")
 
 
 def _body(tus: Tus, request: Request, checksum: Checksum | None) -> Body:
