@@ -54,5 +54,6 @@ def test_orphans_and_what_has_expired(server: ServerProcess, cli: Cli) -> None:
 
 
 def test_no_folder_is_made_by_a_mistyped_name(cli: Cli, tmp_path: Path) -> None:
-    cli("check", "--data", tmp_path / "typo", code=2)
+    for command in (["check"], ["gc"], ["token", "list"], ["token", "revoke", "x"]):
+        cli(*command, "--data", tmp_path / "typo", code=2)
     assert not (tmp_path / "typo").exists()

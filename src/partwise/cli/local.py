@@ -31,8 +31,14 @@ def settings_for(data: Path | None) -> Settings:
     return load({"data": data})
 
 
-def with_tokens(data: Path | None, work: Callable[[Tokens], Awaitable[T]]) -> T:
-    """Do something with a server's tokens. What goes wrong becomes a sentence and an exit code."""
+def with_tokens(data: Path | None, work: Callable[[Tokens], Awaitable[T]], *, first: bool = False) -> T:
+    """Do something with a server's tokens. What goes wrong becomes a sentence and an exit code.
+
+    ``first``: this may be the first that is done with the server at all, so that its folder is made if need be.
+    """
+    settings = settings_for(data)
+    if settings.catalog is None and not first:
+        _require_folder(settings)
 
     async def run(settings: Settings) -> T:
         from partwise.catalog import open_catalog
@@ -44,17 +50,14 @@ def with_tokens(data: Path | None, work: Callable[[Tokens], Awaitable[T]]) -> T:
         finally:
             await catalog.stop()
 
-    return _run(settings_for(data), run)
+    return _run(settings, run)
 
 
 def with_engine(data: Path | None, work: Callable[[Engine], Awaitable[T]]) -> T:
     """Do something with a server's records and bytes, beside whatever servers run."""
-    from partwise.cli.output import say
-
     settings = settings_for(data)
-    if settings.storage is None and not settings.data.is_dir():
-        say(f"partwise: {settings.data}: there is no such folder.", "red")
-        raise SystemExit(Exit.USAGE)
+    if settings.storage is None:
+        _require_folder(settings)
 
     async def run(settings: Settings) -> T:
         from partwise.server.assembly import MissingPart, make_engine
@@ -71,6 +74,15 @@ def with_engine(data: Path | None, work: Callable[[Engine], Awaitable[T]]) -> T:
             await engine.stop()
 
     return _run(settings, run)
+
+
+def _require_folder(settings: Settings) -> None:
+    """A mistyped name is a mistake, not a new folder."""
+    from partwise.cli.output import say
+
+    if not settings.data.is_dir():
+        say(f"partwise: {settings.data}: there is no such folder.", "red")
+        raise SystemExit(Exit.USAGE)
 
 
 def _run(settings: Settings, work: Callable[[Settings], Awaitable[T]]) -> T:

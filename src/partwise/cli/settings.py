@@ -36,7 +36,8 @@ def load(given: dict[str, Any], config: Path | None = None) -> Settings:
     except ValidationError as error:
         for fault in error.errors():
             name = "-".join(str(part) for part in fault["loc"]).replace("_", "-")
-            typer.echo(f"partwise: {name}: {fault['msg']}", err=True)
+            wrong = "there is no such setting" if fault["type"] == "extra_forbidden" else fault["msg"]
+            typer.echo(f"partwise: {name}: {wrong}", err=True)
     raise typer.Exit(Exit.USAGE)
 
 

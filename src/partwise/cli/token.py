@@ -36,7 +36,7 @@ def create(
             raise typer.BadParameter("a name has 1 to 100 characters that can be shown.")
     secret = new_secret()
     token = Token(name=name, owner=user or name, created=utc_now(), admin=admin)
-    with_tokens(data, lambda tokens: tokens.create_token(token, digest_of(secret)))
+    with_tokens(data, lambda tokens: tokens.create_token(token, digest_of(secret)), first=True)
     if as_json:
         emit(_members(token) | {"token": secret})
         return

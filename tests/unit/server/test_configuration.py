@@ -42,14 +42,21 @@ def test_a_file_that_is_not_there(file: Path) -> None:
         Settings()
 
 
-@pytest.mark.parametrize("text", ["prot = 1", 'port = "many"', "[server]\nport = 1"])
-def test_a_mistake_in_the_file_is_one(file: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    "text, wrong",
+    [
+        ("prot = 1", "prot: there is no such"),
+        ('port = "many"', "port: "),
+        ("[server]\nport = 1", "server: there is no"),
+    ],
+)
+def test_a_mistake_in_the_file_is_one(file: Path, text: str, wrong: str) -> None:
     file.write_text(text)
     with pytest.raises(ValidationError):
         Settings()
     ran = CliRunner().invoke(app, ["config"])
     assert ran.exit_code == 2
-    assert ran.output.startswith("partwise: ")
+    assert ran.output.startswith(f"partwise: {wrong}")
 
 
 def test_what_is_shown_is_a_file_of_the_same_settings(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
