@@ -20,7 +20,7 @@ from tests.support.server import Http, ServerProcess
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 WIDE = {"width": 1000, "height": 760}
-NARROW = {"width": 390, "height": 844}
+PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
 
 
 def write(folder: Path, name: str, size: int) -> str:
@@ -84,7 +84,7 @@ def take(browser: Browser, folder: Path) -> None:
         for name, options in (
             ("uploading", {}),
             ("uploading-dark", {"color_scheme": "dark"}),
-            ("uploading-narrow", {"viewport": NARROW, "device_scale_factor": 2}),
+            ("uploading-narrow", PHONE),
         ):
             with opened(browser, proxy.url, name, **options) as page:
                 page.locator("#choose-files").set_input_files(files[:1])
@@ -114,7 +114,7 @@ def take(browser: Browser, folder: Path) -> None:
         clear(server)
         for name, options in (
             ("finished", {}),
-            ("finished-narrow-dark", {"viewport": NARROW, "device_scale_factor": 2, "color_scheme": "dark"}),
+            ("finished-narrow-dark", PHONE | {"color_scheme": "dark"}),
         ):
             with opened(browser, proxy.url, name, **options) as page:
                 page.locator("#choose-files").set_input_files([files[0], files[2]])

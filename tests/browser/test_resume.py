@@ -222,6 +222,7 @@ def test_the_network_goes_and_comes_back(web: UploadPage, proxy: Proxy, data: by
     web.page.context.set_offline(True)
     proxy.release()
     expect(web.page.get_by_text("No network.")).to_be_visible()
+    expect(web.page.get_by_role("heading", name="1 file is waiting")).to_be_visible()
     expect(web.page.locator("li[data-state=going]")).to_contain_text("Waiting for the network")
     web.page.context.set_offline(False)
     web.await_digest("disk.img", sha256(data))

@@ -51,7 +51,7 @@ export function App({ queue, library, session, ticker }: Props) {
   const cancel = (upload: Upload) =>
     ask({
       title: "Cancel this upload?",
-      text: `What has arrived of ${shownName(upload.name)} is deleted on the server. The file on this computer stays.`,
+      text: `What has arrived of ${shownName(upload.name)} will be deleted from the server. The file on this computer stays.`,
       yes: "Cancel the upload",
       carryOut: () => queue.cancel(upload).finally(() => library.refresh()),
       focus: transfers,
@@ -91,7 +91,7 @@ export function App({ queue, library, session, ticker }: Props) {
         {!signedOut && <DropZone add={add} dragging={dragging} small={uploads.length > 0} />}
         {uploads.length > 0 && (
           <section aria-labelledby="transfers">
-            <Summary queue={queue} heading={transfers} />
+            <Summary queue={queue} connection={session.connection} heading={transfers} />
             <ul class="rows" role="list">
               {shown.slice(0, MOST_ROWS).map((upload) => (
                 <Transfer key={upload.id} upload={upload} queue={queue} session={session} cancel={cancel} />

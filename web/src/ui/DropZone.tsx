@@ -1,6 +1,6 @@
 // Where files come in: by dropping them anywhere on the page, or by choosing them.
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Chosen } from "../transfer/queue.ts";
 import { fromDrop, fromInput } from "./chosen.ts";
 
@@ -11,7 +11,8 @@ export function useWindowDrop(add: Add): boolean {
   const [dragging, setDragging] = useState(false);
   const latest = useRef(add);
   latest.current = add;
-  useEffect(() => {
+  // Before the page is painted: what is dropped on a page that nobody listens to replaces it.
+  useLayoutEffect(() => {
     // Each element under the pointer sends its own enter and leave: only when as many have left is the page left.
     let depth = 0;
     const hasFiles = (event: DragEvent) => event.dataTransfer?.types.includes("Files") ?? false;
@@ -47,7 +48,8 @@ export function useWindowDrop(add: Add): boolean {
 }
 
 /** Fingers drag nothing in from elsewhere. */
-const INVITATION = matchMedia("(pointer: coarse)").matches ? "Choose files to upload" : "Drop files or folders here";
+export const BY_TOUCH = matchMedia("(pointer: coarse)").matches;
+const INVITATION = BY_TOUCH ? "Choose files to upload" : "Drop files or folders here";
 
 export function DropZone({ add, dragging, small }: { add: Add; dragging: boolean; small: boolean }) {
   const files = useRef<HTMLInputElement>(null);

@@ -25,7 +25,7 @@ export function Files({ library, session, ask, problem }: Props) {
   const remove = (artifact: ArtifactInfo) =>
     ask({
       title: "Delete this file?",
-      text: `${shownName(nameOf(artifact))} is deleted on the server for good.`,
+      text: `${shownName(nameOf(artifact))} will be deleted from the server for good.`,
       yes: "Delete",
       carryOut: () => library.deleteArtifact(artifact),
       focus: heading,

@@ -26,7 +26,7 @@ export function SignIn({ session, refresh, waiting }: { session: Session; refres
       <h2 id="sign-in-title">Sign in</h2>
       <p>
         {waiting ? "Your uploads go on as soon as you are signed in. " : ""}
-        The server needs a token. Who runs it makes one with <code>partwise token create</code>.
+        This server asks for a token. Whoever runs it can make you one with <code>partwise token create</code>.
       </p>
       <form
         onSubmit={(event) => {

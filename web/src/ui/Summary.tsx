@@ -2,11 +2,18 @@
 
 import type { RefObject } from "preact";
 import type { Queue } from "../transfer/queue.ts";
+import type { Connection } from "../transfer/session.ts";
 import { secondsLeft } from "../transfer/pace.ts";
 import { Bar } from "./parts.tsx";
 import { bytes, count, duration, percent, rate } from "./words.ts";
 
-export function Summary({ queue, heading }: { queue: Queue; heading: RefObject<HTMLHeadingElement | null> }) {
+interface Props {
+  queue: Queue;
+  connection: Connection;
+  heading: RefObject<HTMLHeadingElement | null>;
+}
+
+export function Summary({ queue, connection, heading }: Props) {
   const { uploads } = queue;
   const done = uploads.filter((upload) => upload.phase === "done");
   const failed = uploads.filter((upload) => upload.phase === "failed");
@@ -20,18 +27,20 @@ export function Summary({ queue, heading }: { queue: Queue; heading: RefObject<H
   const seconds = secondsLeft(left, speed);
   const title =
     going.length > 0
-      ? `Uploading ${count(going.length, "file", "files")}`
+      ? connection === "online"
+        ? `Uploading ${count(going.length, "file", "files")}`
+        : `${count(going.length, "file is", "files are")} waiting`
       : paused.length > 0
         ? "Paused"
         : failed.length > 0
-          ? "Not everything was uploaded"
+          ? `${count(failed.length, "file", "files")} could not be uploaded`
           : "All uploaded";
   const facts = [
     uploads.length > 1 && `${done.length} of ${uploads.length} files`,
     `${bytes(sent)} of ${bytes(size)}`,
     speed > 0 && rate(speed),
     seconds !== undefined && `${duration(seconds)} left`,
-    failed.length > 0 && `${failed.length} failed`,
+    failed.length > 0 && going.length + paused.length > 0 && `${failed.length} failed`,
   ].filter((fact) => fact !== false);
   return (
     <div class="summary">

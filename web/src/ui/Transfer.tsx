@@ -4,7 +4,7 @@ import { useRef } from "preact/hooks";
 import type { Queue } from "../transfer/queue.ts";
 import { secondsLeft } from "../transfer/pace.ts";
 import { OtherFile, Problem, Unreadable, adviceOn } from "../transfer/problems.ts";
-import type { Session } from "../transfer/session.ts";
+import type { Connection, Session } from "../transfer/session.ts";
 import type { Upload } from "../transfer/upload.ts";
 import { DownloadLink } from "./download.tsx";
 import { AlertIcon, CheckIcon, CloseIcon, FileIcon, PauseIcon, PlayIcon, RetryIcon } from "./icons.tsx";
@@ -97,15 +97,20 @@ function Progress({ upload, session }: { upload: Upload; session: Session }) {
   );
 }
 
+const WAITING: Readonly<Record<Exclude<Connection, "online">, string>> = {
+  "signed-out": "Waiting for you to sign in",
+  offline: "Waiting for the network",
+  unreachable: "Waiting for the server",
+};
+
 /** What an upload is doing, from the most telling to the least. */
 function describe(upload: Upload, session: Session): string[] {
   const { size } = upload.file;
   const there = `${bytes(upload.sent)} of ${bytes(size)}`;
-  const share = `${percent(upload.sent, size)} %`;
+  // What is on the wire has not arrived: all is there when the server says so.
+  const share = `${Math.min(99, percent(upload.sent, size))} %`;
   if (upload.paused) return ["Paused", there];
-  if (session.connection === "signed-out") return ["Waiting for you to sign in", there];
-  if (session.connection === "offline") return ["Waiting for the network", there];
-  if (session.connection === "unreachable") return ["Waiting for the server", there];
+  if (session.connection !== "online") return [WAITING[session.connection], there];
   switch (upload.phase) {
     case "queued":
       return ["Waiting its turn", bytes(size)];

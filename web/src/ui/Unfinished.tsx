@@ -4,6 +4,7 @@ import { useRef, useState } from "preact/hooks";
 import type { Library } from "../library.ts";
 import type { UploadInfo } from "../transfer/api.ts";
 import type { Chosen } from "../transfer/queue.ts";
+import { BY_TOUCH } from "./DropZone.tsx";
 import { TrashIcon, FileIcon } from "./icons.tsx";
 import { Bar, Name, type Question } from "./parts.tsx";
 import { IconButton } from "./Transfer.tsx";
@@ -23,7 +24,7 @@ export function Unfinished({ uploads, library, add, ask }: Props) {
       <h2 id="unfinished" ref={heading} tabIndex={-1}>
         Unfinished
       </h2>
-      <p class="hint">Choose the same file again, or drop it on the page: only what is missing is sent.</p>
+      <p class="hint">Choose the same file again{BY_TOUCH ? "" : ", or drop it on the page"}: only what is missing is sent.</p>
       <ul class="rows" role="list">
         {uploads.map((upload) => (
           <Row
@@ -35,7 +36,7 @@ export function Unfinished({ uploads, library, add, ask }: Props) {
             remove={() =>
               ask({
                 title: "Delete this unfinished upload?",
-                text: `What has arrived of ${shownName(nameOf(upload))} is deleted on the server.`,
+                text: `What has arrived of ${shownName(nameOf(upload))} will be deleted from the server.`,
                 yes: "Delete",
                 carryOut: () => library.deleteUpload(upload),
                 focus: heading,

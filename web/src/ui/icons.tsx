@@ -10,8 +10,8 @@ function icon(children: ComponentChildren) {
   );
 }
 
-export const PauseIcon = icon(<path d="M9 6v12M15 6v12" />);
-export const PlayIcon = icon(<path d="M8 5.5v13l10.5-6.5z" />);
+export const PauseIcon = icon(<path class="heavy" d="M9 6.5v11M15 6.5v11" />);
+export const PlayIcon = icon(<path class="full" d="M8.5 6v12l9.5-6z" />);
 export const CloseIcon = icon(<path d="M6.5 6.5l11 11M17.5 6.5l-11 11" />);
 export const RetryIcon = icon(<path d="M19 12a7 7 0 1 1-2.2-5.1M19 4v4.5h-4.5" />);
 export const DownloadIcon = icon(<path d="M12 4v11M7.5 11l4.5 4.5 4.5-4.5M5 19.5h14" />);
