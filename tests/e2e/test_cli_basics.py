@@ -101,6 +101,7 @@ def test_a_server_that_is_not_there_is_code_3(cli: Cli, make: Make) -> None:
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
         ran = cli("upload", make(10), "--server", url, "--patience", "0", code=3)
     assert "refused" in ran.err
+    assert "was sent" not in ran.err
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,11 @@ class ProgressView(Observer):
         if self._bar is not None:
             self._bar.stop()
 
+    @property
+    def under_way(self) -> bool:
+        """Whether anything has been transferred, or found to be there, since ``begin``."""
+        return self._phase is not None
+
     def begin(self, name: str) -> None:
         """The transfer of ``name`` begins."""
         self._name, self._phase = name, None

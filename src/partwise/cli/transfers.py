@@ -33,7 +33,8 @@ def upload_files(client: Client, files: Sequence[Path], settings: dict[str, Any]
                 if as_json:
                     emit({"file": str(file), "error": sentence(error), "exit_code": int(exit_code(error))})
                 if exit_code(error) is Exit.UNREACHABLE:
-                    say(_RESUME_HINT, "yellow")
+                    if view.under_way:
+                        say(_RESUME_HINT, "yellow")
                     break
                 continue
             done.append(result)
