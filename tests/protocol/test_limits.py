@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,11 @@ def answer(connection: socket.socket) -> Answer:
     response = http.client.HTTPResponse(connection)
     response.begin()
     return Answer(response)
+
+
+def hits(http: Http, setting: str) -> float:
+    """How often a limit was met."""
+    return http.figures()[f'partwise_limit_hits_total{{setting="{setting}"}}']
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +64,8 @@ def test_slow_headers_are_cut(hasty: ServerProcess) -> None:
         drip(connection, b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Padding: " + b"x" * 1000, 0.05)
         assert answer(connection).problem == (408, "headers-too-slow")
         assert time.monotonic() - began < 10
+    with Http(hasty.port) as http:
+        assert hits(http, "header_timeout_seconds") >= 1
 
 
 def test_slow_headers_of_a_second_request_are_cut(hasty: ServerProcess) -> None:
@@ -91,6 +99,7 @@ def test_pipelined_requests_keep_their_headers(hasty: ServerProcess) -> None:
 def test_slow_bodies_are_cut(hasty: ServerProcess, size: int) -> None:
     with Http(hasty.port) as client:
         href = client.create(size)
+        before = hits(client, "body_min_rate")
     with connect(hasty) as connection:
         head = f"PUT {href} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n"
         connection.sendall(f"{head}Content-Range: bytes 0-{size - 1}/{size}\r\n\r\n".encode())
@@ -102,6 +111,21 @@ def test_slow_bodies_are_cut(hasty: ServerProcess, size: int) -> None:
         assert time.monotonic() - began < 10
     with Http(hasty.port) as client:
         assert client("GET", href).json["chunks"] == []
+        assert hits(client, "body_min_rate") == before + 1
+
+
+@pytest.mark.parametrize("size", [20_000, 4 * SMALLEST], ids=["messages", "socket"])
+def test_bodies_that_do_not_come_are_cut(hasty: ServerProcess, size: int) -> None:
+    with Http(hasty.port) as client:
+        href = client.create(size)
+        before = hits(client, "body_idle_timeout_seconds")
+        with connect(hasty) as connection:
+            head = f"PUT {href} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n"
+            connection.sendall(f"{head}Content-Range: bytes 0-{size - 1}/{size}\r\n\r\n".encode())
+            late = answer(connection)
+        assert late.problem == (408, "body-interrupted")
+        assert "for 1 seconds" in late.json["detail"]
+        assert hits(client, "body_idle_timeout_seconds") == before + 1
 
 
 @pytest.mark.parametrize("size", [20_000, SMALLEST], ids=["messages", "socket"])
@@ -139,6 +163,18 @@ def test_what_is_no_http_is_a_problem(server: ServerProcess) -> None:
         assert answer(connection).problem == (400, "bad-http")
 
 
+@contextmanager
+def let_in(server: ServerProcess) -> Iterator[Http]:
+    """A connection that the server takes, which may notice a moment later that another one was closed."""
+    deadline = time.monotonic() + 10
+    while True:
+        with Http(server.port) as client:
+            if client("GET", "/livez").status == 200:
+                yield client
+                return
+        assert time.monotonic() < deadline
+
+
 def test_one_connection_too_many(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, max_connections=3) as server:
         held = [connect(server) for _ in range(3)]
@@ -152,13 +188,10 @@ def test_one_connection_too_many(tmp_path: Path) -> None:
             assert refused.headers["Retry-After"] == "1"
             assert one_more.recv(10) == b""
         held.pop().close()
-        deadline = time.monotonic() + 10
-        while True:
-            with connect(server) as another:
-                another.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                if answer(another).status == 200:
-                    break
-            assert time.monotonic() < deadline
+        with let_in(server) as client:
+            assert hits(client, "max_connections") >= 1
+            figures = client.figures()
+            assert figures["partwise_connections"] >= figures['partwise_limit{setting="max_connections"}'] == 3
         for connection in held:
             connection.close()
 
@@ -172,7 +205,7 @@ def test_one_request_too_many(tmp_path: Path) -> None:
             connection.sendall(f"{head}Content-Range: bytes 0-9/10\r\n\r\n".encode())
             assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
             assert client("GET", href).problem == (503, "busy")
-            assert client("GET", "/livez").status == 200
+            assert hits(client, "max_requests") == 1
             connection.sendall(b"0123456789")
             assert answer(connection).status == 200
         assert client("GET", href).status == 200
@@ -183,3 +216,22 @@ def test_the_disks_floor_is_left_free(tmp_path: Path) -> None:
         storage = client("GET", f"{API}status/").json["storage"]
         assert storage["free"] - storage["available"] >= 2**30
         assert client("POST", f"{API}uploads/", {"size": storage["free"] - 2**29}).problem == (507, "out-of-space")
+        assert hits(client, "free_space_floor") == 1
+        assert client.figures()['partwise_limit{setting="free_space_floor"}'] == 2**30
+
+
+@pytest.mark.usefixtures("engines")
+def test_what_one_user_may_hold(tmp_path: Path) -> None:
+    limits = {"max_upload_size": 2000, "quota": 3000, "max_open_uploads": 2, "max_chunks": 1}
+    with ServerProcess(tmp_path, **limits) as server, Http(server.port) as client:
+        assert client("POST", f"{API}uploads/", {"size": 2001}).problem == (413, "upload-too-large")
+        href = client.create(2000)
+        assert client("POST", f"{API}uploads/", {"size": 1001}).problem == (413, "quota-exceeded")
+        client.create(1000)
+        assert client("POST", f"{API}uploads/", {"size": 0}).problem == (413, "too-many-uploads")
+        assert client.put(href, 0, b"0").status == 200
+        assert client.put(href, 5, b"5").problem == (413, "too-many-chunks")
+        figures = client.figures()
+        for setting, value in limits.items():
+            assert figures[f'partwise_limit{{setting="{setting}"}}'] == value
+            assert figures[f'partwise_limit_hits_total{{setting="{setting}"}}'] == 1

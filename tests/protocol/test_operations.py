@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from partwise.server.limits import LIMITS
 from tests.support.server import API, Http, ServerProcess, sha256
 from tests.support.tokens import make_token
 
@@ -85,13 +87,6 @@ def test_logs_tell_of_each_request_and_of_no_secret(tmp_path: Path) -> None:
         assert secret not in text
 
 
-def figures(http: Http, **headers: str) -> dict[str, float]:
-    answer = http("GET", "/metrics", **headers)
-    assert answer.status == 200
-    found = re.findall(r"^([a-z_]+(?:{[^}]*})?) (\S+)$", answer.body.decode(), re.MULTILINE)
-    return {name: float(value) for name, value in found}
-
-
 @pytest.mark.usefixtures("engines")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_figures_of_all_workers(tmp_path: Path, workers: int) -> None:
@@ -105,7 +100,7 @@ def test_figures_of_all_workers(tmp_path: Path, workers: int) -> None:
                 assert http.commit(href, data).status == 200
         with Http(server.port) as http:
             http.create(77)
-            seen = figures(http)
+            seen = http.figures()
     assert seen['partwise_requests_total{method="PUT",status="200"}'] == 8
     assert seen['partwise_problems_total{type="chunk-overlap"}'] == 4
     assert seen["partwise_received_bytes_total"] >= 4 * len(data)
@@ -113,6 +108,13 @@ def test_figures_of_all_workers(tmp_path: Path, workers: int) -> None:
     assert seen["partwise_commit_seconds_count"] == 4
     assert seen["partwise_commit_seconds_sum"] < 60
     assert seen["partwise_requests_in_flight"] == 1
+    assert seen["partwise_connections"] >= 1
+    assert seen['partwise_limit{setting="max_requests"}'] == 4096 * workers
+    assert seen['partwise_limit{setting="max_connections"}'] <= 4096 * workers
+    assert seen['partwise_limit{setting="quota"}'] == math.inf
+    assert {name for name in seen if name.startswith("partwise_limit_hits_total")} == {
+        f'partwise_limit_hits_total{{setting="{setting}"}}' for setting in LIMITS
+    }
     assert seen['partwise_uploads{state="completed"}'] == 4
     assert seen['partwise_uploads{state="open"}'] == 1
     assert (seen["partwise_artifacts"], seen["partwise_artifact_bytes"]) == (1, len(data))
@@ -126,7 +128,7 @@ def test_figures_are_for_admins(tmp_path: Path) -> None:
         token, admin = make_token(server, "alice"), make_token(server, "root", "--admin")
         assert http("GET", "/metrics").status == 401
         assert http("GET", "/metrics", Authorization=f"Bearer {token}").problem == (403, "forbidden")
-        assert figures(http, Authorization=f"Bearer {admin}")
+        assert http.figures(Authorization=f"Bearer {admin}")
 
 
 @pytest.mark.usefixtures("engines")

@@ -160,6 +160,13 @@ class Http:
         self._connection.request(method, path, body, fields)
         return Answer(self._connection.getresponse())
 
+    def figures(self, **headers: str) -> dict[str, float]:
+        """What ``/metrics`` says, by name and labels."""
+        answer = self("GET", "/metrics", **headers)
+        assert answer.status == 200, answer.body
+        found = re.findall(r"^([a-z_]+(?:{[^}]*})?) (\S+)$", answer.body.decode(), re.MULTILINE)
+        return {name: float(value) for name, value in found}
+
     def create(self, size: int, **members: object) -> str:
         """A new upload's path."""
         answer = self("POST", f"{API}uploads/", {"size": size, **members})

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 class PartwiseError(Exception):
     """The root of the tree. ``str(error)`` is one sentence for the client that says what to do."""
 
+    #: The operator's setting that stood in the way, where a limit did.
+    setting: str | None = None
+
 
 class BadRequest(PartwiseError):
     """What the client sent is wrong. ``field`` names the member, form field or header at fault, where there is one."""
@@ -112,6 +115,10 @@ class ArtifactDigestMismatch(BadRequest):
 
 class BodyInterrupted(PartwiseError):
     """The connection broke, or stayed silent too long, before the body was whole."""
+
+    def __init__(self, message: str, *, setting: str | None = None) -> None:
+        super().__init__(message)
+        self.setting = setting
 
 
 class NotFound(PartwiseError):
@@ -194,12 +201,16 @@ class LimitExceeded(PartwiseError):
 class UploadTooLarge(LimitExceeded):
     """The declared size is above the largest allowed."""
 
+    setting = "max_upload_size"
+
     def __init__(self, size: int, limit: int) -> None:
         super().__init__(f"{size} bytes are above this server's limit of {limit} for an upload.", limit)
 
 
 class QuotaExceeded(LimitExceeded):
     """The user's quota (open uploads plus artifacts) has no room for the size."""
+
+    setting = "quota"
 
     def __init__(self, size: int, used: int, limit: int) -> None:
         super().__init__(f"{size} bytes do not fit: {used} of your quota of {limit} bytes are used.", limit)
@@ -209,12 +220,16 @@ class QuotaExceeded(LimitExceeded):
 class TooManyUploads(LimitExceeded):
     """The user has as many open uploads as allowed."""
 
+    setting = "max_open_uploads"
+
     def __init__(self, limit: int) -> None:
         super().__init__(f"You have {limit} open uploads, the most allowed: commit or delete one.", limit)
 
 
 class TooManyChunks(LimitExceeded):
     """The upload has as many chunks as allowed."""
+
+    setting = "max_chunks"
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"The upload has {limit} chunks, the most allowed: send larger ones.", limit)
@@ -223,8 +238,14 @@ class TooManyChunks(LimitExceeded):
 class OutOfSpace(PartwiseError):
     """The storage has no room for the bytes, or would fall below its floor of free space."""
 
-    def __init__(self, message: str = "The server has no room for these bytes; try again later.") -> None:
+    def __init__(
+        self,
+        message: str = "The server has no room for these bytes; try again later.",
+        *,
+        setting: str | None = None,
+    ) -> None:
         super().__init__(message)
+        self.setting = setting
 
 
 class StorageFailed(PartwiseError):

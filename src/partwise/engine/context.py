@@ -48,6 +48,10 @@ def no_observation(_what: str, _seconds: float) -> None:
     """What is told how long things took, unless a server keeps figures."""
 
 
+def no_limit(_setting: str, _count: int) -> None:
+    """What is told that a limit removed uploads, unless a server keeps figures."""
+
+
 @dataclass(slots=True)
 class Engine:
     """What every use case takes as its first argument."""
@@ -59,6 +63,8 @@ class Engine:
     failpoint: Callable[[str], None] = no_failpoint
     #: Told how long a "chunk" or a "commit" took, in seconds.
     observe: Callable[[str, float], None] = no_observation
+    #: Told the name of the limit, and of how many, when uploads went because of one.
+    limited: Callable[[str, int], None] = no_limit
     #: Bring every chunk to disk before it is acknowledged (``durability = chunk``).
     durable_chunks: bool = False
     workers: Workers = field(init=False)

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 
 from partwise.core.errors import NotFound, PartwiseError
 from partwise.core.records import Upload
+from partwise.core.state import UploadState
 from partwise.engine.context import Engine
 from partwise.engine.uploads import finish_removal, remove
 
@@ -75,18 +76,24 @@ async def expire(engine: Engine) -> list[str]:
     removed: list[str] = []
     while True:
         found = await expired(engine)
-        gone = [upload.id for upload in found if await _expire(engine, upload.id)]
+        gone = [upload.id for upload in found if await _expire(engine, upload)]
         removed += gone
         # What is left is in use again, or another process's; a full batch of it would hide others till the next round.
         if len(found) < BATCH or not gone:
             return removed
 
 
-async def _expire(engine: Engine, upload_id: str) -> bool:
+#: The limit that an upload went by, by the state that it was in; those that were going already went by none.
+_LIFETIMES = {UploadState.OPEN: "idle_expiry_days", UploadState.COMPLETED: "completed_expiry_days"}
+
+
+async def _expire(engine: Engine, upload: Upload) -> bool:
     open_before, completed_before = _cutoffs(engine)
-    if not await engine.catalog.expire_upload(upload_id, open_before=open_before, completed_before=completed_before):
+    if not await engine.catalog.expire_upload(upload.id, open_before=open_before, completed_before=completed_before):
         return False
-    await finish_removal(engine, upload_id)
+    if upload.state in _LIFETIMES:
+        engine.limited(_LIFETIMES[upload.state], 1)
+    await finish_removal(engine, upload.id)
     return True
 
 
@@ -99,6 +106,7 @@ async def trim(engine: Engine) -> list[str]:
             with suppress(NotFound):  # another process was quicker
                 await remove(engine, upload_id)
                 removed.append(upload_id)
+                engine.limited("max_completed_uploads", 1)
     return removed
 
 

@@ -27,7 +27,7 @@ from partwise.server.body import Intake
 from partwise.server.connection import STATE_KEY, ConnectionLimits
 from partwise.server.cors import cors
 from partwise.server.guard import LoopbackOnly, NoNul
-from partwise.server.limits import RequestsInFlight, affordable_connections
+from partwise.server.limits import RequestsInFlight, affordable_connections, limit_values
 from partwise.server.linger import LingeringClose
 from partwise.server.metrics import CONTENT_TYPE, Metrics
 from partwise.server.observe import Observed
@@ -49,9 +49,10 @@ def _everyone(_request: Request) -> Principal:
 
 def create_app(settings: Settings) -> ASGIApp:
     """The ASGI application of one server process. The catalog must have been migrated."""
-    metrics = Metrics()
+    max_connections = affordable_connections(settings.max_connections)
+    metrics = Metrics(limit_values(settings, max_connections))
     engine, tokens = make_engine(settings)
-    engine.observe = metrics.observe
+    engine.observe, engine.limited = metrics.observe, metrics.limited
     authenticator = Authenticator(tokens)
     intake = Intake(
         idle_timeout_seconds=settings.body_idle_timeout_seconds,
@@ -59,9 +60,10 @@ def create_app(settings: Settings) -> ASGIApp:
         remote=not engine.storage.in_place,
     )
     connections = ConnectionLimits(
-        max_connections=affordable_connections(settings.max_connections),
+        max_connections=max_connections,
         header_timeout_seconds=settings.header_timeout_seconds,
         on_refusal=metrics.refuse,
+        on_change=metrics.connections.inc,
     )
     who = principal_of if settings.auth == "token" else _everyone
     api = Api(

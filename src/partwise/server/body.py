@@ -134,7 +134,7 @@ class AsgiBody:
             self._pace.waited(loop.time() - began)
             if self._pace.patience:
                 return True
-            raise BodyInterrupted(self._pace.complaint) from None
+            raise self._pace.given_up() from None
         self._pace.waited(loop.time() - began)
         if message["type"] == "http.disconnect":
             raise BodyInterrupted("The connection broke before the body was whole.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from partwise.protocols.pulp.problems import render_http
@@ -35,8 +35,10 @@ class ConnectionLimits:
 
     max_connections: int = 4096
     header_timeout_seconds: float = 20.0
-    #: Called with the name of the problem for each connection that is refused.
-    on_refusal: Callable[[str], None] = field(default=lambda _name: None)
+    #: Called with the problem's name, and the limit's if it was one, for each connection that is refused.
+    on_refusal: Callable[[str, str | None], None] = lambda _problem, _setting: None
+    #: Called with 1 for each connection that opens, and with -1 when it closes.
+    on_change: Callable[[int], None] = lambda _change: None
 
 
 class BoundedProtocol(HandoverProtocol):
@@ -54,15 +56,18 @@ class BoundedProtocol(HandoverProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Refuse one too many, or wait for the first header."""
         super().connection_made(transport)
+        self._limits.on_change(1)
         _notice_death(transport.get_extra_info("socket"))
         if len(self.connections) > self._limits.max_connections:
-            self._refuse(503, "The server has as many connections as it takes; try again soon.", {"Retry-After": "1"})
+            detail = "The server has as many connections as it takes; try again soon."
+            self._refuse(503, detail, {"Retry-After": "1"}, setting="max_connections")
         else:
             self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timer."""
         self._stop_timer()
+        self._limits.on_change(-1)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -121,18 +126,21 @@ class BoundedProtocol(HandoverProtocol):
     def _head_is_late(self) -> None:
         if self._head_bytes:
             seconds = self._limits.header_timeout_seconds
-            self._refuse(408, f"Send the request line and all header fields within {seconds:g} seconds.")
+            detail = f"Send the request line and all header fields within {seconds:g} seconds."
+            self._refuse(408, detail, setting="header_timeout_seconds")
         else:
             self.transport.close()  # it never said anything: no answer either
 
-    def _refuse(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
+    def _refuse(
+        self, status: int, detail: str, headers: dict[str, str] | None = None, *, setting: str | None = None
+    ) -> None:
         """Answer, send the end, and close a moment later."""
         self._refused = True
         self._stop_timer()
-        response = render_http(status, detail, {"Connection": "close", **(headers or {})})
+        response = render_http(status, detail, {"Connection": "close", **(headers or {})}, setting=setting)
         fields = b"".join(b"%b: %b\r\n" % pair for pair in response.raw_headers)
         self.transport.write(b"HTTP/1.1 %d \r\n%b\r\n%b" % (status, fields, bytes(response.body)))
-        self._limits.on_refusal(response.problem.name)
+        self._limits.on_refusal(response.problem.name, setting)
         if not self._answering and self.transport.can_write_eof():
             self.transport.write_eof()
             self.loop.call_later(_LINGER_SECONDS, self.transport.close)

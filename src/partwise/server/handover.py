@@ -175,7 +175,7 @@ class SocketBody:
                 self._left -= probe.taken
             self._pace.received(probe.taken)
             if not self._pace.patience:
-                raise BodyInterrupted(self._pace.complaint)
+                raise self._pace.given_up()
 
     async def _on_thread(self, function: Callable[..., None], *arguments: object) -> None:
         """Run on a worker thread, and come back only when the thread has, also when cancelled."""

@@ -1,13 +1,16 @@
-"""How many requests one process works on at once, and how many descriptors it may have for that."""
+"""The limits that a server has, and two of them: requests at once, and connections with the descriptors for them."""
 
 from __future__ import annotations
 
 import logging
+import math
 import resource
+from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from partwise.protocols.pulp.problems import render_http
+from partwise.server.settings import Settings
 
 _logger = logging.getLogger(__name__)
 
@@ -16,8 +19,36 @@ _PER_CONNECTION = 3
 #: And of all else: the records, locks, the artifacts that are being hashed.
 _OTHERS = 256
 
+#: The settings that are limits, each with the figure that comes near it, where there is one. All are in /metrics.
+LIMITS: Mapping[str, str | None] = {
+    "max_upload_size": None,
+    "quota": None,
+    "max_open_uploads": None,
+    "max_completed_uploads": None,
+    "max_chunks": None,
+    "free_space_floor": "partwise_storage_bytes",
+    "idle_expiry_days": None,
+    "completed_expiry_days": None,
+    "max_connections": "partwise_connections",
+    "max_requests": "partwise_requests_in_flight",
+    "header_timeout_seconds": None,
+    "body_idle_timeout_seconds": None,
+    "body_min_rate": None,
+}
+
 #: What is answered however busy the server is: else its supervisor would end it for that.
 _ALWAYS = frozenset({"/livez", "/readyz", "/metrics"})
+
+
+def limit_values(settings: Settings, connections: int) -> dict[str, float]:
+    """The value of each limit for the whole server; infinite where there is none.
+
+    ``connections``: how many each process takes, as ``affordable_connections`` says.
+    """
+    values = {name: math.inf if (value := getattr(settings, name)) is None else float(value) for name in LIMITS}
+    values["max_connections"] = settings.workers * connections
+    values["max_requests"] *= settings.workers
+    return values
 
 
 class RequestsInFlight:
@@ -33,7 +64,8 @@ class RequestsInFlight:
         if scope["type"] != "http" or scope["path"] in _ALWAYS:
             await self._app(scope, receive, send)
         elif self._running >= self._limit:
-            response = render_http(503, "The server is busy; try again in a moment.", {"Retry-After": "1"})
+            detail = "The server is busy; try again in a moment."
+            response = render_http(503, detail, {"Retry-After": "1"}, setting="max_requests")
             await response(scope, receive, send)
         else:
             self._running += 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,9 +31,10 @@ _LIVE_FILE = re.compile(r"gauge_live\w+_(\d+)\.db")
 
 
 class Metrics:
-    """The figures of this process."""
+    """The figures of this process. ``limits``: the value of each limit by the name of its setting."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Mapping[str, float]) -> None:
+        self._limits = limits
         self._registry = registry = CollectorRegistry()
         self.requests = Counter("partwise_requests", "Requests answered", ["method", "status"], registry=registry)
         self.request_seconds = Histogram(
@@ -42,7 +43,18 @@ class Metrics:
         self.in_flight = Gauge(
             "partwise_requests_in_flight", "Requests being worked on", registry=registry, multiprocess_mode="livesum"
         )
-        self.problems = Counter("partwise_problems", "Requests refused or failed", ["type"], registry=registry)
+        self.connections = Gauge(
+            "partwise_connections", "Open connections", registry=registry, multiprocess_mode="livesum"
+        )
+        self._problems = Counter("partwise_problems", "Requests refused or failed", ["type"], registry=registry)
+        self._limit_hits = Counter(
+            "partwise_limit_hits",
+            "Times that a limit refused or removed something",
+            ["setting"],
+            registry=registry,
+        )
+        for setting in limits:  # a figure that appears with its first event looks like none to whoever asks for a rate
+            self._limit_hits.labels(setting)
         self.received = Counter("partwise_received_bytes", "Bytes of request bodies", registry=registry)
         self.sent = Counter("partwise_sent_bytes", "Bytes of answers", registry=registry)
         seconds = {
@@ -58,9 +70,15 @@ class Metrics:
         """What the engine measures."""
         self._seconds[what].observe(seconds)
 
-    def refuse(self, problem: str) -> None:
-        """A connection was refused before there was a request."""
-        self.problems.labels(problem).inc()
+    def refuse(self, problem: str, setting: str | None) -> None:
+        """A request was refused, or a connection before there was one: the problem's name, and the limit's, if any."""
+        self._problems.labels(problem).inc()
+        if setting is not None:
+            self.limited(setting)
+
+    def limited(self, setting: str, count: int = 1) -> None:
+        """A limit was met so many times."""
+        self._limit_hits.labels(setting).inc(count)
 
     async def render(self, engine: Engine) -> bytes:
         """All figures in Prometheus's text format."""
@@ -71,8 +89,14 @@ class Metrics:
             registry = CollectorRegistry()
             MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
         now = CollectorRegistry()
-        now.register(_Given(await _state(engine)))
+        now.register(_Given([*await _state(engine), self._limit_values()]))
         return b"".join([await asyncio.to_thread(generate_latest, registry), generate_latest(now)])
+
+    def _limit_values(self) -> Metric:
+        limits = GaugeMetricFamily("partwise_limit", "The limits of the whole server", labels=["setting"])
+        for setting, value in self._limits.items():
+            limits.add_metric([setting], value)
+        return limits
 
 
 def _forget_the_dead(folder: Path) -> None:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from partwise.core.records import Principal
 from partwise.engine.ports import Body, Sink
-from partwise.protocols.pulp.problems import PROBLEM
+from partwise.protocols.pulp.problems import PROBLEM, SETTING
 from partwise.server.auth import PRINCIPAL
 from partwise.server.logs import ACCESS
 from partwise.server.metrics import Metrics
@@ -68,7 +68,7 @@ class Observed:
         metrics.received.inc(received)
         metrics.sent.inc(answer.sent)
         if problem is not None:
-            metrics.problems.labels(problem).inc()
+            metrics.refuse(problem, scope.get(SETTING))
         level = logging.DEBUG if scope["path"] in _QUIET else logging.INFO
         if not _access.isEnabledFor(level):
             return

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from partwise.core.errors import BodyInterrupted
+
 
 class Pace:
     """An account of patience, in seconds. Waiting spends it, bytes earn it, and it never exceeds ``window``.
@@ -16,25 +18,30 @@ class Pace:
         self._window = window
         self._rate = rate
         self._left = window
+        #: Seconds since the last byte.
+        self._silence = 0.0
 
     @property
     def patience(self) -> float:
         """How many seconds the next wait may take; 0 when it is used up."""
         return max(0.0, self._left)
 
-    @property
-    def complaint(self) -> str:
-        """What to tell a client whose time is up."""
-        if self._rate:
-            return f"The body came too slowly, or not at all: send at least {self._rate:g} bytes a second."
-        return f"No byte of the body came for {self._window:g} seconds."
+    def given_up(self) -> BodyInterrupted:
+        """What to raise when the patience is used up."""
+        if self._silence >= self._window:
+            message = f"No byte of the body came for {self._window:g} seconds."
+            return BodyInterrupted(message, setting="body_idle_timeout_seconds")
+        message = f"The body came too slowly: send at least {self._rate:g} bytes a second."
+        return BodyInterrupted(message, setting="body_min_rate")
 
     def waited(self, seconds: float) -> None:
         """So long nothing came, or it is not known yet what."""
         self._left -= seconds
+        self._silence += seconds
 
     def received(self, size: int) -> None:
         """These bytes came."""
         if size:
+            self._silence = 0.0
             earned = size / self._rate if self._rate else math.inf
             self._left = min(self._window, self._left + earned)

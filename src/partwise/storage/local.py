@@ -169,7 +169,7 @@ class LocalStorage:
         if size == 0:
             return
         if size > self._space().available:
-            raise OutOfSpace
+            raise OutOfSpace(setting="free_space_floor")
         try:
             self._calls.fallocate(fd, offset, size)
         except OSError as error:

@@ -77,6 +77,24 @@ async def test_a_slow_chunk_keeps_its_upload(local: Engine, clock: Clock) -> Non
     assert await expire(local) == [upload.id]
 
 
+async def test_what_went_by_a_limit_is_told(local: Engine, clock: Clock) -> None:
+    told: list[str] = []
+    local.limited = lambda setting, count: told.extend([setting] * count)
+    await put_all(local)
+    await uploads.create_upload(local, ALICE, size=0)
+    given_up = await uploads.create_upload(local, ALICE, size=0)
+    await local.catalog.begin_delete(given_up.id)  # a crash came between
+    clock.move(days=8)
+    await expire(local)
+    assert sorted(told) == ["completed_expiry_days", "idle_expiry_days"]
+    told.clear()
+    local.limits = Limits(max_completed_uploads=1)
+    await put_all(local)
+    await put_all(local)
+    await trim(local)
+    assert told == ["max_completed_uploads"]
+
+
 async def test_more_than_a_batch_expires_in_one_round(local: Engine, clock: Clock) -> None:
     ids = {(await uploads.create_upload(local, ALICE, size=0)).id for _ in range(105)}
     clock.move(days=8)

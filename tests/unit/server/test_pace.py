@@ -25,6 +25,15 @@ def test_a_rate_below_the_least_is_cut_in_the_end(sent_each_second: int, cut: bo
     assert (pace.patience == 0) is cut
 
 
+def test_it_tells_silence_from_slowness() -> None:
+    pace = Pace(60, 100)
+    pace.waited(60)
+    assert pace.given_up().setting == "body_idle_timeout_seconds"
+    pace.received(1)
+    pace.waited(1)
+    assert pace.given_up().setting == "body_min_rate"
+
+
 def test_a_fast_beginning_earns_no_endless_credit() -> None:
     pace = Pace(60, 100)
     pace.received(1 << 40)

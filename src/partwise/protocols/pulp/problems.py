@@ -23,6 +23,8 @@ from partwise.core.ranges import ByteRange
 
 #: The name of the problem that a request was answered with, in its scope.
 PROBLEM = "partwise.problem"
+#: And the name of the setting that stood in the way, where a limit did.
+SETTING = "partwise.setting"
 
 #: Where the types of problems are explained; each has its name as the fragment.
 ERRORS_PAGE = "/docs/errors"
@@ -108,13 +110,21 @@ class ProblemResponse(JSONResponse):
 
     media_type = "application/problem+json"
 
-    def __init__(self, problem: Problem, content: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        content: Mapping[str, Any],
+        headers: Mapping[str, str] | None = None,
+        *,
+        setting: str | None = None,
+    ) -> None:
         super().__init__(content, problem.status, headers)
         self.problem = problem
+        self.setting = setting
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, and leave a note for logs and figures."""
-        scope[PROBLEM] = self.problem.name
+        scope[PROBLEM], scope[SETTING] = self.problem.name, self.setting
         await super().__call__(scope, receive, send)
 
 
@@ -136,7 +146,7 @@ def render_error(error: errors.PartwiseError) -> ProblemResponse:
     headers = {}
     if isinstance(error, errors.Conflict) and error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
-    return ProblemResponse(problem, content, headers)
+    return ProblemResponse(problem, content, headers, setting=error.setting)
 
 
 def _particulars(error: errors.PartwiseError) -> dict[str, Any]:
@@ -165,13 +175,15 @@ def _content(problem: Problem, detail: str) -> dict[str, Any]:
     return {"type": problem.type, "title": problem.title, "status": problem.status, "detail": detail}
 
 
-def render_http(status: int, detail: str, headers: Mapping[str, str] | None = None) -> ProblemResponse:
-    """The answer for what HTTP itself refuses."""
+def render_http(
+    status: int, detail: str, headers: Mapping[str, str] | None = None, *, setting: str | None = None
+) -> ProblemResponse:
+    """The answer for what HTTP itself refuses; ``setting`` names the limit that stood in the way, where one did."""
     problem = HTTP_PROBLEMS.get(status) or Problem("about:blank", status, HTTPStatus(status).phrase)
     content = _content(problem, detail)
     if status not in HTTP_PROBLEMS:
         content["type"] = "about:blank"
-    return ProblemResponse(problem, content, headers)
+    return ProblemResponse(problem, content, headers, setting=setting)
 
 
 def render_unexpected(request: Request, error: Exception) -> ProblemResponse:
