@@ -222,7 +222,7 @@ def test_the_disks_floor_is_left_free(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("engines")
 def test_what_one_user_may_hold(tmp_path: Path) -> None:
-    limits = {"max_upload_size": 2000, "quota": 3000, "max_open_uploads": 2, "max_chunks": 1}
+    limits: dict[str, Any] = {"max_upload_size": 2000, "quota": 3000, "max_open_uploads": 2, "max_chunks": 1}
     with ServerProcess(tmp_path, **limits) as server, Http(server.port) as client:
         assert client("POST", f"{API}uploads/", {"size": 2001}).problem == (413, "upload-too-large")
         href = client.create(2000)

@@ -13,7 +13,7 @@ from partwise.catalog.tables import ARTIFACT, artifact_links, artifacts, folded,
 from partwise.core.errors import NotFound
 from partwise.core.records import Artifact, Page
 
-_LINKS: Select[Any] = select(*ARTIFACT).join_from(artifact_links, artifacts)
+_LINKS: Select[Any] = select(*ARTIFACT)
 _GET = _LINKS.where(artifact_links.c.id == bindparam("id"))
 _OF_OWNER = _LINKS.where(artifact_links.c.owner == bindparam("owner"), artifact_links.c.sha256 == bindparam("sha256"))
 _RECORDED = select(artifacts.c.sha256).where(artifacts.c.sha256 == bindparam("sha256"))
@@ -47,10 +47,13 @@ def link(connection: Connection, new: Artifact) -> Artifact:
         connection.execute(insert(artifacts), {"sha256": new.sha256, "size": new.size, "created": new.created})
     elif existing := find_link(connection, new.owner, new.sha256):
         return existing
-    row = asdict(new) | {"search_name": folded(new.filename)}
-    del row["size"]
-    connection.execute(insert(artifact_links), row)
+    insert_link(connection, new)
     return new
+
+
+def insert_link(connection: Connection, new: Artifact) -> None:
+    """Insert the row of a link to content that is recorded."""
+    connection.execute(insert(artifact_links), asdict(new) | {"search_name": folded(new.filename)})
 
 
 def unlink_artifact(connection: Connection, artifact_id: str) -> bool:

@@ -143,6 +143,7 @@ uploads = Table(
     Index("ix_uploads_created_id", "created", "id"),
     # By `completed`, not by `updated`: an index on that would have to move with every recorded chunk.
     Index("ix_uploads_state_completed", "state", "completed"),
+    Index("ix_uploads_owner_state_created_id", "owner", "state", "created", "id"),
 )
 
 chunks = Table(
@@ -174,12 +175,15 @@ artifact_links = Table(
     Column("id", String, primary_key=True),
     Column("owner", String, nullable=False),
     Column("sha256", String, ForeignKey("artifacts.sha256"), nullable=False),
+    # The artifact's, here too: so what an owner holds is added up from one index.
+    Column("size", BigInteger, nullable=False, server_default="0"),
     Column("created", UtcTime, nullable=False),
     Column("filename", Text),
     Column("media_type", Text),
     Column("search_name", Text, nullable=False),
     UniqueConstraint("owner", "sha256"),
     Index("ix_artifact_links_sha256", "sha256"),
+    Index("ix_artifact_links_owner_size", "owner", "size"),
     Index("ix_artifact_links_owner_created_id", "owner", "created", "id"),
     Index("ix_artifact_links_created_id", "created", "id"),
 )
@@ -242,9 +246,7 @@ meta = Table("meta", metadata, Column("key", String, primary_key=True), Column("
 UPLOAD: list[Column[Any]] = [uploads.c[field.name] for field in fields(Upload)]
 CHUNK: list[Column[Any]] = [chunks.c[field.name] for field in fields(Chunk)]
 TASK: list[Column[Any]] = [tasks.c[field.name] for field in fields(Task)]
-ARTIFACT: list[Column[Any]] = [
-    artifacts.c.size if field.name == "size" else artifact_links.c[field.name] for field in fields(Artifact)
-]
+ARTIFACT: list[Column[Any]] = [artifact_links.c[field.name] for field in fields(Artifact)]
 
 
 def folded(filename: str | None) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
-from partwise.catalog.tables import artifact_links, artifacts, folded, segments, tokens
+from partwise.catalog.artifacts import insert_link
+from partwise.catalog.tables import artifact_links, artifacts, segments, tokens
 from partwise.core.records import Artifact, Segment
 
 
@@ -33,9 +34,7 @@ def import_links(connection: Connection, links: Sequence[Artifact], segment: Seg
     )
     for link in links:
         if link.owner not in present:
-            row = asdict(link) | {"search_name": folded(link.filename)}
-            del row["size"]
-            connection.execute(insert(artifact_links), row)
+            insert_link(connection, link)
     return known is None
 
 

@@ -119,7 +119,7 @@ def list_uploads(
     if owner is not None:
         conditions.append(uploads.c.owner == owner)
     if states:
-        conditions.append(uploads.c.state.in_(states))
+        conditions.append(_is_in(states))
     if search:
         conditions.append(has_name(uploads.c.search_name, search))
     count = connection.execute(select(func.count()).select_from(uploads).where(*conditions)).scalar_one()
@@ -131,6 +131,17 @@ def list_uploads(
         .limit(limit)
     )
     return Page([Upload(**row._mapping) for row in rows], count)
+
+
+def _is_in(states: Sequence[str]) -> ColumnElement[bool]:
+    """Whether an upload is in one of ``states``.
+
+    With the completed ones, which are the most, it is said by the others: a database that looks up several states
+    has to sort all that it finds, instead of reading the newest from the index that is in that order.
+    """
+    others = [state for state in UploadState if state not in states]
+    most = UploadState.COMPLETED in states and len(states) > 1
+    return uploads.c.state.not_in(others) if most else uploads.c.state.in_(states)
 
 
 def begin_delete(connection: Connection, upload_id: str) -> Upload:
@@ -280,11 +291,7 @@ _RESERVED = select(*_sums(func.coalesce(uploads.c.size, uploads.c.received)), fu
     uploads.c.id.not_in(bindparam("without", expanding=True)),
     uploads.c.state.in_(UNFINISHED),
 )
-_STORED = (
-    select(*_sums(artifacts.c.size))
-    .join_from(artifact_links, artifacts)
-    .where(artifact_links.c.owner == bindparam("owner"))
-)
+_STORED = select(*_sums(artifact_links.c.size)).where(artifact_links.c.owner == bindparam("owner"))
 
 
 def usage(connection: Connection, owner: str, *, without: Sequence[str] = ()) -> Usage:

@@ -1,22 +1,29 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, create_engine, insert, make_url
+from sqlalchemy import Connection, create_engine, event, insert, make_url
 
-from partwise.catalog import CatalogTooNew, migrate, open_catalog
+from partwise.catalog import CatalogTooNew, migrate, migrations, open_catalog
 from partwise.catalog import chunks as chunk_queries
+from partwise.catalog import uploads as upload_queries
 from partwise.catalog.sqlite import SqliteRunner, raw
 from partwise.catalog.tables import chunks, metadata
 from partwise.catalog.uploads import create_upload
 from partwise.core.records import Chunk
 from tests.contract.catalog import processes
-from tests.contract.catalog.support import NOW, UNLIMITED, make_upload
+from tests.contract.catalog.support import NOW, SHA_A, UNLIMITED, make_upload
+
+MIGRATIONS = Path(migrations.__file__).parent
 
 
 @pytest.fixture
@@ -131,3 +138,75 @@ async def test_chunk_fifty_thousand_costs_no_more_than_the_tenth(url: str) -> No
     await runner.write(fill, 11, 50_000)
     assert await runner.write(steps, 50_000) <= few + 50
     await runner.stop()
+
+
+def migrate_to(path: Path, revision: str) -> None:
+    """The records as an older version made them."""
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+        command.upgrade(config, revision)
+    engine.dispose()
+
+
+async def test_links_of_older_records_get_their_sizes(url: str, path: Path) -> None:
+    migrate_to(path, "0003")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO artifacts VALUES (?, 77, 0)", (SHA_A,))
+        link = "INSERT INTO artifact_links (id, owner, sha256, created, search_name) VALUES (?, ?, ?, 0, '')"
+        connection.executemany(link, [("a1", "ann", SHA_A), ("a2", "bob", SHA_A)])
+    migrate(url)
+    catalog = open_catalog(url)
+    await catalog.start()
+    assert [artifact.size for artifact in (await catalog.list_artifacts(None)).items] == [77, 77]
+    assert (await catalog.usage("ann")).stored == 77
+    await catalog.stop()
+
+
+@pytest.mark.parametrize(
+    "query, plan",
+    [
+        (
+            lambda connection: upload_queries.usage(connection, "ann"),
+            [
+                "SEARCH uploads USING INDEX ix_uploads_owner_state_created_id (owner=? AND state=?)",
+                "SEARCH artifact_links USING COVERING INDEX ix_artifact_links_owner_size (owner=?)",
+            ],
+        ),
+        (
+            lambda connection: upload_queries.list_uploads(connection, "ann", states=("open",)),
+            [
+                "SEARCH uploads USING COVERING INDEX ix_uploads_owner_state_created_id (owner=? AND state=?)",
+                "SEARCH uploads USING INDEX ix_uploads_owner_state_created_id (owner=? AND state=?)",
+            ],
+        ),
+        (
+            lambda connection: upload_queries.list_uploads(
+                connection, None, states=("open", "committing", "completed")
+            ),
+            [
+                "SCAN uploads USING COVERING INDEX ix_uploads_state_completed",
+                "SCAN uploads USING INDEX ix_uploads_created_id",
+            ],
+        ),
+    ],
+    ids=["usage", "open", "all"],
+)
+def test_thousands_of_completed_uploads_are_not_looked_at(
+    url: str, path: Path, query: Callable[[Connection], object], plan: list[str]
+) -> None:
+    """Each creation adds up what its owner holds, and the page lists uploads every few seconds: nothing is sorted."""
+    migrate(url)
+    seen: list[tuple[str, Any]] = []
+    engine = create_engine(make_url(url))
+    with engine.connect() as connection:
+        event.listen(connection, "before_cursor_execute", lambda *call: seen.append((call[2], call[3])))
+        query(connection)
+        plans = [
+            [row[3] for row in raw(connection).execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+            for statement, parameters in seen
+        ]
+    engine.dispose()
+    assert [steps[0] for steps in plans] == plan
+    assert not [step for steps in plans for step in steps if "TEMP B-TREE" in step]
