@@ -6,10 +6,10 @@
 """
 
 from partwise.catalog.catalog import SqlCatalog
-from partwise.catalog.schema import CatalogTooNew, migrate, parse_url
+from partwise.catalog.schema import CatalogMissing, CatalogTooNew, migrate, parse_url, pending_migrations
 from partwise.catalog.sqlite import SqliteRunner
 
-__all__ = ["CatalogTooNew", "SqlCatalog", "migrate", "open_catalog"]
+__all__ = ["CatalogMissing", "CatalogTooNew", "SqlCatalog", "migrate", "open_catalog", "pending_migrations"]
 
 
 def open_catalog(url: str) -> SqlCatalog:

@@ -22,8 +22,8 @@ class SqlCatalog:
         self._runner = runner
         self._read, self._write = runner.read, runner.write
 
-    async def start(self) -> None:
-        await self._runner.start()
+    async def start(self, *, look_only: bool = False) -> None:
+        await self._runner.start(look_only=look_only)
 
     async def stop(self) -> None:
         await self._runner.stop()

@@ -100,7 +100,7 @@ class PostgresRunner:
         self._running: set[asyncio.Task[Any]] = set()
         self._started = False
 
-    async def start(self) -> None:
+    async def start(self, *, look_only: bool = False) -> None:
         """Open the first connection. StorageFailed when the database cannot be reached."""
         settings = await self._attempt(self._engine, _durability)
         self._started = True

@@ -17,8 +17,8 @@ T = TypeVar("T")
 class Runner(Protocol):
     """Runs transactions against one database."""
 
-    async def start(self) -> None:
-        """Open connections."""
+    async def start(self, *, look_only: bool = False) -> None:
+        """Open connections. ``look_only``: the caller only reads, and the database is not changed by that."""
 
     async def stop(self) -> None:
         """Finish what waits, and close connections."""

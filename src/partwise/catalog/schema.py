@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError
 
-from partwise.catalog.sqlite import BUSY_TIMEOUT_SECONDS, is_busy, make_engine, raw
+from partwise.catalog.sqlite import BUSY_TIMEOUT_SECONDS, is_busy, look_only_url, make_engine, raw
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 #: The advisory lock that migrations of one PostgreSQL database take turns with: "partwise" in ASCII.
@@ -23,6 +23,10 @@ _MIGRATION_LOCK = int.from_bytes(b"partwise", "big")
 
 class CatalogTooNew(RuntimeError):
     """The database was migrated by a newer version of partwise, whose schema this one does not know."""
+
+
+class CatalogMissing(RuntimeError):
+    """There is no database at the URL, or an empty one."""
 
 
 def parse_url(url: str) -> URL:
@@ -64,6 +68,33 @@ def migrate(url: str) -> None:
         _migrate_sqlite(parsed)
 
 
+def pending_migrations(url: str) -> list[str]:
+    """What ``migrate`` would do, a line for each step; changes nothing. CatalogMissing, and what ``migrate`` raises."""
+    parsed = parse_url(url)
+    found: list[str] = []
+
+    def look(connection: Connection) -> None:
+        config, current = _alembic(connection)
+        if not current:
+            raise CatalogMissing("There are no records.")
+        steps = ScriptDirectory.from_config(config).iterate_revisions("head", current[0])
+        found.extend(f"{step.revision}: {step.doc}" for step in steps)
+
+    if parsed.drivername == "postgresql":
+        from partwise.catalog.postgres import run_locked
+
+        run_locked(parsed, _MIGRATION_LOCK, look)
+    else:
+        assert parsed.database is not None
+        if not os.path.exists(parsed.database):
+            raise CatalogMissing(f"There are no records: no file {parsed.database}.")
+        engine = make_engine(look_only_url(parsed), readers=1)
+        with engine.begin() as connection:
+            look(connection)
+        engine.dispose()
+    return found[::-1]
+
+
 def _migrate_sqlite(parsed: URL) -> None:
     assert parsed.database is not None
     _create_private(Path(parsed.database))
@@ -77,16 +108,23 @@ def _migrate_sqlite(parsed: URL) -> None:
 
 
 def _upgrade(connection: Connection) -> None:
+    config, _current = _alembic(connection)
+    command.upgrade(config, "head")
+
+
+def _alembic(connection: Connection) -> tuple[Config, tuple[str, ...]]:
+    """Alembic's settings, and the revisions that the database is at. CatalogTooNew."""
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    unknown = set(MigrationContext.configure(connection).get_current_heads()) - known
+    current = MigrationContext.configure(connection).get_current_heads()
+    unknown = set(current) - known
     if unknown:
         raise CatalogTooNew(
             f"The catalog has schema {', '.join(sorted(unknown))}, made by a newer partwise: use that version, or "
             "restore the data folder from before it was upgraded."
         )
-    command.upgrade(config, "head")
+    return config, current
 
 
 def _create_private(path: Path) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import sqlite3
 import threading
@@ -23,6 +24,7 @@ from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Concatenate, ParamSpec, TypeVar
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine, event
 from sqlalchemy.exc import DBAPIError
@@ -73,6 +75,20 @@ def make_engine(url: URL, *, readers: int = 0, busy_timeout_seconds: float = BUS
             _begin_immediate(raw(connection), busy_timeout_seconds)
 
     return engine
+
+
+def look_only_url(url: URL) -> URL:
+    """The URL of the same file for connections that make no file and change none.
+
+    A connection that only reads still makes the files of the write-ahead log, where they are not there; then nobody
+    has the database open, and it can be taken for one that does not change.
+    """
+    assert url.database is not None
+    path = os.path.abspath(url.database)
+    query = {"mode": "ro", "uri": "true"}
+    if not (os.path.exists(f"{path}-shm") or os.path.exists(f"{path}-wal")):
+        query["immutable"] = "1"
+    return url.set(database=f"file:{quote(path)}", query=query)
 
 
 def raw(connection: Connection) -> sqlite3.Connection:
@@ -159,16 +175,21 @@ class SqliteRunner:
     """Runs transactions on one SQLite file, which any number of processes share."""
 
     def __init__(self, url: URL, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
+        self._url = url
         self._reading = make_engine(url, readers=READERS)
         self._writing = make_engine(url, busy_timeout_seconds=busy_timeout_seconds)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="catalog-reader")
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._writer: threading.Thread | None = None
-        self._stopped = False
+        self._started = self._stopped = False
 
-    async def start(self) -> None:
+    async def start(self, *, look_only: bool = False) -> None:
         """Open the writing connection and start its thread. StorageFailed when the file cannot be opened."""
-        assert self._writer is None, "a runner starts once"
+        assert not self._started, "a runner starts once"
+        self._started = True
+        if look_only:
+            self._reading = make_engine(look_only_url(self._url), readers=READERS)
+            return
         try:
             connection = await asyncio.to_thread(self._writing.connect)
         except DBAPIError as error:
@@ -197,13 +218,14 @@ class SqliteRunner:
     async def write(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``query`` in the next group."""
         self._check_running()
+        assert self._writer is not None, "nothing is written by who only looks"
         job = _Job(lambda connection: query(connection, *args, **kwargs))
         self._queue.put(job)
         result: T = await job.future
         return result
 
     def _check_running(self) -> None:
-        if self._writer is None or self._stopped:
+        if not self._started or self._stopped:
             raise RuntimeError("The catalog is not running.")
 
     def _read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -50,11 +50,14 @@ def with_tokens(data: Path | None, work: Callable[[Tokens], Awaitable[T]], *, fi
         finally:
             await catalog.stop()
 
-    return _run(settings, run)
+    return run_with([settings], run)
 
 
-def with_engine(data: Path | None, work: Callable[[Engine], Awaitable[T]]) -> T:
-    """Do something with a server's records and bytes, beside whatever servers run."""
+def with_engine(data: Path | None, work: Callable[[Engine], Awaitable[T]], *, look_only: bool = False) -> T:
+    """Do something with a server's records and bytes, beside whatever servers run.
+
+    ``look_only``: no file is made or changed, and older records are not brought up to date.
+    """
     settings = settings_for(data)
     if settings.storage is None:
         _require_folder(settings)
@@ -67,13 +70,13 @@ def with_engine(data: Path | None, work: Callable[[Engine], Awaitable[T]]) -> T:
             engine, _ = make_engine(settings)
         except (MissingPart, ValueError) as error:
             raise CannotServe(str(error)) from error
-        await engine.open()
+        await engine.open(look_only=look_only)
         try:
             return await work(engine)
         finally:
             await engine.stop()
 
-    return _run(settings, run)
+    return run_with([settings], run, look_only=look_only)
 
 
 def _require_folder(settings: Settings) -> None:
@@ -85,22 +88,18 @@ def _require_folder(settings: Settings) -> None:
         raise SystemExit(Exit.USAGE)
 
 
-def _run(settings: Settings, work: Callable[[Settings], Awaitable[T]]) -> T:
-    return run_with([settings], work)
-
-
-def run_with(all_settings: list[Settings], work: Callable[[Settings], Awaitable[T]]) -> T:
+def run_with(all_settings: list[Settings], work: Callable[[Settings], Awaitable[T]], *, look_only: bool = False) -> T:
     """Prepare what each of the settings names, and do something with the last of them."""
     from partwise.cli.output import say
     from partwise.core.errors import NotFound, PartwiseError
-    from partwise.server.run import CannotServe, prepare
+    from partwise.server.run import CannotServe, look, prepare
 
     async def run() -> T:
         return await work(all_settings[-1])
 
     try:
         for settings in all_settings:
-            prepare(settings)
+            look(settings) if look_only else prepare(settings)
         return asyncio.run(run())
     except (PartwiseError, CannotServe) as error:
         say(f"partwise: {error}", "red")

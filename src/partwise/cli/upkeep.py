@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from partwise.engine.check import Finding
     from partwise.engine.context import Engine
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and change nothing.")]
 
 
 def gc(data: Data = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
@@ -21,7 +22,8 @@ def gc(data: Data = None, dry_run: DryRun = False, as_json: AsJson = False) -> N
 
     Expired uploads, old tasks, and files in the data folder without a record.
     """
-    raise SystemExit(with_engine(data, lambda engine: _gc(engine, dry_run=dry_run, as_json=as_json)))
+    work = partial(_gc, dry_run=dry_run, as_json=as_json)
+    raise SystemExit(with_engine(data, work, look_only=dry_run))
 
 
 async def _gc(engine: Engine, *, dry_run: bool, as_json: bool) -> Exit:
@@ -61,21 +63,14 @@ def check(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Verify every artifact against its digest, and records against files. Deletes nothing unless told to.
+    """Verify every artifact against its digest, and records against files. Changes nothing unless told to.
 
     Exit code 0: all is well, or has been repaired. 4: something is wrong.
     """
 
-    async def work(engine: Engine) -> Exit:
-        return await _check(
-            engine,
-            repair=repair and not dry_run,
-            drop=drop_damaged and not dry_run,
-            quick=quick,
-            as_json=as_json,
-        )
-
-    raise SystemExit(with_engine(data, work))
+    repair, drop_damaged = repair and not dry_run, drop_damaged and not dry_run
+    work = partial(_check, repair=repair, drop=drop_damaged, quick=quick, as_json=as_json)
+    raise SystemExit(with_engine(data, work, look_only=not (repair or drop_damaged)))
 
 
 async def _check(engine: Engine, *, repair: bool, drop: bool, quick: bool, as_json: bool) -> Exit:

@@ -81,10 +81,10 @@ class Engine:
         await recover(self)
         self.workers.start()
 
-    async def open(self) -> None:
-        """Open the ports alone, for work beside running servers. ``stop`` ends it."""
-        await self.catalog.start()
-        await self.storage.start()
+    async def open(self, *, look_only: bool = False) -> None:
+        """Open the ports alone, for work beside running servers. ``stop`` ends it. ``look_only``: nothing changes."""
+        await self.catalog.start(look_only=look_only)
+        await self.storage.start(look_only=look_only)
 
     async def stop(self) -> None:
         """Stop the workers and close the ports. Commits that still run go on at the next start."""

@@ -178,8 +178,11 @@ class Storage(Protocol):
     #: Chunks are written at their final place in one file (True), or are immutable objects each (False).
     in_place: bool
 
-    async def start(self) -> None:
-        """Prepare (folders, bucket) and check that the storage can keep its promises; StorageFailed says why not."""
+    async def start(self, *, look_only: bool = False) -> None:
+        """Prepare (folders, bucket) and check that the storage can keep its promises; StorageFailed says why not.
+
+        ``look_only``: make and change nothing, not even a file of locks; the caller only lists, reads and verifies.
+        """
 
     async def stop(self) -> None:
         """Give back descriptors, threads and connections."""
@@ -287,8 +290,11 @@ class Catalog(Protocol):
     NotFound when there is none. ``now`` is the caller's clock, in UTC.
     """
 
-    async def start(self) -> None:
-        """Open connections. The schema is there already: migrations run once, before any server process."""
+    async def start(self, *, look_only: bool = False) -> None:
+        """Open connections. The schema is there already: migrations run once, before any server process.
+
+        ``look_only``: nothing is changed, nor can be.
+        """
 
     async def stop(self) -> None:
         """Finish what waits to be written, and close connections."""

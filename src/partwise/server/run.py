@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from partwise import __version__
-from partwise.catalog import CatalogTooNew, migrate, open_catalog
+from partwise.catalog import CatalogMissing, CatalogTooNew, migrate, open_catalog, pending_migrations
 from partwise.core.errors import OutOfSpace, PartwiseError, StorageFailed
 from partwise.engine.recovery import begin_boot
 from partwise.server.assembly import MissingPart, make_engine
@@ -88,11 +88,29 @@ def prepare(settings: Settings) -> None:
             settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise CannotServe(f"The data folder cannot be used: {error}.") from error
-    try:
+    with _usable_records(settings):
         if settings.storage is not None:
             make_engine(settings)  # what cannot be put together is told before anything is touched
         migrate(settings.catalog_url)
-    except (CatalogTooNew, MissingPart, ValueError) as error:
+
+
+def look(settings: Settings) -> None:
+    """Before work that changes nothing: whether the records can be read as they are. CannotServe says why not."""
+    with _usable_records(settings):
+        steps = pending_migrations(settings.catalog_url)
+    if steps:
+        raise CannotServe(
+            "The records are an older version's. A server of this one, or a command that may change something, "
+            f"brings them up to date first, and only then there is something to look at: {'; '.join(steps)}"
+        )
+
+
+@contextmanager
+def _usable_records(settings: Settings) -> Iterator[None]:
+    """What goes wrong with the records becomes a sentence, as CannotServe."""
+    try:
+        yield
+    except (CatalogTooNew, CatalogMissing, MissingPart, ValueError) as error:
         raise CannotServe(str(error)) from error
     except StorageFailed as error:
         raise CannotServe(f"The server cannot start: {error.__cause__ or error}") from error

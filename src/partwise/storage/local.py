@@ -84,8 +84,12 @@ class LocalStorage:
 
     # start and stop
 
-    async def start(self) -> None:
+    async def start(self, *, look_only: bool = False) -> None:
         """Make the folders, and try out what the promises rest on. StorageFailed says what is wrong with the place."""
+        if look_only:
+            # Of an installation that was restored without them, nobody holds locks.
+            self._creations.may_make = self._digests.may_make = False
+            return
         await in_thread(self._prepare)
         self._claims.start()
 
@@ -258,12 +262,9 @@ class LocalStorage:
 
     def list_staged(self) -> Iterator[str]:
         """Names in the staging folder; a creation is locked before its file is there, so none is seen too early."""
-        with failures("list files"), os.scandir(self._staging) as entries:
-            for entry in entries:
-                # What is no plain file came from elsewhere, and is left alone.
-                ours = _UPLOAD_ID.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
-                if ours and not self._creations.is_held(name_byte(entry.name)):
-                    yield entry.name
+        for name in _files(self._staging):
+            if _UPLOAD_ID.fullmatch(name) and not self._creations.is_held(name_byte(name)):
+                yield name
 
     # artifacts
 
@@ -383,10 +384,9 @@ class LocalStorage:
     def list_artifacts(self) -> Iterator[str]:
         """Names in the 256 folders, in order of the folders."""
         for folder in _FOLDERS:
-            with failures("list files"), os.scandir(os.path.join(self._artifacts, folder)) as entries:
-                for entry in entries:
-                    if _SHA256.fullmatch(folder + entry.name) and entry.is_file(follow_symlinks=False):
-                        yield folder + entry.name
+            for name in _files(os.path.join(self._artifacts, folder)):
+                if _SHA256.fullmatch(folder + name):
+                    yield folder + name
 
     # space and paths
 
@@ -465,6 +465,14 @@ def _names(path: str) -> int:
 def _size(path: str) -> int:
     with failures("look at a file"):
         return os.lstat(path).st_size
+
+
+def _files(folder: str) -> Iterator[str]:
+    """The names of plain files: what else there is came from elsewhere, and is left alone. None without the folder."""
+    with failures("list files"), suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False):
+                yield entry.name
 
 
 def _make_folder(path: str) -> bool:

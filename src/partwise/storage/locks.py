@@ -101,8 +101,8 @@ def name_byte(name: str) -> int:
 class Hold:
     """A lock that is held until ``release``: a descriptor whose description owns it."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd: int | None = fd
+    def __init__(self, fd: int | None) -> None:
+        self._fd = fd
 
     def release(self) -> None:
         """Give it back. May be called again without effect."""
@@ -116,12 +116,16 @@ class LockFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        #: Without, a file that is not there counts as one whose locks nobody has.
+        self.may_make = True
 
-    def _open(self) -> int:
+    def _open(self) -> int | None:
         with failures("open a file of locks"):
             try:
                 return open_file(self.path, os.O_RDWR)
             except FileNotFoundError:
+                if not self.may_make:
+                    return None
                 fd = open_file(self.path, os.O_RDWR | os.O_CREAT)
             if os.geteuid() == 0:
                 # An operator's command as root must not close the file to a server that runs as another user.
@@ -132,6 +136,8 @@ class LockFile:
     def try_hold(self, byte: int) -> Hold | None:
         """Take the lock, or None when someone has it. Does not block. Raises StorageFailed."""
         fd = self._open()
+        if fd is None:
+            return Hold(None)
         try:
             with failures("lock"):
                 if try_lock(fd, 0, ByteRange(byte, 1)):
@@ -145,6 +151,8 @@ class LockFile:
     def is_held(self, byte: int | None = None) -> bool:
         """Whether anyone has the lock, or without ``byte`` any lock. Raises StorageFailed."""
         fd = self._open()
+        if fd is None:
+            return False
         try:
             with failures("look at a lock"):
                 return is_locked(fd, 0, WHOLE_FILE if byte is None else ByteRange(byte, 1))

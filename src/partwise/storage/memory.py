@@ -116,7 +116,7 @@ class MemoryStorage:
         self._held: set[str] = set()
         self._digests: dict[str, asyncio.Lock] = {}
 
-    async def start(self) -> None:
+    async def start(self, *, look_only: bool = False) -> None:
         """Nothing to prepare."""
 
     async def stop(self) -> None:

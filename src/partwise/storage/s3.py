@@ -87,9 +87,11 @@ class S3Storage:
         self._rounds: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def start(self) -> None:
+    async def start(self, *, look_only: bool = False) -> None:
         """Look whether the bucket is there, and begin to keep house."""
         await self._run(self.bucket.check)
+        if look_only:
+            return
         self._loop = asyncio.get_running_loop()
         self._rounds = asyncio.create_task(self.house.run(self._pause), name="object storage housekeeping")
 

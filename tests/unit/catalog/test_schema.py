@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, event, insert, make_url
 
-from partwise.catalog import CatalogTooNew, migrate, migrations, open_catalog
+from partwise.catalog import CatalogTooNew, migrate, open_catalog
 from partwise.catalog import chunks as chunk_queries
 from partwise.catalog import uploads as upload_queries
 from partwise.catalog.sqlite import SqliteRunner, raw
@@ -22,8 +20,7 @@ from partwise.catalog.uploads import create_upload
 from partwise.core.records import Chunk
 from tests.contract.catalog import processes
 from tests.contract.catalog.support import NOW, SHA_A, UNLIMITED, make_upload
-
-MIGRATIONS = Path(migrations.__file__).parent
+from tests.support.records import migrate_to
 
 
 @pytest.fixture
@@ -138,16 +135,6 @@ async def test_chunk_fifty_thousand_costs_no_more_than_the_tenth(url: str) -> No
     await runner.write(fill, 11, 50_000)
     assert await runner.write(steps, 50_000) <= few + 50
     await runner.stop()
-
-
-def migrate_to(path: Path, revision: str) -> None:
-    """The records as an older version made them."""
-    engine = create_engine(f"sqlite:///{path}")
-    with engine.begin() as connection:
-        config = Config(attributes={"connection": connection})
-        config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-        command.upgrade(config, revision)
-    engine.dispose()
 
 
 async def test_links_of_older_records_get_their_sizes(url: str, path: Path) -> None:
