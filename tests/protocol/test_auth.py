@@ -15,7 +15,7 @@ import pytest
 
 from partwise.protocols.pulp.operations import OPERATIONS, Operation
 from tests.conftest import Engines
-from tests.support.server import API, Answer, Http, ServerProcess, form, sha256
+from tests.support.server import API, Answer, Http, ServerProcess, exchange, form, sha256
 from tests.support.tokens import make_token, partwise_token
 
 DATA = b"0123456789"
@@ -140,6 +140,14 @@ def test_another_sites_page_cannot_use_stored_credentials(server: ServerProcess,
 
         assert create("https://evil.example").problem == (403, "forbidden")
         assert create("null").status == 403
+        two = ("https://evil.example", f"http://127.0.0.1:{server.port}")
+        for first, second in (two, two[::-1]):
+            request = (
+                f"POST {API}uploads/ HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nAuthorization: {encoded}\r\n"
+                f"Origin: {first}\r\nOrigin: {second}\r\nContent-Length: 10\r\n"
+                f"Content-Type: application/json\r\nConnection: close\r\n\r\n"
+            ).encode()
+            assert exchange(server.port, request + b'{"size":1}').startswith(b"HTTP/1.1 403 ")
         assert create(f"http://127.0.0.1:{server.port}").status == 201
         assert create(f"https://127.0.0.1:{server.port}").status == 201  # behind a proxy that ends TLS
 

@@ -23,6 +23,12 @@ def test_bytes_change_only_while_an_upload_is_open() -> None:
     assert [state for state in UploadState if (state, Event.WRITE) in TRANSITIONS] == [UploadState.OPEN]
 
 
+def test_only_what_nobody_is_busy_with_is_deleted() -> None:
+    """Deleting an upload that is committing would take the file away under the commit."""
+    deleted = {state for state in UploadState if (state, Event.DELETE) in TRANSITIONS}
+    assert deleted == set(UploadState) - {UploadState.COMMITTING}
+
+
 def test_what_is_published_never_opens_again() -> None:
     reached, new = set(), {UploadState.COMPLETED}
     while new:

@@ -39,9 +39,14 @@ class Disk(SystemCalls):
         self._fails = False
         setattr(self, "fdatasync", self._fdatasync)  # noqa: B010
 
+        setattr(self, "fsync", self._fsync)  # noqa: B010
+
     def fail(self) -> None:
         """Let the next sync fail."""
         self._fails = True
+
+    def _fsync(self, fd: int) -> None:
+        self._fdatasync(fd)
 
     def _fdatasync(self, fd: int) -> None:
         self.syncs += 1
@@ -147,6 +152,19 @@ async def test_after_a_failed_sync_nothing_is_trusted_that_was_not_certain(engin
         await engine.workers.flusher.flushed(upload.id)
     assert await recorded(engine, upload) == [THIRDS[0]]
     assert (await uploads.get_upload(engine, ALICE, upload.id)).epoch == 1
+
+
+async def test_a_size_whose_sync_fails_takes_what_was_not_certain(engine: Engine, disk: Disk) -> None:
+    """The sync tells of lost pages of chunks too, and the flusher's next one would not."""
+    upload = await create(engine)
+    await put(engine, upload, THIRDS[0])
+    await durable(engine, upload)
+    without_flusher(engine)
+    await put(engine, upload, THIRDS[1])
+    disk.fail()
+    with pytest.raises(StorageFailed):
+        await uploads.set_size(engine, ALICE, upload.id, 2500)
+    assert await recorded(engine, upload) == [THIRDS[0]]
 
 
 async def test_a_failed_sync_sends_away_who_is_writing(engine: Engine, disk: Disk) -> None:

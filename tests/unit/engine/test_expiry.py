@@ -12,7 +12,7 @@ import pytest
 from partwise.catalog import migrate, open_catalog
 from partwise.core.errors import NotFound
 from partwise.core.ranges import ByteRange
-from partwise.core.records import Task
+from partwise.core.records import Task, Upload
 from partwise.engine import check, uploads
 from partwise.engine.chunks import put_chunk
 from partwise.engine.commit import commit
@@ -56,6 +56,22 @@ async def test_a_chunk_recorded_after_the_look_keeps_its_upload(local: Engine, c
     assert found.id == upload.id
     await put_chunk(local, ALICE, upload.id, ByteRange(0, 10), BytesBody(DATA[:10]))
     assert await expire(local) == []
+
+
+async def test_a_chunk_recorded_between_the_look_and_the_end_keeps_its_upload(
+    local: Engine, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = await uploads.create_upload(local, ALICE, size=100)
+    clock.move(days=8)
+    found = await expired(local)
+    await put_chunk(local, ALICE, upload.id, ByteRange(0, 10), BytesBody(DATA[:10]))
+
+    async def as_before(*_: object, **__: object) -> list[Upload]:
+        return found
+
+    monkeypatch.setattr(local.catalog, "idle_uploads", as_before)
+    assert await expire(local) == []
+    assert (await uploads.get_upload(local, ALICE, upload.id)).received == 10
 
 
 async def test_a_slow_chunk_keeps_its_upload(local: Engine, clock: Clock) -> None:

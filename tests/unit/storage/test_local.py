@@ -257,6 +257,72 @@ async def test_a_failed_reservation_leaves_no_file(data: Path, call: str) -> Non
     await storage.stop()
 
 
+async def test_growth_that_fails_in_the_middle_takes_nothing(data: Path) -> None:
+    calls = Calls()
+    storage = await started(data, calls=calls)
+    await upload(storage)
+
+    def full(fd: int, offset: int, size: int) -> None:
+        kernel.fallocate(fd, offset, size // 2)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    calls.replace("fallocate", full)
+    with pytest.raises(OutOfSpace):
+        await storage.resize(ID, 3 << 20)
+    assert staged_file(data).stat().st_size == len(CONTENT)
+    await storage.stop()
+
+
+async def test_a_new_size_is_on_disk(data: Path) -> None:
+    calls = Calls()
+    storage = await started(data, calls=calls)
+    await upload(storage)
+    synced: list[int] = []
+    calls.replace("fsync", lambda fd: synced.append(os.fstat(fd).st_size))
+    await storage.resize(ID, 1 << 20)
+    await storage.resize(ID, 5)
+    assert synced == [1 << 20, 5]
+    await storage.stop()
+
+
+async def test_one_reservation_at_a_time_looks_at_the_free_space(data: Path) -> None:
+    """Two that look at once would both find the last of it. Here each of two processes' storages looks slowly."""
+    room, taken = 3_000_000, 0
+    mutex = threading.Lock()
+
+    class Small(Calls):
+        def __init__(self) -> None:
+            def statvfs(path: str) -> os.statvfs_result:
+                found = list(os.statvfs(path))
+                with mutex:
+                    found[0] = found[1] = 1
+                    found[4] = max(0, room - taken)
+                time.sleep(0.05)
+                return os.statvfs_result(found)
+
+            def fallocate(fd: int, offset: int, size: int) -> None:
+                nonlocal taken
+                kernel.fallocate(fd, offset, size)
+                with mutex:
+                    taken += size
+
+            self.replace("statvfs", statvfs)
+            self.replace("fallocate", fallocate)
+
+    storages = [await started(data, calls=Small()) for _ in range(2)]
+    taken = 0  # what the trials at start took is given back
+    made = await asyncio.gather(
+        *(storages[number % 2].reserve(f"{number}", 1_000_000) for number in range(6)), return_exceptions=True
+    )
+    refused = [error for error in made if isinstance(error, OutOfSpace)]
+    assert (len(refused), taken) == (3, 3_000_000)
+    for lock in made:
+        if not isinstance(lock, BaseException):
+            lock.release()
+    for storage in storages:
+        await storage.stop()
+
+
 @pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.ENOSYS])
 async def test_where_nothing_is_allocated_reservations_are_counted(data: Path, number: int) -> None:
     calls = Calls()
