@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +30,13 @@ def small_disk() -> Iterator[Path]:
             yield Path(folder)
         finally:
             subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(disk: Path) -> None:
+    """Leave it no byte."""
+    with (disk / "filler").open("ab", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            continue
 
 
 def complaint(data: Path, **environment: str) -> str:
@@ -58,14 +66,40 @@ def test_a_disk_that_is_read_only_or_full(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     assert str(data) in complaint(data)
     subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
-    with (small_disk / "filler").open("wb", buffering=0) as file, suppress(OSError):
-        while file.write(bytes(4096)):
-            continue
+    fill(small_disk)
+    (data / "catalog.sqlite3-headroom").unlink()
+    fill(small_disk)
     assert "disk full" in complaint(data)
     (small_disk / "filler").unlink()
     with ServerProcess(data, free_space_floor=0) as server, Http(server.port) as http:
         assert http.put(href, 0, bytes(1000)).status == 200
         assert http.commit(href, bytes(1000)).status == 200
+
+
+def test_deleting_works_on_a_full_disk(small_disk: Path) -> None:
+    """It is how one gets room. Also after a start on the full disk, and of whatever is deleted."""
+    data = small_disk / "data"
+    headroom = data / "catalog.sqlite3-headroom"
+    server = ServerProcess(data, free_space_floor=0)
+    with server, Http(server.port) as http:
+        first, second, third = [http.create(size) for size in (3_000_000, 1_000_000, 1_000_000)]
+        artifact = http.store(os.urandom(3_000_000))["artifact"]
+        for href in (first, second):
+            for offset in range(0, 50_000, 1000):
+                assert http.put(href, offset, bytes(1000)).status == 200
+        for href in (first, artifact):
+            fill(small_disk)
+            assert http("POST", f"{API}uploads/", {"size": 1}).problem == (507, "out-of-space")
+            assert http("DELETE", href).status == 204
+            deadline = time.monotonic() + 20
+            while headroom.stat().st_size == 0:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        fill(small_disk)
+    with server, Http(server.port) as http:
+        assert http("DELETE", second).status == 204
+        assert http.put(third, 0, bytes(1_000_000)).status == 200
+        assert http.commit(third, bytes(1_000_000)).status == 200
 
 
 def test_what_others_put_into_the_folder_is_left_alone_and_not_followed(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ class SqlCatalog:
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        self._read, self._write = runner.read, runner.write
+        self._read, self._write, self._free = runner.read, runner.write, runner.free
 
     async def start(self, *, look_only: bool = False) -> None:
         await self._runner.start(look_only=look_only)
@@ -48,10 +48,10 @@ class SqlCatalog:
         await self._write(uploads.set_notes, upload_id, notes, now)
 
     async def begin_delete(self, upload_id: str) -> Upload:
-        return await self._write(uploads.begin_delete, upload_id)
+        return await self._free(uploads.begin_delete, upload_id)
 
     async def finish_delete(self, upload_id: str) -> None:
-        await self._write(uploads.finish_delete, upload_id)
+        await self._free(uploads.finish_delete, upload_id)
 
     async def list_unattended(self) -> list[Upload]:
         return await self._read(uploads.list_unattended)
@@ -65,7 +65,7 @@ class SqlCatalog:
         )
 
     async def expire_upload(self, upload_id: str, *, open_before: datetime, completed_before: datetime) -> bool:
-        return await self._write(
+        return await self._free(
             uploads.expire_upload, upload_id, open_before=open_before, completed_before=completed_before
         )
 
@@ -147,7 +147,7 @@ class SqlCatalog:
         )
 
     async def unlink_artifact(self, artifact_id: str) -> bool:
-        return await self._write(artifacts.unlink_artifact, artifact_id)
+        return await self._free(artifacts.unlink_artifact, artifact_id)
 
     async def all_artifacts(self, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
         return await self._read(artifacts.all_artifacts, after, limit)

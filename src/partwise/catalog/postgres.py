@@ -126,6 +126,10 @@ class PostgresRunner:
         task.add_done_callback(self._forget)
         return await asyncio.shield(task)
 
+    async def free(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As any other: the database's disk is not the one that uploads fill."""
+        return await self.write(query, *args, **kwargs)
+
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():

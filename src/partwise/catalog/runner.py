@@ -32,3 +32,6 @@ class Runner(Protocol):
         What was handed over is carried out even when the caller is cancelled while it waits. ``query`` may run
         more than once, and has no effect but through its connection.
         """
+
+    async def free(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """``write`` what leads to room being given back: it may use the room that is kept for that, if any is."""

@@ -12,9 +12,17 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from partwise.catalog.sqlite import BUSY_TIMEOUT_SECONDS, is_busy, look_only_url, make_engine, raw
+from partwise.catalog.sqlite import (
+    BUSY_TIMEOUT_SECONDS,
+    headroom_of,
+    is_busy,
+    look_only_url,
+    make_engine,
+    may_be_full,
+    raw,
+)
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 #: The advisory lock that migrations of one PostgreSQL database take turns with: "partwise" in ASCII.
@@ -64,7 +72,13 @@ def migrate(url: str) -> None:
         from partwise.catalog.postgres import run_locked
 
         run_locked(parsed, _MIGRATION_LOCK, _upgrade)
-    else:
+        return
+    try:
+        _migrate_sqlite(parsed)
+    except (DBAPIError, sqlite3.Error) as error:
+        # A full disk is no reason not to start: what is there can be read, committed, and deleted.
+        if not (may_be_full(error) and headroom_of(parsed).give()):
+            raise
         _migrate_sqlite(parsed)
 
 

@@ -29,6 +29,7 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
+from partwise.catalog.headroom import Headroom
 from partwise.core.errors import OutOfSpace, StorageFailed
 
 P = ParamSpec("P")
@@ -42,6 +43,9 @@ GROUP_SIZE = 64
 READERS = 4
 #: How long to wait for other processes' write transactions, each of which takes milliseconds, before giving up.
 BUSY_TIMEOUT_SECONDS = 30.0
+
+#: Seconds from one try to take back the room that is kept for a full disk to the next.
+_HEADROOM_SECONDS = 1.0
 
 # SQLite's own waiting sleeps up to 100 ms at a time; a turn at the write lock is over in a few.
 _POLL_SECONDS = 0.001
@@ -91,6 +95,11 @@ def look_only_url(url: URL) -> URL:
     return url.set(database=f"file:{quote(path)}", query=query)
 
 
+def headroom_of(url: URL) -> Headroom:
+    """The room that is kept beside a database."""
+    return Headroom(f"{os.path.abspath(url.database or '')}-headroom")
+
+
 def raw(connection: Connection) -> sqlite3.Connection:
     """The driver's connection under SQLAlchemy's."""
     inner = connection.connection.dbapi_connection
@@ -113,6 +122,13 @@ def _begin_immediate(connection: sqlite3.Connection, timeout: float) -> None:
 def is_busy(error: BaseException) -> bool:
     """Whether another process was in the way."""
     return isinstance(error, sqlite3.Error) and _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def may_be_full(error: BaseException) -> bool:
+    """Whether the disk may have no room: SQLite's files beside the database cannot be made then either."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    codes = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+    return isinstance(cause, sqlite3.Error) and _code(cause) in codes
 
 
 def _code(error: sqlite3.Error) -> int:
@@ -176,6 +192,8 @@ class SqliteRunner:
 
     def __init__(self, url: URL, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
         self._url = url
+        self._headroom = headroom_of(url)
+        self._keeping: asyncio.Task[None] | None = None
         self._reading = make_engine(url, readers=READERS)
         self._writing = make_engine(url, busy_timeout_seconds=busy_timeout_seconds)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="catalog-reader")
@@ -197,12 +215,16 @@ class SqliteRunner:
         # A daemon: a process that ends without `stop` does not hang, and nothing unanswered was promised.
         self._writer = threading.Thread(target=self._run, args=(connection,), name="catalog-writer", daemon=True)
         self._writer.start()
+        self._keep_headroom()
 
     async def stop(self) -> None:
         """Refuse new work, finish what waits, and close connections. May be called again without effect."""
         if self._stopped:
             return
         self._stopped = True
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.wait({self._keeping})
         self._queue.put(None)
         if self._writer is not None:
             await asyncio.to_thread(self._writer.join)
@@ -223,6 +245,27 @@ class SqliteRunner:
         self._queue.put(job)
         result: T = await job.future
         return result
+
+    async def free(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """``write``, and on a full disk once more with the room that is kept for this."""
+        try:
+            result = await self.write(query, *args, **kwargs)
+        except OutOfSpace:
+            if not await asyncio.to_thread(self._headroom.give):
+                raise
+            logger.warning("the disk is full: what deletes takes the room that was kept for it")
+            result = await self.write(query, *args, **kwargs)
+            self._keep_headroom()
+        return result
+
+    def _keep_headroom(self) -> None:
+        """Take it, now or as soon as there is room."""
+        if self._keeping is None or self._keeping.done():
+            self._keeping = asyncio.create_task(self._take_headroom(), name="catalog headroom")
+
+    async def _take_headroom(self) -> None:
+        while not await asyncio.to_thread(self._headroom.keep):  # noqa: ASYNC110 (a disk has no event to wait for)
+            await asyncio.sleep(_HEADROOM_SECONDS)
 
     def _check_running(self) -> None:
         if not self._started or self._stopped:
