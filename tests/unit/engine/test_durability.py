@@ -6,8 +6,10 @@ import asyncio
 import errno
 import os
 import random
+import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,7 @@ from partwise.engine.context import Engine
 from partwise.engine.recovery import begin_boot, recover
 from partwise.storage.files import SystemCalls
 from tests.support.bodies import BytesBody, sha256
-from tests.support.engines import catalog_of, fast_folder, new_data_folder, open_engine
+from tests.support.engines import CATALOG, catalog_of, fast_folder, new_data_folder, open_engine
 from tests.unit.engine.conftest import ALICE
 
 DATA = random.Random(5).randbytes(3000)
@@ -139,6 +141,36 @@ async def test_a_durable_chunk_whose_sync_fails_is_not_recorded(engine: Engine, 
     assert await recorded(engine, upload) == []
     await put(engine, upload, THIRDS[0])
     assert await recorded(engine, upload) == [THIRDS[0]]
+
+
+async def test_a_durable_chunk_whose_sync_fails_takes_what_was_not_certain(engine: Engine, disk: Disk) -> None:
+    """Chunks of before the setting was changed, say: the failure may be theirs."""
+    without_flusher(engine)
+    upload = await create(engine)
+    await put(engine, upload, THIRDS[0])
+    engine.durable_chunks = True
+    disk.fail()
+    with pytest.raises(StorageFailed):
+        await put(engine, upload, THIRDS[1])
+    assert await recorded(engine, upload) == []
+
+
+async def test_all_chunks_are_certain_before_their_file_is_an_artifacts(engine: Engine, data: Path) -> None:
+    """Else a power loss could open the upload again, and let it write into a file that has a second name."""
+    without_flusher(engine)
+    upload = await create(engine)
+    for span in THIRDS:
+        await put(engine, upload, span)
+    seen: list[tuple[int, int]] = []
+
+    def look(step: str) -> None:
+        if step == "commit.published":
+            with closing(sqlite3.connect(data / CATALOG)) as connection:
+                seen.extend(connection.execute("SELECT seq, durable_seq FROM uploads"))
+
+    engine.failpoint = look
+    assert (await commit(engine, ALICE, upload.id, sha256(DATA), wait=20)).state is TaskState.COMPLETED
+    assert seen == [(3, 3)]
 
 
 async def test_after_a_failed_sync_nothing_is_trusted_that_was_not_certain(engine: Engine, disk: Disk) -> None:

@@ -295,6 +295,16 @@ async def test_partial_overlap_is_refused_with_the_chunks(engine: Engine) -> Non
         assert caught.value.chunks == expected
 
 
+async def test_a_refused_overlap_writes_nothing(engine: Engine) -> None:
+    upload = await create(engine)
+    await put(engine, upload, ByteRange(0, 500_000))
+    await put(engine, upload, ByteRange(500_000, len(DATA) - 500_000))
+    for span in (ByteRange(499_000, 2000), ByteRange(0, 1000), ByteRange(0, len(DATA))):
+        with pytest.raises(ChunkOverlap):
+            await put(engine, upload, span, bytes(len(DATA)))
+    assert await content(engine, await artifact_of(engine, await done(engine, upload, sha256(DATA)))) == DATA
+
+
 async def test_a_range_beyond_the_size_or_of_another_total_is_refused(engine: Engine) -> None:
     upload = await create(engine)
     with pytest.raises(BadContentRange):

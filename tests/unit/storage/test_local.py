@@ -285,6 +285,19 @@ async def test_a_new_size_is_on_disk(data: Path) -> None:
     await storage.stop()
 
 
+async def test_a_deletion_is_on_disk(data: Path) -> None:
+    """What was deleted does not come back with a power loss."""
+    calls = Calls()
+    storage = await started(data, calls=calls)
+    await upload(storage)
+    await publish(storage)
+    synced: list[str] = []
+    calls.replace("fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    await storage.delete_artifact(DIGEST)
+    assert synced == [str(data / "artifacts" / DIGEST[:2])]
+    await storage.stop()
+
+
 async def test_one_reservation_at_a_time_looks_at_the_free_space(data: Path) -> None:
     """Two that look at once would both find the last of it. Here each of two processes' storages looks slowly."""
     room, taken = 3_000_000, 0
