@@ -8,6 +8,7 @@ Disk: twice the file with ``--objects``, once without merging.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import http.client
 import json
 import os
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from threading import local
@@ -26,10 +28,13 @@ from bench.servers import Partwise, partwise
 from partwise.catalog import migrate
 from tests.engines.postgres import Postgres, postgres
 from tests.engines.seaweed import CREDENTIALS, seaweed
+from tests.support.engines import open_objects
 
 CONNECTIONS = 8
 #: Contents of chunks: chunk n has that of n modulo so many, with its number in front.
 _CONTENTS = 16
+#: Bytes that each content repeats, so that 50,000 of them fit on a disk whose file system compresses (see TMPDIR).
+_BLOCK = 4096
 
 
 def main() -> None:
@@ -49,6 +54,9 @@ def main() -> None:
         if database and not options.no_merging:
             _merging(*database[0], digest)
             print(f"memory after merging      {peak(server)} MiB")
+            artifact = json.loads(request(server, "GET", "/pulp/api/v3/artifacts/")[1])["results"][0]["pulp_href"]
+            print(f"download of the object    {_timed(lambda: _download(server, artifact, digest)):.2f} s")
+            print(f"deletion of the old ones  {_timed(lambda: asyncio.run(_tidy(settings))):.2f} s")
 
 
 @contextmanager
@@ -66,7 +74,7 @@ def _content(number: int, contents: list[bytes]) -> bytes:
 
 
 def _upload(server: Partwise, count: int, size: int) -> str:
-    contents = [os.urandom(size - 8) for _ in range(_CONTENTS)]
+    contents = [(os.urandom(_BLOCK) * -(-size // _BLOCK))[: size - 8] for _ in range(_CONTENTS)]
     whole = sha256()
     answer, _ = request(server, "POST", "/pulp/api/v3/uploads/", json.dumps({"size": size * count}), _JSON)
     href, own = str(answer.headers["Location"]), local()
@@ -132,6 +140,19 @@ def _merging(database: Postgres, name: str, digest: str) -> None:
     while database.execute(f"SELECT count(*) FROM segments WHERE sha256 = '{digest}'", name) != 1:
         time.sleep(1)
     print(f"one object of all, after  {time.perf_counter() - start:.0f} s")
+
+
+async def _tidy(urls: dict[str, Any]) -> None:
+    """Delete what was merged, as a server does an hour later."""
+    _, storage, catalog = open_objects(urls, later=timedelta(hours=2))
+    await catalog.start()
+    try:
+        print(f"objects deleted           {await storage.house.delete_garbage()}")
+        left = await asyncio.to_thread(lambda: len(list(storage.bucket.list())))
+        print(f"objects left              {left}")
+    finally:
+        await storage.stop()
+        await catalog.stop()
 
 
 if __name__ == "__main__":

@@ -211,3 +211,21 @@ def test_bytes_that_the_server_lost_are_sent_again(web: UploadPage, proxy: Proxy
     web.choose(tmp_path / "disk.img")
     web.await_digest("disk.img", sha256(data))
     assert len(refused) == 1
+
+
+def test_a_storage_that_is_away_is_waited_for(web: UploadPage, proxy: Proxy, tmp_path: Path) -> None:
+    data = write_file(tmp_path / "disk.img", SIZE)
+    refused: list[bytes] = []
+
+    def refuse(piece: bytes) -> bytes | None:
+        if not piece.startswith(b"PUT") or len(refused) >= 4:
+            return None
+        refused.append(piece)
+        body = b'{"type": "/docs/errors#storage-failed", "status": 503, "detail": "The object store failed to write."}'
+        head = f"HTTP/1.1 503 Away\r\nContent-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n\r\n"
+        return head.encode() + body
+
+    proxy.instead = refuse
+    web.choose(tmp_path / "disk.img")
+    web.await_digest("disk.img", sha256(data), 40)
+    assert len(refused) == 4

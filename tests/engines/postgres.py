@@ -35,11 +35,36 @@ _OPTIONS = {
 class Postgres:
     """A running server. Databases are made from one template each time, which is faster than migrating each."""
 
-    def __init__(self, port: int, folder: Path, pid: int, programs: Path) -> None:
-        self.port, self.folder, self.pid = port, folder, pid
+    def __init__(self, port: int, folder: Path, programs: Path, options: dict[str, str]) -> None:
+        self.port, self.folder = port, folder
+        self._options = _OPTIONS | options
         #: The folder with pg_dump and its like.
         self.programs = programs
         self._numbers = count()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of the process that listens."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it, and wait until it answers. Its port and its data are those of the last time."""
+        user = _user()
+        places = {"port": str(self.port), "listen_addresses": "127.0.0.1", "unix_socket_directories": str(self.folder)}
+        command = [str(self.programs / "postgres"), "-D", str(self.folder / "data")]
+        command += [f"--{name}={value}" for name, value in (self._options | places).items()]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", **_as(user))
+        ready = (self.programs / "pg_isready", "-h", "127.0.0.1", "-p", self.port, "-t", _START_SECONDS)
+        _run(user, *ready, until=self._process)
+
+    def stop(self) -> None:
+        """End it at once, without tidying up: the next start recovers what was committed."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait(30)
 
     def url(self, database: str) -> str:
         """As partwise takes it."""
@@ -65,26 +90,20 @@ class Postgres:
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[Postgres]:
-    """Make a server with its data in ``folder``, which nothing else uses, and end it."""
+def postgres(folder: Path, **options: str) -> Iterator[Postgres]:
+    """Make a server with its data in ``folder``, which nothing else uses, and end it; ``options`` are its settings."""
     user = _user()
     binaries = _binaries(folder, user)
     data = folder / "data"
     _run(
         user, binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"
     )
-    port = _free_port()
-    options = _OPTIONS | {"port": str(port), "listen_addresses": "127.0.0.1", "unix_socket_directories": str(folder)}
-    command = [str(binaries / "postgres"), "-D", str(data)]
-    command += [f"--{name}={value}" for name, value in options.items()]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", **_as(user))
+    server = Postgres(_free_port(), folder, binaries, options)
     try:
-        _run(user, binaries / "pg_isready", "-h", "127.0.0.1", "-p", port, "-t", _START_SECONDS, until=process)
-        yield Postgres(port, folder, process.pid, binaries)
+        server.start()
+        yield server
     finally:
-        process.send_signal(signal.SIGQUIT)  # at once, without tidying up
-        process.wait(30)
+        server.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 

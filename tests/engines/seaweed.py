@@ -40,9 +40,30 @@ _PORTS = ("master", "volume", "filer", "s3")
 class Seaweed:
     """A running store with one empty bucket."""
 
-    def __init__(self, port: int, pid: int) -> None:
-        self.port, self.pid = port, pid
+    def __init__(self, port: int, command: list[str], log: Path) -> None:
+        self.port = port
         self.endpoint = f"http://127.0.0.1:{port}"
+        self._command, self._log = command, log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it, and wait until it takes objects. Its port and its data are those of the last time."""
+        environment = os.environ | {"GOMEMLIMIT": "600MiB"}
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, env=environment)
+        _wait(self, self._process)
+
+    def kill(self) -> None:
+        """SIGKILL: asked politely it takes 15 seconds."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(30)
 
     def url(self, prefix: str, **options: str) -> str:
         """As partwise takes it."""
@@ -65,15 +86,12 @@ def seaweed(folder: Path) -> Iterator[Seaweed]:
     options = _OPTIONS | {"dir": str(folder), "s3.config": str(config)} | ports
     command = [str(Path(sys.executable).with_name("weed")), "-logtostderr=true", "mini"]
     command += [f"-{name}={value}" for name, value in options.items()]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"GOMEMLIMIT": "600MiB"})
+    store = Seaweed(ports["s3.port"], command, folder / "log")
     try:
-        store = Seaweed(ports["s3.port"], process.pid)
-        _wait(store, process)
+        store.start()
         yield store
     finally:
-        process.kill()  # asked politely it takes 15 seconds
-        process.wait(30)
+        store.kill()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from partwise.core.ranges import ByteRange
-from partwise.storage.s3_bucket import Bucket, S3Address
+from partwise.storage.s3_address import S3Address
+from partwise.storage.s3_bucket import Bucket
 from tests.conftest import Engines
 from tests.engines.postgres import Postgres
 from tests.support.engines import CATALOG
@@ -163,7 +164,8 @@ def copy_objects(source: Bucket, target: Bucket) -> None:
     """As ``aws s3 sync`` and its like do."""
     for listed in source.list():
         put = target.put(listed.key, listed.size)
-        source.read(listed.key, ByteRange(0, listed.size), put.write)
+        for block in source.read([(listed.key, ByteRange(0, listed.size))]):
+            put.write(memoryview(block))
         put.finish()
     source.close()
     target.close()

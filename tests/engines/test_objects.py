@@ -14,21 +14,25 @@ import pytest
 
 from partwise.catalog import open_catalog
 from partwise.catalog.postgres import PostgresCatalog
-from partwise.core.errors import BodyInterrupted, NotFound, StorageFailed
+from partwise.core.errors import BodyInterrupted, BytesLost, NotFound, StorageFailed
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Artifact, Principal, TaskState, Upload
 from partwise.engine import artifacts, uploads
 from partwise.engine.artifacts import store_file
+from partwise.engine.check import drop_damaged
 from partwise.engine.chunks import Early, put_chunk
 from partwise.engine.commit import commit
 from partwise.engine.context import Engine
 from partwise.engine.finish import concatenate, finish
-from partwise.storage import s3_writer
+from partwise.storage import s3_streams, s3_writer
 from partwise.storage.s3 import S3Storage
-from partwise.storage.s3_bucket import Bucket, S3Address
+from partwise.storage.s3_address import S3Address
+from partwise.storage.s3_bucket import Bucket
 from partwise.storage.s3_housekeeping import Housekeeping
 from tests.engines.postgres import Postgres
+from tests.engines.seaweed import Seaweed
 from tests.support.bodies import BytesBody, sha256
+from tests.support.proxy import Proxy
 
 # A connection that botocore's pool drops in the middle of a request is closed by the collector, which warns of it.
 pytestmark = [
@@ -284,6 +288,62 @@ async def test_many_small_segments_become_one_object(server: Server, bucket: Buc
     assert keys(bucket) == [segment.ref]
     assert await read(server, artifact) == DATA
     assert await server.house().merge() == 0
+
+
+async def test_a_slow_download_goes_on_in_the_object_that_was_made_meanwhile(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_streams, "AHEAD_OBJECTS", 1)
+    artifact = await store(server, step=MIB)
+    blocks = artifacts.read_artifact(server.engine, artifact, ByteRange(0, artifact.size))
+    read = [await anext(blocks), await anext(blocks)]
+    assert await server.house().merge() == 1
+    assert await server.house(timedelta(hours=2)).delete_garbage() == 13
+    read += [block async for block in blocks]
+    assert b"".join(read) == DATA
+
+
+async def test_an_object_that_the_store_has_lost_is_told(server: Server, bucket: Bucket) -> None:
+    artifact, whole = await store(server, step=MIB), await store(server, b"another")
+    segments = await server.catalog.list_segments(artifact.sha256)
+    bucket.delete(segments[5].ref)
+    with pytest.raises(BytesLost):
+        await read(server, artifact)
+    assert not await server.storage.verify_artifact(artifact.sha256)
+    assert await server.storage.verify_artifact(whole.sha256)
+    await server.storage.delete_artifact(artifact.sha256, damaged=True)
+    assert await read(server, await store(server, step=4 * MIB)) == DATA
+
+
+async def test_one_that_cannot_be_merged_is_in_nobodys_way(
+    server: Server, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = await store(server, step=MIB // 2)  # the most scattered
+    await store(server, DATA[1:], step=MIB)
+    bucket.delete((await server.catalog.list_segments(damaged.sha256))[-1].ref)
+    house = server.house()
+    assert await house.merge(limit=1) == 0
+    assert await house.merge(limit=1) == 1, "the other has its turn"
+    asked: list[str] = []
+    monkeypatch.setattr(server.storage.bucket, "begin", asked.append)
+    assert await house.merge() == 0
+    assert asked == [], "it is not read again and again"
+
+
+async def test_a_store_that_is_away_is_no_damage(
+    servers: Callable[..., asyncio.Future[Server]], s3_url: str, seaweed_server: Seaweed
+) -> None:
+    with Proxy(seaweed_server.port) as proxy:
+        server = await servers(s3_url.replace(seaweed_server.endpoint, proxy.url))
+        artifact = await store(server)
+        proxy.cut()
+        proxy.instead = lambda piece: b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+        with pytest.raises(StorageFailed):
+            await server.storage.verify_artifact(artifact.sha256)
+        with pytest.raises(StorageFailed):
+            await drop_damaged(server.engine, artifact.sha256)
+        proxy.instead = lambda piece: None
+        assert await read(server, artifact) == DATA
 
 
 @pytest.mark.usefixtures("small_parts")

@@ -17,7 +17,7 @@ from partwise.engine.ports import Storage
 from partwise.storage.files import SystemCalls
 from partwise.storage.local import LocalStorage
 from partwise.storage.s3 import S3Storage
-from partwise.storage.s3_bucket import S3Address
+from partwise.storage.s3_address import S3Address
 from tests.support.folders import make_data_folder
 
 CATALOG = "catalog.sqlite3"

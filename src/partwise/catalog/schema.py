@@ -6,13 +6,19 @@ import os
 import sqlite3
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+<<<<<<< HEAD
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+=======
+from sqlalchemy import URL, Connection, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError
+>>>>>>> 355b67a (Answer 503 with Retry-After while the database or the store is away, ask for the next objects while one is read, and take 20 MiB less memory)
 
 from partwise.catalog.sqlite import (
     BUSY_TIMEOUT_SECONDS,
@@ -23,6 +29,9 @@ from partwise.catalog.sqlite import (
     may_be_full,
     raw,
 )
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 #: The advisory lock that migrations of one PostgreSQL database take turns with: "partwise" in ASCII.
@@ -84,6 +93,8 @@ def migrate(url: str) -> None:
 
 def pending_migrations(url: str) -> list[str]:
     """What ``migrate`` would do, a line for each step; changes nothing. CatalogMissing, and what ``migrate`` raises."""
+    from alembic.script import ScriptDirectory
+
     parsed = parse_url(url)
     found: list[str] = []
 
@@ -121,13 +132,30 @@ def _migrate_sqlite(parsed: URL) -> None:
             _upgrade(connection)
 
 
+def _is_newest(connection: Connection) -> bool:
+    """Whether there is nothing to do. Nearly always so, and then a server need not hold Alembic in its memory."""
+    if not inspect(connection).has_table("alembic_version"):
+        return False
+    newest = max(path.name for path in (_MIGRATIONS / "versions").glob("r*.py"))
+    versions = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
+    return versions == [newest[1:5]]
+
+
 def _upgrade(connection: Connection) -> None:
+    if _is_newest(connection):
+        return
+    from alembic import command
+
     config, _current = _alembic(connection)
     command.upgrade(config, "head")
 
 
 def _alembic(connection: Connection) -> tuple[Config, tuple[str, ...]]:
     """Alembic's settings, and the revisions that the database is at. CatalogTooNew."""
+    from alembic.config import Config
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}

@@ -42,7 +42,12 @@ if TYPE_CHECKING:
 
 
 class PartwiseError(Exception):
-    """The root of the tree. ``str(error)`` is one sentence for the client that says what to do."""
+    """The root of the tree. ``str(error)`` is one sentence for the client that says what to do.
+
+    ``retry_after`` gives seconds when a later try may pass.
+    """
+
+    retry_after: int | None = None
 
     #: The operator's setting that stood in the way, where a limit did.
     setting: str | None = None
@@ -130,9 +135,7 @@ class NotFound(PartwiseError):
 
 
 class Conflict(PartwiseError):
-    """What is there does not allow it now. ``retry_after`` gives seconds when a later try may pass."""
-
-    retry_after: int | None = None
+    """What is there does not allow it now."""
 
 
 class ChunkOverlap(Conflict):
@@ -249,8 +252,12 @@ class OutOfSpace(PartwiseError):
 
 
 class StorageFailed(PartwiseError):
-    """The storage failed to read or write; the operator's log says more."""
+    """The storage or the catalog failed to read or write, which may pass; the operator's log says more."""
+
+    retry_after: int | None = 2
 
 
 class BytesLost(StorageFailed):
     """What was stored cannot be read back, now or later: the disk is damaged, or someone else changed its files."""
+
+    retry_after = None

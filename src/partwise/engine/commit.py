@@ -122,8 +122,11 @@ class Commits:
                     lock.release()
         except NotFound:
             return  # deleted, or published and gone between two looks
+        # The upload stays committing; the rounds of any process take it up again.
+        except StorageFailed as error:
+            log.warning("commit of %s failed for now: %s", upload_id, error)
+            await asyncio.sleep(RETRY)
         except Exception:
-            # The upload stays committing; the rounds of any process take it up again.
             log.exception("commit of %s failed for now", upload_id)
             await asyncio.sleep(RETRY)
 

@@ -263,7 +263,10 @@ class Storage(Protocol):
         """
 
     async def verify_artifact(self, sha256: str) -> bool:
-        """Whether the artifact's bytes have its digest. False also when they are gone."""
+        """Whether the artifact's bytes have its digest. False also when they are gone or cannot be read back.
+
+        StorageFailed: the storage does not answer, which says nothing about them.
+        """
 
     def list_staged(self) -> Iterator[str]:
         """The ids of uploads with a staging file that no creation in progress holds. Blocks: use a thread."""

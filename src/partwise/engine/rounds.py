@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between looks for commits (also those that other processes began), and between the slower rounds.
 COMMITS, SLOW = 0.1, 5.0
+#: Seconds to wait more after a round that failed: a database that is away is asked, and told of, no more often.
+RETRY = 1.0
 #: Slow rounds from one look for users with too many completed uploads to the next.
 TRIM_EVERY = 12
 
@@ -38,8 +40,12 @@ async def rounds(engine: Engine) -> None:
                 if grace.is_over():
                     await expire(engine)
                     await prune_tasks(engine)
+        except StorageFailed as error:
+            log.warning("a round failed, the next goes on: %s", error)
+            await asyncio.sleep(RETRY)
         except Exception:
             log.exception("a round failed; the next goes on")
+            await asyncio.sleep(RETRY)
 
 
 async def take_up_commits(engine: Engine) -> None:

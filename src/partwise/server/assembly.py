@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from partwise.catalog import SqlCatalog, open_catalog
+from partwise.catalog.schema import parse_url
 from partwise.engine.context import Engine
 from partwise.engine.ports import Storage, Tokens
 from partwise.server.settings import Settings
 from partwise.storage.local import LocalStorage
+
+_NEEDS_POSTGRES = "Bytes in an object store need their records in PostgreSQL: set the catalog's URL too."
 
 
 class MissingPart(RuntimeError):
@@ -24,18 +29,40 @@ def make_engine(settings: Settings) -> tuple[Engine, Tokens]:
 
 
 def make_storage(settings: Settings, catalog: SqlCatalog) -> Storage:
-    """The storage alone, whose records, if it has any, are in ``catalog``. ValueError, MissingPart."""
+    """The storage alone, whose records, if it has any, are in ``catalog``. ValueError, MissingPart, StorageFailed."""
     if settings.storage is None:
         return LocalStorage(settings.data, floor=settings.free_space_floor)
-    # What speaks to databases and stores over a network is an optional part of the installation.
-    try:
+    with _optional():
         from partwise.catalog.postgres import PostgresCatalog
         from partwise.storage.s3 import S3Storage
-        from partwise.storage.s3_bucket import S3Address
-    except ModuleNotFoundError as error:
-        raise MissingPart("An object store needs more packages: pip install 'partwise[postgres,s3]'.") from error
+        from partwise.storage.s3_address import S3Address
     if not isinstance(catalog, PostgresCatalog):
-        raise MissingPart("Bytes in an object store need their records in PostgreSQL: set the catalog's URL too.")
+        raise MissingPart(_NEEDS_POSTGRES)
     seconds = settings.redirect_seconds
     redirect = None if seconds is None else timedelta(seconds=seconds)
     return S3Storage(S3Address.parse(settings.storage), catalog, redirect=redirect)
+
+
+def check_engines(settings: Settings) -> None:
+    """What ``make_engine`` would raise, for a process that needs no engine: making one takes memory for ever."""
+    catalog = parse_url(settings.catalog_url)
+    if settings.storage is None:
+        return
+    with _optional():
+        from botocore.session import Session
+
+        from partwise.storage.s3_address import S3Address
+        from partwise.storage.s3_bucket import find_credentials
+    if catalog.drivername != "postgresql":
+        raise MissingPart(_NEEDS_POSTGRES)
+    S3Address.parse(settings.storage)
+    find_credentials(Session())
+
+
+@contextmanager
+def _optional() -> Iterator[None]:
+    """What speaks to databases and stores over a network is an optional part of the installation."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingPart("An object store needs more packages: pip install 'partwise[postgres,s3]'.") from error

@@ -23,7 +23,7 @@ from partwise import __version__
 from partwise.catalog import CatalogMissing, CatalogTooNew, migrate, open_catalog, pending_migrations
 from partwise.core.errors import OutOfSpace, PartwiseError, StorageFailed
 from partwise.engine.recovery import begin_boot
-from partwise.server.assembly import MissingPart, make_engine
+from partwise.server.assembly import MissingPart, check_engines
 from partwise.server.connection import BoundedProtocol
 from partwise.server.guard import is_loopback
 from partwise.server.logs import configure
@@ -89,8 +89,7 @@ def prepare(settings: Settings) -> None:
         except OSError as error:
             raise CannotServe(f"The data folder cannot be used: {error}.") from error
     with _usable_records(settings):
-        if settings.storage is not None:
-            make_engine(settings)  # what cannot be put together is told before anything is touched
+        check_engines(settings)  # what cannot be put together is told before anything is touched
         migrate(settings.catalog_url)
 
 

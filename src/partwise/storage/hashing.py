@@ -35,16 +35,26 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def one_by_one(read: Callable[[Chunk, ByteRange, Sink], None]) -> Callable[[Sequence[Piece], Sink], None]:
+    """Reads pieces by ``Storage.read_staged`` of one upload."""
+
+    def read_pieces(pieces: Sequence[Piece], sink: Sink) -> None:
+        for chunk, span in pieces:
+            read(chunk, span, sink)
+
+    return read_pieces
+
+
 class ThreadedHash:
     """``engine.ports.RunningHash`` on ``threads`` (or the event loop's own) of this process.
 
-    ``read`` is ``Storage.read_staged`` of one upload.
+    ``read`` gives all bytes of some pieces of one upload to a sink, and blocks.
     """
 
     pending = 0
 
     def __init__(
-        self, read: Callable[[Chunk, ByteRange, Sink], None], threads: ThreadPoolExecutor | None = None
+        self, read: Callable[[Sequence[Piece], Sink], None], threads: ThreadPoolExecutor | None = None
     ) -> None:
         self._read = read
         self._threads = threads
@@ -56,8 +66,7 @@ class ThreadedHash:
         await asyncio.get_running_loop().run_in_executor(self._threads, self._feed, pieces)
 
     def _feed(self, pieces: Sequence[Piece]) -> None:
-        for chunk, span in pieces:
-            self._read(chunk, span, self._state.update)
+        self._read(pieces, self._state.update)
 
     def mark(self) -> None:
         """See the port."""

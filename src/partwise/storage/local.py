@@ -36,7 +36,7 @@ from partwise.storage.files import (
     read_blocks,
     reading,
 )
-from partwise.storage.hashing import HashProcess, ThreadedHash, cores
+from partwise.storage.hashing import HashProcess, ThreadedHash, cores, one_by_one
 from partwise.storage.joining import copy, placed, share
 from partwise.storage.locks import LockFile, name_byte
 from partwise.storage.probe import can_allocate, check_fitness
@@ -223,7 +223,7 @@ class LocalStorage:
     def running_hash(self, upload_id: str) -> RunningHash:
         """In a process of its own, which reads the file; here where a test's own calls are to be met."""
         if self._calls_replaced:
-            return ThreadedHash(partial(self.read_staged, upload_id))
+            return ThreadedHash(one_by_one(partial(self.read_staged, upload_id)))
         return self.hash_process.hash(self._staging_path(upload_id))
 
     async def flush(self, upload_id: str) -> None:

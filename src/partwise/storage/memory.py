@@ -15,7 +15,7 @@ from partwise.core.ranges import ByteRange, split
 from partwise.core.records import Chunk
 from partwise.core.state import Event, UploadState
 from partwise.engine.ports import BLOCK, ChunkWriter, Lock, Purpose, RunningHash, Sink, Space, Stored
-from partwise.storage.hashing import ThreadedHash
+from partwise.storage.hashing import ThreadedHash, one_by_one
 from partwise.storage.joining import placed
 
 _PAUSE = 0.001
@@ -194,7 +194,7 @@ class MemoryStorage:
 
     def running_hash(self, upload_id: str) -> RunningHash:
         """On a thread."""
-        return ThreadedHash(partial(self.read_staged, upload_id))
+        return ThreadedHash(one_by_one(partial(self.read_staged, upload_id)))
 
     async def flush(self, upload_id: str) -> None:
         """There is no more stable storage here than memory."""

@@ -24,13 +24,14 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from partwise.core.errors import BytesLost, NotFound, RangeBusy, StorageFailed
+from partwise.core.errors import BytesLost, NotFound, RangeBusy
 from partwise.core.ranges import MAX_SIZE, ByteRange, split
 from partwise.core.records import Chunk
-from partwise.engine.ports import BLOCK, ChunkWriter, Lock, ObjectRecords, Purpose, RunningHash, Sink, Space
+from partwise.engine.ports import ChunkWriter, Lock, ObjectRecords, Piece, Purpose, RunningHash, Sink, Space
 from partwise.storage.files import no_failpoint
 from partwise.storage.hashing import ThreadedHash, cores
-from partwise.storage.s3_bucket import Bucket, S3Address
+from partwise.storage.s3_address import S3Address
+from partwise.storage.s3_bucket import Bucket, within
 from partwise.storage.s3_housekeeping import Housekeeping
 from partwise.storage.s3_writer import S3Writer
 
@@ -43,6 +44,10 @@ THREADS = 32
 COPY_SIZE = 1 << 30
 #: Seconds that a newcomer waits for a writer to leave.
 PATIENCE = 10.0
+#: Segments that a download looks up at once.
+SEGMENTS = 100
+
+_LOST = "The object store has lost an object."
 
 
 class S3Storage:
@@ -172,16 +177,21 @@ class S3Storage:
 
     def read_staged(self, upload_id: str, chunk: Chunk, span: ByteRange, sink: Sink) -> None:
         """Read the chunk's object."""
-        if chunk.ref is None:
+        self._read_pieces([(chunk, span)], sink)
+
+    def _read_pieces(self, pieces: Sequence[Piece], sink: Sink) -> None:
+        if any(chunk.ref is None for chunk, _ in pieces):
             raise NotFound("upload")
+        spans = [(str(chunk.ref), ByteRange(span.offset - chunk.offset, span.size)) for chunk, span in pieces]
         try:
-            self.bucket.read(chunk.ref, ByteRange(span.offset - chunk.offset, span.size), sink)
+            for block in self.bucket.read(spans):
+                sink(memoryview(block))
         except NotFound as error:
-            raise BytesLost("The object store has lost an object.") from error
+            raise BytesLost(_LOST) from error
 
     def running_hash(self, upload_id: str) -> RunningHash:
         """On threads, which read the objects back."""
-        return ThreadedHash(partial(self.read_staged, upload_id), self._hash_threads)
+        return ThreadedHash(self._read_pieces, self._hash_threads)
 
     async def flush(self, upload_id: str) -> None:
         """Objects are durable when the store has answered."""
@@ -214,22 +224,27 @@ class S3Storage:
 
     async def read_artifact(self, sha256: str, span: ByteRange) -> AsyncIterator[bytes]:
         """Segment after segment, each by one ranged request."""
-        position = span.offset
+        position, missed = span.offset, ""
         while position < span.end:
-            segments = await self._records.list_segments(sha256, start=position, limit=100)
+            segments = await self._records.list_segments(sha256, start=position, limit=SEGMENTS)
             if not segments or not segments[0].offset <= position < segments[0].range.end:
                 raise NotFound("artifact")
-            for segment in segments:
-                size = min(segment.range.end, span.end) - position
-                if size <= 0:
-                    return
-                with self.bucket.open(segment.ref, ByteRange(position - segment.offset, size)) as reader:
-                    while block := await self._run(reader.read, BLOCK):
-                        yield block
-                position += size
+            blocks = self.bucket.read(within(segments, ByteRange(position, span.end - position)))
+            try:
+                while block := await self._run(next, blocks, b""):
+                    yield block
+                    position += len(block)
+            except NotFound as error:
+                # To a slow reader its list may have become too old: the objects were merged, and deleted an hour after.
+                lost = next(segment.ref for segment in segments if segment.range.end > position)
+                if lost == missed:
+                    raise BytesLost(_LOST) from error
+                missed = lost
+            finally:
+                blocks.close()
 
     async def verify_artifact(self, sha256: str) -> bool:
-        """Read it all, and hash it."""
+        """Read it all, and hash it. A store that is away raises StorageFailed: that says nothing about the artifact."""
         hasher, position = hashlib.sha256(), 0
         try:
             while segments := await self._records.list_segments(sha256, start=position):
@@ -239,7 +254,7 @@ class S3Storage:
                 async for block in self.read_artifact(sha256, ByteRange(position, end - position)):
                     await asyncio.to_thread(hasher.update, block)
                 position = end
-        except (NotFound, StorageFailed):
+        except (NotFound, BytesLost):
             return False
         return hasher.hexdigest() == sha256
 

@@ -13,15 +13,15 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import islice, takewhile
 
 from partwise.core.errors import NotFound, OutOfSpace, StorageFailed
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Segment
 from partwise.engine.ports import ObjectRecords
 from partwise.storage.files import no_failpoint
-from partwise.storage.s3_bucket import Bucket, Listed
-from partwise.storage.s3_writer import RunInThread, part_size
+from partwise.storage.s3_bucket import Bucket, Listed, within
+from partwise.storage.s3_writer import MAX_OBJECT, RunInThread, part_size
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,8 @@ class Housekeeping:
         self._failpoint = failpoint
         self._stopping = threading.Event()
         self._merge_below = merge_below or SMALL_SEGMENT
+        #: Artifacts that can never be merged: not looked at again by this process.
+        self._left_alone: set[str] = set()
 
     async def run(self, pause: float) -> None:
         """Go on until cancelled. Servers that started together drift apart."""
@@ -105,18 +107,25 @@ class Housekeeping:
     async def merge(self, limit: int = 10) -> int:
         """Make artifacts of many small segments one object each; how many."""
         merged = 0
-        for sha256 in await self._records.scattered_artifacts(average=self._merge_below, limit=limit):
+        most = limit + len(self._left_alone)
+        found = await self._records.scattered_artifacts(average=self._merge_below, limit=most)
+        for sha256 in [sha256 for sha256 in found if sha256 not in self._left_alone][:limit]:
             merged += await self._merge_one(sha256)
         return merged
 
     async def _merge_one(self, sha256: str) -> bool:
         segments = await self._records.list_segments(sha256, limit=10_000_000)
-        size = segments[-1].range.end
+        size = segments[-1].range.end if segments else 0
+        if not 0 < size <= MAX_OBJECT:
+            self._left_alone.add(sha256)
+            return False
         key = f"artifacts/{sha256}/{uuid.uuid4().hex}"
         try:
             await self._run(_compose, self._bucket, key, segments, self._stopping.is_set)
         except NotFound:
-            return False  # deleted meanwhile
+            # Deleted meanwhile, or the store has lost some of it: whoever reads it, or `partwise check`, is told.
+            self._left_alone.add(sha256)
+            return False
         except Stopped:
             return False
         self._failpoint("merge.composed")
@@ -211,11 +220,10 @@ def _send(
     """Read ``span`` out of the segments, of which that at ``first`` holds its first byte, and send it as it comes."""
     put = bucket.put(key, span.size, upload=upload, part=part)
     try:
-        for segment in map(segments.__getitem__, range(first, len(segments))):  # a slice would copy them all
-            start, end = max(segment.offset, span.offset), min(segment.range.end, span.end)
-            if end <= start:
-                break
-            bucket.read(segment.ref, ByteRange(start - segment.offset, end - start), put.write)
+        # Not a slice, which would copy them all.
+        following = map(segments.__getitem__, range(first, len(segments)))
+        for block in bucket.read(within(takewhile(lambda segment: segment.offset < span.end, following), span)):
+            put.write(memoryview(block))
         return put.finish()
     except BaseException:
         put.abort()

@@ -12,7 +12,8 @@ from typing import IO, ParamSpec, Protocol, TypeVar
 from partwise.core.errors import Superseded
 from partwise.core.ranges import ByteRange
 from partwise.engine.ports import BLOCK, Stored
-from partwise.storage.s3_bucket import MAX_PARTS, Bucket, Put
+from partwise.storage.s3_bucket import MAX_PARTS, Bucket
+from partwise.storage.s3_streams import Put
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -52,6 +54,21 @@ def test_migrating_again_changes_nothing(url: str, path: Path) -> None:
     before = path.read_bytes()
     migrate(url)
     assert path.read_bytes() == before
+
+
+def test_a_start_that_finds_the_newest_schema_loads_no_migrations(url: str) -> None:
+    """Alembic takes as much memory as all of our own code; the newest version is known without it."""
+    program = f"""
+import sys
+from partwise.catalog import migrate
+migrate({url!r})
+print("alembic" in sys.modules)
+"""
+
+    def start() -> str:
+        return subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+
+    assert (start(), start()) == ("True\n", "False\n")
 
 
 def test_the_file_is_its_owners_alone(url: str, path: Path) -> None:

@@ -14,7 +14,7 @@ from partwise.engine.ports import Storage
 from partwise.storage.local import LocalStorage
 from partwise.storage.memory import MemoryStorage
 from partwise.storage.s3 import S3Storage
-from partwise.storage.s3_bucket import S3Address
+from partwise.storage.s3_address import S3Address
 
 ALICE, BOB, ADMIN = Principal("alice"), Principal("bob"), Principal("root", admin=True)
 

@@ -70,6 +70,8 @@ def test_pulps_keys_stand_beside_the_problem() -> None:
 def test_retry_after() -> None:
     assert render_error(errors.RangeBusy(ByteRange(0, 1))).headers["Retry-After"] == "1"
     assert "Retry-After" not in render_error(errors.Superseded()).headers
+    assert render_error(errors.StorageFailed("no")).headers["Retry-After"] == "2"
+    assert "Retry-After" not in render_error(errors.BytesLost("no")).headers
 
 
 def test_unexpected_errors_keep_their_details_to_the_log(caplog: pytest.LogCaptureFixture) -> None:

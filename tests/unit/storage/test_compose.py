@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import cast
 
 import pytest
 
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Segment
-from partwise.engine.ports import BLOCK, Sink
+from partwise.engine.ports import BLOCK
 from partwise.storage import s3_housekeeping
 from partwise.storage.s3_bucket import MAX_PARTS, Bucket
 from partwise.storage.s3_housekeeping import Stopped
@@ -48,10 +49,11 @@ class CountingBucket:
         self.parts.append(size)
         return CountingPut(size)
 
-    def read(self, ref: str, span: ByteRange, sink: Sink) -> None:
-        assert 0 <= span.offset < span.end <= self.sizes[ref]
-        self.reads[ref] += span.size
-        sink(self._zeros[: span.size])
+    def read(self, pieces: Iterable[tuple[str, ByteRange]]) -> Iterator[memoryview]:
+        for ref, span in pieces:
+            assert 0 <= span.offset < span.end <= self.sizes[ref]
+            self.reads[ref] += span.size
+            yield self._zeros[: span.size]
 
     def copy(self, key: str, upload: str, part: int, source: str, span: ByteRange) -> str:
         self.parts.append(span.size)

@@ -46,6 +46,8 @@ export interface Published {
 const SMALL_BYTES = 4 * 1024 * 1024;
 const MOST_DAMAGED = 3;
 const MOST_FAULTS = 5;
+/** Chunks that a storage may refuse before people are told that it fails: of all connections, for about a minute. */
+const MOST_STORAGE_FAULTS = 20;
 const MOST_ROUNDS = 8;
 /** Recorded chunks that are compared at the same time, beside the sending. */
 const COMPARE_AT_ONCE = 2;
@@ -408,7 +410,11 @@ export class Upload {
     }
     const wait = Math.max(problem.retryAfter ?? 0, this.#stumble());
     if (problem.status === 401) this.#tools.api.session.refused(who);
-    else if ([502, 503, 504].includes(problem.status)) this.#tools.api.session.lost();
+    else if ([502, 503, 504].includes(problem.status)) {
+      this.#tools.api.session.lost();
+      // A storage that is away comes back; of one that cannot be written to people are told in the end.
+      if (problem.kind === "storage-failed" && ++this.#faults > MOST_STORAGE_FAULTS) throw problem;
+    }
     else if (["chunk-overlap", "wrong-state", "superseded", "range-busy"].includes(problem.kind)) {
       this.#shared = this.#stale = true;
       if (problem.kind === "wrong-state" && ++this.#faults > MOST_FAULTS) throw problem;

@@ -76,7 +76,7 @@ PROBLEMS: Mapping[type[errors.PartwiseError], Problem] = {
     errors.TooManyUploads: Problem("too-many-uploads", 413, "Too many open uploads"),
     errors.TooManyChunks: Problem("too-many-chunks", 413, "Too many chunks"),
     errors.OutOfSpace: Problem("out-of-space", 507, "The server has no room"),
-    errors.StorageFailed: Problem("storage-failed", 500, "The storage failed"),
+    errors.StorageFailed: Problem("storage-failed", 503, "The storage failed"),
     errors.BytesLost: Problem("bytes-lost", 500, "The storage lost bytes"),
 }
 
@@ -144,7 +144,7 @@ def render_error(error: errors.PartwiseError) -> ProblemResponse:
         content[field if field in _MEMBERS else "non_field_errors"] = [str(error)]
     content |= _particulars(error)
     headers = {}
-    if isinstance(error, errors.Conflict) and error.retry_after is not None:
+    if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     return ProblemResponse(problem, content, headers, setting=error.setting)
 
@@ -197,7 +197,8 @@ def render_unexpected(request: Request, error: Exception) -> ProblemResponse:
 def render_any(request: Request, error: Exception) -> ProblemResponse:
     """The answer for whatever was raised while ``request`` was served."""
     if isinstance(error, errors.StorageFailed):
-        _logger.error("%s %s: %s", request.method, _path(request), error, exc_info=error)
+        # One line: while a storage is away every request says so.
+        _logger.error("%s %s: %s (%r)", request.method, _path(request), error, error.__cause__)
     if isinstance(error, errors.PartwiseError):
         return render_error(error)
     if isinstance(error, HTTPException):
