@@ -8,17 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-<<<<<<< HEAD
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
-=======
 from sqlalchemy import URL, Connection, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError
->>>>>>> 355b67a (Answer 503 with Retry-After while the database or the store is away, ask for the next objects while one is read, and take 20 MiB less memory)
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from partwise.catalog.sqlite import (
     BUSY_TIMEOUT_SECONDS,
