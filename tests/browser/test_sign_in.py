@@ -44,6 +44,7 @@ def test_a_token_opens_the_page(web: UploadPage, server: ServerProcess, tmp_path
     expect(web.page.get_by_role("alert")).to_contain_text("does not know this token")
     sign_in(web, token)
     expect(web.page.get_by_role("button", name="Choose files")).to_be_visible()
+    expect(web.page.get_by_role("banner")).to_contain_text("ann")
     web.choose(tmp_path / "report.pdf")
     web.await_digest("report.pdf", sha256(data))
     with web.page.expect_download() as download:
@@ -56,6 +57,7 @@ def test_a_token_opens_the_page(web: UploadPage, server: ServerProcess, tmp_path
     web.page.get_by_role("button", name="Sign out").click()
     expect(web.page.get_by_label("Token")).to_be_visible()
     expect(web.page.get_by_text("report.pdf")).to_have_count(0)
+    expect(web.page.get_by_role("banner")).not_to_contain_text("ann")
     assert web.page.context.cookies() == []
 
 

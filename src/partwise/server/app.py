@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from partwise.core.records import Principal
 from partwise.engine.context import Engine
 from partwise.protocols.pulp.api import Api
+from partwise.protocols.pulp.operations import OPERATIONS
 from partwise.protocols.pulp.problems import ERRORS_PAGE, errors_page, render_any, render_http
 from partwise.protocols.pulp.routes import routes
 from partwise.protocols.tus.routes import routes as tus_routes
@@ -123,8 +124,12 @@ def _access(settings: Settings, authenticator: Authenticator) -> Middleware:
         authenticator=authenticator,
         api_prefix=settings.api_prefix,
         public=(*PUBLIC_PATHS, *documents),
-        # As Pulp's is: its clients look there, without a password, whether the server runs and what it is.
-        greeting=(f"{settings.api_prefix}status/", f"{settings.api_prefix}status"),
+        greeting=[
+            settings.api_prefix + path
+            for operation in OPERATIONS
+            if operation.greets
+            for path in (operation.path, operation.path.rstrip("/"))
+        ],
         origins=settings.origins,
     )
 

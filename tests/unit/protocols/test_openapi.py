@@ -33,6 +33,18 @@ def test_pulps_document_is_valid_but_for_the_keys_of_its_paths(authenticated: bo
     assert len(list(schema.get_all_operations())) == len(OPERATIONS)
 
 
+def test_a_status_needs_no_credentials_where_all_else_does() -> None:
+    described = document(PREFIX, pulp_paths=True, authenticated=True)
+    assert {} not in described["security"]
+    optional = [
+        call["operationId"]
+        for item in described["paths"].values()
+        for call in item.values()
+        if {} in call.get("security", [])
+    ]
+    assert optional == ["status_read"]
+
+
 def test_every_route_is_described_and_the_other_way_round() -> None:
     served = {
         (method, route.path)

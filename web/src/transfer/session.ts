@@ -63,6 +63,11 @@ export class Session {
     return this.#token !== undefined;
   }
 
+  /** Whose token it is, as far as that is known. */
+  get user(): string | undefined {
+    return this.#token === undefined ? undefined : this.#user;
+  }
+
   /** The header fields that say who asks. */
   get headers(): Record<string, string> {
     return this.#token === undefined ? {} : { Authorization: `Bearer ${this.#token}` };

@@ -80,6 +80,11 @@ export function App({ queue, library, session, ticker }: Props) {
           partwise
         </h1>
         <Notice connection={session.connection} />
+        {session.user && (
+          <bdi class="who" title="Signed in">
+            {shownName(session.user)}
+          </bdi>
+        )}
         {session.hasToken && (
           <button type="button" class="quiet" onClick={askToSignOut}>
             Sign out

@@ -36,7 +36,9 @@ def document(prefix: str, *, pulp_paths: bool, authenticated: bool = False) -> d
     paths: dict[str, Any] = {}
     for operation in OPERATIONS:
         key = _pulp_key(prefix, operation.path) if pulp_paths else prefix + operation.path
-        paths.setdefault(key, {})[operation.method.lower()] = _describe(operation, key)
+        described = paths.setdefault(key, {})[operation.method.lower()] = _describe(operation, key)
+        if operation.greets:
+            described["security"] = [*security, {}]
     return {
         "openapi": "3.1.0",
         "info": {

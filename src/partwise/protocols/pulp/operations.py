@@ -49,6 +49,8 @@ class Operation:
     binary: bool = False
     parameters: tuple[Parameter, ...] = ()
     errors: tuple[int, ...] = ()
+    #: Who has no credentials is answered too, with less.
+    greets: bool = False
 
     @property
     def summary(self) -> str:
@@ -228,5 +230,7 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=status.show,
         responses={200: m.StatusOut},
         parameters=FIELDS,
+        # As Pulp's: its clients look there, without a password, whether the server runs and what it is.
+        greets=True,
     ),
 )
