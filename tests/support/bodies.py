@@ -25,8 +25,11 @@ class BytesBody:
         block: int = 1 << 16,
         cut_after: int | None = None,
         before_block: Callable[[int], asyncio.Event | None] | None = None,
+        filename: str | None = None,
     ) -> None:
         self.sha256 = sha256
+        self.filename = filename
+        self.media_type: str | None = None
         self._late_sha256 = late_sha256
         self._data = data
         self._block = block

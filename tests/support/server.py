@@ -201,7 +201,11 @@ class Http:
 def form(data: bytes, name: str = "file", **fields: str) -> tuple[bytes, str]:
     """A multipart form with a file and other fields after it, and its Content-Type."""
     boundary = "4f3b7a0c"
-    parts = [f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="f"\r\n\r\n'.encode() + data]
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="f"\r\n'.encode()
+        + b"Content-Type: text/csv\r\n\r\n"
+        + data
+    ]
     for key, value in fields.items():
         parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}'.encode())
     return b"\r\n".join([*parts, f"--{boundary}--\r\n".encode()]), f"multipart/form-data; boundary={boundary}"

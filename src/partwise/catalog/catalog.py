@@ -44,8 +44,8 @@ class SqlCatalog:
     ) -> Page[Upload]:
         return await self._read(uploads.list_uploads, owner, offset=offset, limit=limit, states=states, search=search)
 
-    async def set_notes(self, upload_id: str, notes: dict[str, str], now: datetime) -> None:
-        await self._write(uploads.set_notes, upload_id, notes, now)
+    async def set_name(self, upload_id: str, filename: str | None, media_type: str | None, now: datetime) -> None:
+        await self._write(uploads.set_name, upload_id, filename, media_type, now)
 
     async def begin_delete(self, upload_id: str) -> Upload:
         return await self._free(uploads.begin_delete, upload_id)

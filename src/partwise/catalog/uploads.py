@@ -1,4 +1,4 @@
-"""Uploads: create, look up, list, size, notes, delete. Each public function is one transaction, or a part of one."""
+"""Uploads: create, look up, list, size, name, delete. Each public function is one transaction, or a part of one."""
 
 from __future__ import annotations
 
@@ -74,7 +74,8 @@ def _one(connection: Connection, statement: Select[Any], upload_id: str) -> Uplo
 
 def change_upload(connection: Connection, upload: Upload, **changes: Any) -> Upload:
     """Write the changed fields of an upload that is locked; returns it as it is then."""
-    connection.execute(_UPDATE, {"key": upload.id, **changes})
+    names = {"search_name": folded(changes["filename"])} if "filename" in changes else {}
+    connection.execute(_UPDATE, {"key": upload.id, **changes, **names})
     return replace(upload, **changes)
 
 
@@ -100,9 +101,11 @@ def set_size(connection: Connection, upload_id: str, size: int, limits: OwnerLim
     return change_upload(connection, upload, size=size, digest=None, updated=now)
 
 
-def set_notes(connection: Connection, upload_id: str, notes: dict[str, str], now: datetime) -> None:
-    """Replace the notes."""
-    change_upload(connection, lock_upload(connection, upload_id), notes=notes, updated=now)
+def set_name(
+    connection: Connection, upload_id: str, filename: str | None, media_type: str | None, now: datetime
+) -> None:
+    """Replace the name and the type of the file."""
+    change_upload(connection, lock_upload(connection, upload_id), filename=filename, media_type=media_type, updated=now)
 
 
 def list_uploads(

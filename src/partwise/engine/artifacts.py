@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
 
 from partwise.core.errors import ChunkDigestMismatch, NotFound, StorageFailed, WrongState
 from partwise.core.ranges import ByteRange
@@ -16,26 +17,26 @@ from partwise.engine.ports import Body
 from partwise.engine.uploads import create_upload, delete_upload, set_size
 
 
-async def store_file(
-    engine: Engine,
-    who: Principal,
-    body: Body,
-    *,
-    bound: int,
-    filename: str | None = None,
-    media_type: str | None = None,
-) -> Artifact:
+class FileBody(Body, Protocol):
+    """A body that is a file, and tells what it is called. Final after ``drain``, as its digest is."""
+
+    filename: str | None
+    media_type: str | None
+
+
+async def store_file(engine: Engine, who: Principal, body: FileBody, *, bound: int) -> Artifact:
     """Make an artifact of one request that holds the whole file, of at most ``bound`` bytes.
 
     The bytes take the way of an upload with one chunk; the upload does not stay. Raises what ``create_upload`` and
     ``put_chunk`` raise, and ChunkDigestMismatch.
     """
-    upload = await create_upload(engine, who, size=bound, filename=filename, media_type=media_type)
+    upload = await create_upload(engine, who, size=bound)
     try:
         chunk = await _receive(engine, upload.id, body, bound)
         if body.sha256 is not None and body.sha256 != chunk.sha256:
             raise ChunkDigestMismatch(body.sha256, str(chunk.sha256))
         await set_size(engine, who, upload.id, chunk.size)
+        await engine.catalog.set_name(upload.id, body.filename, body.media_type, engine.clock())
         if chunk.size:
             limit = engine.limits.max_chunks
             await engine.catalog.record_chunk(upload.id, chunk, now=engine.clock(), max_chunks=limit)

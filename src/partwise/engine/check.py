@@ -29,10 +29,6 @@ class Kind(StrEnum):
     LOST = "artifact-without-file"
 
 
-#: What ``repair`` may remove: nobody's bytes, and uploads that can never be completed.
-ORPHANS = frozenset({Kind.LEFTOVER, Kind.UNRECORDED, Kind.UNBACKED})
-
-
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that is wrong; ``name`` is the upload's id or the artifact's SHA-256."""

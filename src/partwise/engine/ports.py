@@ -223,7 +223,10 @@ class Storage(Protocol):
         """
 
     def running_hash(self, upload_id: str) -> RunningHash:
-        """A new hash, of no bytes yet. On an in-place storage it may be fed chunks that are still being written."""
+        """A new hash, of no bytes yet. On an in-place storage it may be fed chunks that are still being written.
+
+        StorageFailed when it cannot be started now.
+        """
 
     async def flush(self, upload_id: str) -> None:
         """Bring all that was written so far to stable storage. StorageFailed: trust nothing since the last one."""
@@ -325,8 +328,8 @@ class Catalog(Protocol):
         """Uploads of ``owner`` (None: anyone's), newest first, that are in one of ``states`` (empty: any) and whose
         file name contains ``search`` (case is ignored)."""
 
-    async def set_notes(self, upload_id: str, notes: dict[str, str], now: datetime) -> None:
-        """Replace the upload's notes."""
+    async def set_name(self, upload_id: str, filename: str | None, media_type: str | None, now: datetime) -> None:
+        """What the file is called, and its type: where that is learnt while it comes."""
 
     async def begin_delete(self, upload_id: str) -> Upload:
         """Any state that allows it → deleting. Idempotent."""

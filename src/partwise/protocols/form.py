@@ -158,6 +158,8 @@ class FormBody:
         self._body = body
         self._content_type = content_type
         self._declared = sha256
+        self.filename: str | None = None
+        self.media_type: str | None = None
         _boundary(content_type)
 
     @property
@@ -172,6 +174,7 @@ class FormBody:
         parser.close()
         if not parser.has_file:
             raise BadBody("The form has no 'file'.", field="file")
+        self.filename, self.media_type = parser.filename or None, parser.media_type
         field = parser.fields.get("sha256")
         if field:
             self._declared = agreed(self._declared, parse_sha256(field))
@@ -200,6 +203,7 @@ class SmallForm:
     fields: dict[str, str]
     file: bytes | None
     filename: str | None
+    media_type: str | None
 
 
 def parse_small_form(content_type: str, content: bytes) -> SmallForm:
@@ -208,7 +212,9 @@ def parse_small_form(content_type: str, content: bytes) -> SmallForm:
     parser = FormParser(content_type, file.extend)
     parser.feed(content)
     parser.close()
-    return SmallForm(parser.fields, bytes(file) if parser.has_file else None, parser.filename)
+    return SmallForm(
+        parser.fields, bytes(file) if parser.has_file else None, parser.filename or None, parser.media_type
+    )
 
 
 def parse_urlencoded(content: bytes) -> dict[str, str]:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from partwise.core.errors import Conflict, NotFound, QuotaExceeded, TooManyUploads, WrongState
@@ -45,7 +43,7 @@ async def test_what_is_not_there_is_not_found(catalog: Catalog) -> None:
     calls = [
         catalog.get_upload("no"),
         catalog.set_size("no", 1, UNLIMITED, NOW),
-        catalog.set_notes("no", {}, NOW),
+        catalog.set_name("no", "name", None, NOW),
         catalog.begin_delete("no"),
         catalog.list_chunks("no"),
         record(catalog, 0, 1, upload_id="no"),
@@ -167,11 +165,12 @@ async def test_equal_times_still_make_one_order(catalog: Catalog) -> None:
     assert [page.items[0].id for page in pages] == ["u2", "u1", "u0"]
 
 
-async def test_notes_are_replaced(catalog: Catalog) -> None:
-    await catalog.create_upload(replace(make_upload(), notes={"a": "1"}), UNLIMITED)
-    await catalog.set_notes("u1", {"b": "2"}, later(5))
+async def test_a_name_that_is_learnt_later(catalog: Catalog) -> None:
+    await catalog.create_upload(make_upload(), UNLIMITED)
+    await catalog.set_name("u1", "Größe.iso", "text/plain", later(5))
     upload = await catalog.get_upload("u1")
-    assert (upload.notes, upload.updated) == ({"b": "2"}, later(5))
+    assert (upload.filename, upload.media_type, upload.updated) == ("Größe.iso", "text/plain", later(5))
+    assert (await catalog.list_uploads("ann", search="GRÖSSE")).count == 1
 
 
 async def test_deletion_flips_first_and_forgets_then(catalog: Catalog) -> None:

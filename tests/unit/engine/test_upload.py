@@ -428,8 +428,8 @@ async def test_the_largest_size_is_the_operators(engine: Engine) -> None:
 
 
 async def test_a_file_in_one_request(engine: Engine) -> None:
-    body = BytesBody(DATA, sha256=sha256(DATA))
-    artifact = await artifacts.store_file(engine, ALICE, body, bound=len(DATA) + 500, filename="a.iso")
+    body = BytesBody(DATA, sha256=sha256(DATA), filename="a.iso")
+    artifact = await artifacts.store_file(engine, ALICE, body, bound=len(DATA) + 500)
     assert (artifact.size, artifact.sha256, artifact.filename) == (len(DATA), sha256(DATA), "a.iso")
     assert await content(engine, artifact) == DATA
     with pytest.raises(ChunkDigestMismatch):

@@ -74,16 +74,16 @@ async def _from_form(api: Api, request: Request, length: int) -> Artifact:
         return await _from_upload(api, request, parse_model(ArtifactCreate, members))
     if form.fields.get("sha256"):
         digest = agreed(digest, parse_sha256(form.fields["sha256"]))
-    small = _Bytes(form.file, digest)
-    return await artifacts.store_file(api.engine, who, small, bound=len(form.file), filename=form.filename or None)
+    small = _Small(form.file, digest, form.filename, form.media_type)
+    return await artifacts.store_file(api.engine, who, small, bound=len(form.file))
 
 
-class _Bytes:
-    """Bytes in memory as a body."""
+class _Small:
+    """A file in memory as a body."""
 
-    def __init__(self, content: bytes, sha256: str | None) -> None:
+    def __init__(self, content: bytes, sha256: str | None, filename: str | None, media_type: str | None) -> None:
         self._content = content
-        self.sha256 = sha256
+        self.sha256, self.filename, self.media_type = sha256, filename, media_type
 
     async def drain(self, sink: Sink) -> None:
         if self._content:
