@@ -7,11 +7,11 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from partwise.core.errors import BytesLost, OutOfSpace, StorageFailed
+from partwise.core.errors import BytesLost, NotFound, OutOfSpace, StorageFailed
 from partwise.engine.ports import BLOCK, Sink
 from partwise.storage import kernel
 
@@ -87,6 +87,46 @@ def opened(path: str, flags: int) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+class OpenFile:
+    """A descriptor that is closed when nobody refers to it any more: an iterator may be dropped at any block."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+def hold_open(path: str, flags: int) -> OpenFile:
+    """``open_file`` for as long as someone refers to it."""
+    return OpenFile(open_file(path, flags))
+
+
+@contextmanager
+def existing(what: str) -> Iterator[None]:
+    """Around ``failures``: a file that is not there is no failure, ``what`` it stands for is not there."""
+    try:
+        yield
+    except StorageFailed as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise NotFound(what) from error.__cause__
+        raise
+
+
+def plain_files(folder: str) -> Iterator[str]:
+    """The names of plain files: what else there is came from elsewhere, and is left alone. None without the folder."""
+    with failures("list files"), suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False):
+                yield entry.name
+
+
+def sync_folder(calls: SystemCalls, path: str) -> None:
+    """Bring the names in a folder to disk. Raises OSError."""
+    with opened(path, os.O_RDONLY | os.O_DIRECTORY) as fd:
+        calls.fsync(fd)
 
 
 class _Buffer(threading.local):

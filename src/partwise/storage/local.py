@@ -13,28 +13,32 @@ before; what clients call their files never comes here.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 
 from partwise.core.errors import BytesLost, NotFound, OutOfSpace, StorageFailed
-from partwise.core.ranges import ByteRange, split
+from partwise.core.ranges import ByteRange
 from partwise.core.records import Chunk
-from partwise.engine.ports import BLOCK, ChunkWriter, Lock, Purpose, RunningHash, Sink, Space
+from partwise.engine.ports import ChunkWriter, Lock, Purpose, RunningHash, Sink, Space
+from partwise.storage.artifact_files import FOLDERS, ArtifactFiles
 from partwise.storage.claims import Claims
 from partwise.storage.files import (
     FailPoint,
     SystemCalls,
+    existing,
     failures,
+    hold_open,
     in_thread,
     no_failpoint,
     open_file,
     opened,
+    plain_files,
     read_blocks,
     reading,
+    sync_folder,
 )
 from partwise.storage.hashing import HashProcess, ThreadedHash, cores, one_by_one
 from partwise.storage.joining import copy, placed, share
@@ -42,11 +46,6 @@ from partwise.storage.locks import LockFile, name_byte
 from partwise.storage.probe import can_allocate, check_fitness
 
 _UPLOAD_ID = re.compile(r"[0-9a-f-]{1,64}", re.ASCII)
-_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_FOLDERS = tuple(f"{number:02x}" for number in range(256))
-
-#: Bytes that one turn on a worker thread hashes at most, so that verifying a large file can be cancelled.
-_HASH_STEP = 64 * BLOCK
 
 
 class LocalStorage:
@@ -68,13 +67,12 @@ class LocalStorage:
         calls: SystemCalls | None = None,
     ) -> None:
         self._data = os.path.abspath(os.fspath(data))
-        self._staging, self._artifacts, self._locks = (
-            os.path.join(self._data, name) for name in ("staging", "artifacts", "locks")
-        )
+        self._staging, self._locks = (os.path.join(self._data, name) for name in ("staging", "locks"))
         self._floor = floor
         self._failpoint = failpoint
         self._calls = calls or SystemCalls()
         self._calls_replaced = calls is not None
+        self._artifacts = ArtifactFiles(os.path.join(self._data, "artifacts"), self._calls, failpoint)
         self._claims = Claims(self._calls, failpoint, self._lock_file("bell"), patience)
         self._purposes = {purpose: self._lock_file(purpose.value) for purpose in Purpose}
         self._creations, self._reservations = self._lock_file("create"), self._lock_file("reserve")
@@ -102,15 +100,16 @@ class LocalStorage:
         with failures("prepare the data folder"):
             os.makedirs(self._data, mode=0o700, exist_ok=True)
             check_fitness(self._data)
-            folders = [os.path.join(self._artifacts, name) for name in _FOLDERS]
-            made = [_make_folder(folder) for folder in (self._staging, self._artifacts, *folders)]
+            artifacts = os.path.join(self._data, "artifacts")
+            folders = [os.path.join(artifacts, name) for name in FOLDERS]
+            made = [_make_folder(folder) for folder in (self._staging, artifacts, *folders)]
             # The locks' folder comes last: where it is, the others are there for good, also after a power loss. So a
             # commit has one folder to bring to disk, and a start that finds all in place has none.
             if any(made) or not os.path.isdir(self._locks):
-                for folder in (*folders, self._artifacts, self._staging, self._data):
-                    self._sync_folder(folder)
+                for folder in (*folders, artifacts, self._staging, self._data):
+                    sync_folder(self._calls, folder)
                 _make_folder(self._locks)
-            self._allocates = can_allocate(self._calls, self._staging, self._artifacts)
+            self._allocates = can_allocate(self._calls, self._staging, artifacts)
 
     # staging files
 
@@ -148,7 +147,7 @@ class LocalStorage:
             self._failpoint("reserve.allocated")
 
     def _resize(self, path: str, size: int, at_least: bool) -> None:
-        with _existing("upload"), failures("resize a file"), opened(path, os.O_RDWR) as fd:
+        with existing("upload"), failures("resize a file"), opened(path, os.O_RDWR) as fd:
             before = os.fstat(fd).st_size
             if at_least and size <= before:
                 return
@@ -186,17 +185,17 @@ class LocalStorage:
         with failures("make a file durable"):
             with opened(path, os.O_RDONLY) as fd:
                 self._calls.fsync(fd)
-            self._sync_folder(self._staging)
+            sync_folder(self._calls, self._staging)
             self._failpoint("reserve.synced")
 
     async def concatenate(self, upload_id: str, parts: Sequence[tuple[str, Sequence[Chunk]]]) -> list[Chunk]:
         """Share the blocks or have the kernel copy them: see ``joining.py``."""
         plan = placed(parts)
-        with _existing("upload"), failures("open a file"):
-            target = await in_thread(_open, self._staging_path(upload_id), os.O_RDWR)
+        with existing("upload"), failures("open a file"):
+            target = await in_thread(hold_open, self._staging_path(upload_id), os.O_RDWR)
         for part, place in plan:
-            with _existing("upload"), failures("open a file"):
-                source = await in_thread(_open, self._staging_path(part), os.O_RDONLY)
+            with existing("upload"), failures("open a file"):
+                source = await in_thread(hold_open, self._staging_path(part), os.O_RDONLY)
             with failures("join files"):
                 if await in_thread(share, self._calls, source.fd, target.fd, place):
                     continue
@@ -214,7 +213,7 @@ class LocalStorage:
 
     def read_staged(self, upload_id: str, chunk: Chunk, span: ByteRange, sink: Sink) -> None:
         """Read from the file; from memory while the page cache has it."""
-        with _existing("upload"), reading(), opened(self._staging_path(upload_id), os.O_RDONLY) as fd:
+        with existing("upload"), reading(), opened(self._staging_path(upload_id), os.O_RDONLY) as fd:
             if read_blocks(self._calls, fd, span.offset, span.size, sink) < span.size:
                 if os.fstat(fd).st_nlink == 0:
                     raise NotFound("upload")  # discarded meanwhile
@@ -231,7 +230,7 @@ class LocalStorage:
         await in_thread(self._flush, self._staging_path(upload_id))
 
     def _flush(self, path: str) -> None:
-        with _existing("upload"), failures("make bytes durable"), opened(path, os.O_RDONLY) as fd:
+        with existing("upload"), failures("make bytes durable"), opened(path, os.O_RDONLY) as fd:
             self._calls.fdatasync(fd)
 
     async def discard(self, upload_id: str) -> None:
@@ -262,7 +261,7 @@ class LocalStorage:
 
     def list_staged(self) -> Iterator[str]:
         """Names in the staging folder; a creation is locked before its file is there, so none is seen too early."""
-        for name in _files(self._staging):
+        for name in plain_files(self._staging):
             if _UPLOAD_ID.fullmatch(name) and not self._creations.is_held(name_byte(name)):
                 yield name
 
@@ -270,9 +269,7 @@ class LocalStorage:
 
     def artifact_path(self, sha256: str) -> str:
         """Where an artifact's bytes are, for a server that sends files by itself. Does not look whether they are."""
-        if not _SHA256.fullmatch(sha256):
-            raise ValueError("not a SHA-256 in lower-case hexadecimal")
-        return os.path.join(self._artifacts, sha256[:2], sha256[2:])
+        return self._artifacts.path(sha256)
 
     def digest_lock(self, sha256: str) -> AbstractAsyncContextManager[None]:
         """One byte of the digests' file of locks."""
@@ -280,80 +277,15 @@ class LocalStorage:
 
     async def publish(self, upload_id: str, sha256: str, *, size: int, recorded: bool) -> None:
         """Fdatasync, link, fsync of the folder, and mode 0400 last: a failed publish leaves the upload writable."""
-        staged, target = self._staging_path(upload_id), self.artifact_path(sha256)
-        found = await in_thread(_what_is_there, staged, target)
-        if recorded and found is not None and await in_thread(_size, target) == size:
-            return
-        # With a second name it is an upload's file too, and changes with that.
-        if found == "another" and await in_thread(_names, target) == 1 and await self.verify_artifact(sha256):
-            staged = target  # nothing is known of how it came here: bring it to disk as if it were new
-        await in_thread(self._publish, staged, target, size)
-
-    def _publish(self, source: str, target: str, size: int) -> None:
-        with _existing("upload"), failures("publish a file"), opened(source, os.O_RDONLY) as fd:
-            # The digest is of these bytes, which were read before: what was done to the file since shows in its size.
-            surplus = os.fstat(fd).st_size - size
-            if surplus < 0:
-                raise BytesLost("The storage lost bytes: a file is shorter than its upload.")
-            if surplus:  # a crash left the room that the upload turned out not to need
-                os.fchmod(fd, 0o600)
-                with opened(source, os.O_RDWR) as writable:
-                    self._calls.ftruncate(writable, size)
-            try:
-                self._calls.fdatasync(fd)
-                self._failpoint("publish.synced")
-                if source != target:
-                    self._link(source, target)
-                self._failpoint("publish.linked")
-                self._sync_folder(os.path.dirname(target))
-                self._failpoint("publish.folder_synced")
-                os.fchmod(fd, 0o400)
-            except OSError:
-                if source != target:
-                    self._take_back(fd, target)
-                raise
-
-    @staticmethod
-    def _take_back(fd: int, target: str) -> None:
-        """Undo what this publish, or one before a crash, did: the upload, which goes on, must not write an artifact."""
-        os.fchmod(fd, 0o600)
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(fd), os.lstat(target)):
-                os.unlink(target)
-
-    def _link(self, source: str, target: str) -> None:
-        try:
-            self._calls.link(source, target, follow_symlinks=False)
-        except FileExistsError:
-            if os.path.samestat(os.lstat(source), os.lstat(target)):
-                return
-            # A file that failed its digest: readers see the bad one or the good one, never none.
-            new = target + ".new"
-            with suppress(FileNotFoundError):
-                os.unlink(new)
-            self._calls.link(source, new, follow_symlinks=False)
-            os.rename(new, target)
+        await self._artifacts.publish(self._staging_path(upload_id), sha256, size=size, recorded=recorded)
 
     async def delete_artifact(self, sha256: str, *, damaged: bool = False) -> None:
         """Unlink, and bring the folder to disk."""
-        await in_thread(self._delete_artifact, self.artifact_path(sha256))
+        await self._artifacts.delete(sha256)
 
-    def _delete_artifact(self, path: str) -> None:
-        with failures("delete a file"):
-            with suppress(FileNotFoundError):
-                os.unlink(path)
-            self._failpoint("delete.unlinked")
-            self._sync_folder(os.path.dirname(path))
-
-    async def read_artifact(self, sha256: str, span: ByteRange) -> AsyncIterator[bytes]:
+    def read_artifact(self, sha256: str, span: ByteRange) -> AsyncIterator[bytes]:
         """Blocks of at most 1 MiB. The file is opened with the first, and closed with the last or with the iterator."""
-        file = await self._open_artifact(sha256)
-        for piece in split(span, BLOCK):
-            with reading():
-                block = await in_thread(os.pread, file.fd, piece.size, piece.offset)
-            if len(block) < piece.size:
-                raise BytesLost("The storage lost bytes: an artifact is shorter than its record says.")
-            yield block
+        return self._artifacts.read(sha256, span)
 
     async def artifact_url(self, sha256: str, size: int, headers: Mapping[str, str]) -> str | None:
         """None: nobody but this process reads these bytes."""
@@ -361,32 +293,11 @@ class LocalStorage:
 
     async def verify_artifact(self, sha256: str) -> bool:
         """Hash the file, in steps that end when the caller is cancelled."""
-        hasher, offset = hashlib.sha256(), 0
-        try:
-            file = await self._open_artifact(sha256)
-        except NotFound:
-            return False
-        while True:
-            try:
-                with reading():
-                    count = await in_thread(read_blocks, self._calls, file.fd, offset, _HASH_STEP, hasher.update)
-            except BytesLost:
-                return False
-            offset += count
-            if count < _HASH_STEP:
-                return hasher.hexdigest() == sha256
-
-    async def _open_artifact(self, sha256: str) -> _OpenFile:
-        path = self.artifact_path(sha256)
-        with _existing("artifact"), reading():
-            return await in_thread(_open, path, os.O_RDONLY)
+        return await self._artifacts.verify(sha256)
 
     def list_artifacts(self) -> Iterator[str]:
         """Names in the 256 folders, in order of the folders."""
-        for folder in _FOLDERS:
-            for name in _files(os.path.join(self._artifacts, folder)):
-                if _SHA256.fullmatch(folder + name):
-                    yield folder + name
+        return self._artifacts.names()
 
     # space and paths
 
@@ -408,10 +319,6 @@ class LocalStorage:
         with os.scandir(self._staging) as entries:
             return sum(map(_hole, entries))
 
-    def _sync_folder(self, path: str) -> None:
-        with opened(path, os.O_RDONLY | os.O_DIRECTORY) as fd:
-            self._calls.fsync(fd)
-
     def _staging_path(self, upload_id: str) -> str:
         if not _UPLOAD_ID.fullmatch(upload_id):
             raise NotFound("upload")
@@ -419,60 +326,6 @@ class LocalStorage:
 
     def _lock_file(self, name: str) -> LockFile:
         return LockFile(os.path.join(self._locks, name))
-
-
-class _OpenFile:
-    """A descriptor that is closed when nobody refers to it any more: an iterator may be dropped at any block."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-    def __del__(self) -> None:
-        os.close(self.fd)
-
-
-def _open(path: str, flags: int) -> _OpenFile:
-    return _OpenFile(open_file(path, flags))
-
-
-@contextmanager
-def _existing(what: str) -> Iterator[None]:
-    """Around ``failures``: a file that is not there is no failure, ``what`` it stands for is not there."""
-    try:
-        yield
-    except StorageFailed as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            raise NotFound(what) from error.__cause__
-        raise
-
-
-def _what_is_there(staged: str, target: str) -> str | None:
-    """What the artifact's name leads to: None, "the same" file as the upload's, or "another"."""
-    with failures("look at a file"):
-        if not os.path.lexists(target):
-            return None
-        if os.path.lexists(staged) and os.path.samestat(os.lstat(staged), os.lstat(target)):
-            return "the same"
-        return "another"
-
-
-def _names(path: str) -> int:
-    """How many names the file at ``path`` has."""
-    with failures("look at a file"):
-        return os.lstat(path).st_nlink
-
-
-def _size(path: str) -> int:
-    with failures("look at a file"):
-        return os.lstat(path).st_size
-
-
-def _files(folder: str) -> Iterator[str]:
-    """The names of plain files: what else there is came from elsewhere, and is left alone. None without the folder."""
-    with failures("list files"), suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_file(follow_symlinks=False):
-                yield entry.name
 
 
 def _make_folder(path: str) -> bool:

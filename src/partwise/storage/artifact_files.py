@@ -1,0 +1,181 @@
+"""The artifacts' files of local storage: published by a link, read, verified, deleted.
+
+What is published must be whole and on disk before it has its name, and nobody's to write from then on. So the order
+is: bytes, link, folder, and the mode last; each step may be repeated after a crash, and is undone when one fails.
+Callers hold the lock of the digest (``LocalStorage.digest_lock``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+
+from partwise.core.errors import BytesLost, NotFound
+from partwise.core.ranges import ByteRange, split
+from partwise.engine.ports import BLOCK
+from partwise.storage.files import (
+    FailPoint,
+    OpenFile,
+    SystemCalls,
+    existing,
+    failures,
+    hold_open,
+    in_thread,
+    opened,
+    plain_files,
+    read_blocks,
+    reading,
+    sync_folder,
+)
+
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+#: Folders for the first two digits of a digest.
+FOLDERS = tuple(f"{number:02x}" for number in range(256))
+
+#: Bytes that one turn on a worker thread hashes at most, so that verifying a large file can be cancelled.
+_HASH_STEP = 64 * BLOCK
+
+
+class ArtifactFiles:
+    """The files below ``folder``, each named by its SHA-256."""
+
+    def __init__(self, folder: str, calls: SystemCalls, failpoint: FailPoint) -> None:
+        self._folder = folder
+        self._calls, self._failpoint = calls, failpoint
+
+    def path(self, sha256: str) -> str:
+        """Where an artifact's bytes are. Does not look whether they are; ValueError when that is no digest."""
+        if not _SHA256.fullmatch(sha256):
+            raise ValueError("not a SHA-256 in lower-case hexadecimal")
+        return os.path.join(self._folder, sha256[:2], sha256[2:])
+
+    async def publish(self, staged: str, sha256: str, *, size: int, recorded: bool) -> None:
+        """Fdatasync, link, fsync of the folder, and mode 0400 last: a failed publish leaves the upload writable."""
+        target = self.path(sha256)
+        found = await in_thread(_what_is_there, staged, target)
+        if recorded and found is not None and await in_thread(_size, target) == size:
+            return
+        # With a second name it is an upload's file too, and changes with that.
+        if found == "another" and await in_thread(_names, target) == 1 and await self.verify(sha256):
+            staged = target  # nothing is known of how it came here: bring it to disk as if it were new
+        await in_thread(self._publish, staged, target, size)
+
+    def _publish(self, source: str, target: str, size: int) -> None:
+        with existing("upload"), failures("publish a file"), opened(source, os.O_RDONLY) as fd:
+            # The digest is of these bytes, which were read before: what was done to the file since shows in its size.
+            surplus = os.fstat(fd).st_size - size
+            if surplus < 0:
+                raise BytesLost("The storage lost bytes: a file is shorter than its upload.")
+            if surplus:  # a crash left the room that the upload turned out not to need
+                os.fchmod(fd, 0o600)
+                with opened(source, os.O_RDWR) as writable:
+                    self._calls.ftruncate(writable, size)
+            try:
+                self._calls.fdatasync(fd)
+                self._failpoint("publish.synced")
+                if source != target:
+                    self._link(source, target)
+                self._failpoint("publish.linked")
+                sync_folder(self._calls, os.path.dirname(target))
+                self._failpoint("publish.folder_synced")
+                os.fchmod(fd, 0o400)
+            except OSError:
+                if source != target:
+                    self._take_back(fd, target)
+                raise
+
+    @staticmethod
+    def _take_back(fd: int, target: str) -> None:
+        """Undo what this publish, or one before a crash, did: the upload, which goes on, must not write an artifact."""
+        os.fchmod(fd, 0o600)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(fd), os.lstat(target)):
+                os.unlink(target)
+
+    def _link(self, source: str, target: str) -> None:
+        try:
+            self._calls.link(source, target, follow_symlinks=False)
+        except FileExistsError:
+            if os.path.samestat(os.lstat(source), os.lstat(target)):
+                return
+            # A file that failed its digest: readers see the bad one or the good one, never none.
+            new = target + ".new"
+            with suppress(FileNotFoundError):
+                os.unlink(new)
+            self._calls.link(source, new, follow_symlinks=False)
+            os.rename(new, target)
+
+    async def delete(self, sha256: str) -> None:
+        """Unlink, and bring the folder to disk."""
+        await in_thread(self._delete, self.path(sha256))
+
+    def _delete(self, path: str) -> None:
+        with failures("delete a file"):
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+            self._failpoint("delete.unlinked")
+            sync_folder(self._calls, os.path.dirname(path))
+
+    async def read(self, sha256: str, span: ByteRange) -> AsyncIterator[bytes]:
+        """Blocks of at most 1 MiB. The file is opened with the first, and closed with the last or with the iterator."""
+        file = await self._open(sha256)
+        for piece in split(span, BLOCK):
+            with reading():
+                block = await in_thread(os.pread, file.fd, piece.size, piece.offset)
+            if len(block) < piece.size:
+                raise BytesLost("The storage lost bytes: an artifact is shorter than its record says.")
+            yield block
+
+    async def verify(self, sha256: str) -> bool:
+        """Hash the file, in steps that end when the caller is cancelled."""
+        hasher, offset = hashlib.sha256(), 0
+        try:
+            file = await self._open(sha256)
+        except NotFound:
+            return False
+        while True:
+            try:
+                with reading():
+                    count = await in_thread(read_blocks, self._calls, file.fd, offset, _HASH_STEP, hasher.update)
+            except BytesLost:
+                return False
+            offset += count
+            if count < _HASH_STEP:
+                return hasher.hexdigest() == sha256
+
+    async def _open(self, sha256: str) -> OpenFile:
+        path = self.path(sha256)
+        with existing("artifact"), reading():
+            return await in_thread(hold_open, path, os.O_RDONLY)
+
+    def names(self) -> Iterator[str]:
+        """Names in the 256 folders, in order of the folders."""
+        for folder in FOLDERS:
+            for name in plain_files(os.path.join(self._folder, folder)):
+                if _SHA256.fullmatch(folder + name):
+                    yield folder + name
+
+
+def _what_is_there(staged: str, target: str) -> str | None:
+    """What the artifact's name leads to: None, "the same" file as the upload's, or "another"."""
+    with failures("look at a file"):
+        if not os.path.lexists(target):
+            return None
+        if os.path.lexists(staged) and os.path.samestat(os.lstat(staged), os.lstat(target)):
+            return "the same"
+        return "another"
+
+
+def _names(path: str) -> int:
+    """How many names the file at ``path`` has."""
+    with failures("look at a file"):
+        return os.lstat(path).st_nlink
+
+
+def _size(path: str) -> int:
+    with failures("look at a file"):
+        return os.lstat(path).st_size
