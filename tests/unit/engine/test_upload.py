@@ -31,6 +31,7 @@ from partwise.engine.chunks import Early, Received, put_chunk
 from partwise.engine.commit import commit
 from partwise.engine.context import Engine, Limits
 from partwise.engine.expiry import expire
+from partwise.engine.ports import ChunkWriter, Stored
 from tests.support.bodies import BytesBody, sha256
 from tests.support.missing import missing
 from tests.unit.engine.conftest import ADMIN, ALICE, BOB, Clock
@@ -180,6 +181,31 @@ async def test_with_partial_a_cut_body_counts_as_far_as_it_came(engine: Engine) 
     rest = ByteRange(123_456, len(DATA) - 123_456)
     await put(engine, upload, rest)
     assert await content(engine, await artifact_of(engine, await done(engine, upload, sha256(DATA)))) == DATA
+
+
+@in_place
+async def test_a_digest_of_more_than_was_kept_is_not_the_chunks(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A storage may keep fewer bytes of a body that was cut than came."""
+    claim = engine.storage.claim
+
+    async def keeps_less(upload_id: str, span: ByteRange, *, exact: bool = True) -> ChunkWriter:
+        writer = await claim(upload_id, span, exact=exact)
+
+        async def finish(size: int, *, durable: bool = False) -> Stored:
+            return Stored(size - 10)
+
+        monkeypatch.setattr(writer, "finish", finish)
+        return writer
+
+    monkeypatch.setattr(engine.storage, "claim", keeps_less)
+    upload = await create(engine)
+    body = BytesBody(DATA[:3000], sha256=sha256(DATA[:3000]), cut_after=1000)
+    with pytest.raises(BodyInterrupted):
+        await put_chunk(engine, ALICE, upload.id, ByteRange(0, 3000), body, early=Early.KEEP)
+    (chunk,) = await engine.catalog.list_chunks(upload.id)
+    assert (chunk.size, chunk.sha256, chunk.verified) == (990, None, False)
 
 
 @pytest.mark.parametrize("undeclared", [False, True])
