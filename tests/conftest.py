@@ -74,6 +74,12 @@ def engines(request: pytest.FixtureRequest) -> Iterator[Engines]:
         yield new
 
 
+@pytest.fixture
+def on_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers that the test starts are on local files, whatever engines the session is at."""
+    monkeypatch.setattr(ServerProcess, "engines", dict)
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
     # Not in pytest's folder: that is its user's alone, and the path of a socket must be short.
