@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -145,3 +146,27 @@ def test_a_commit_goes_on_when_its_server_is_killed(cluster: Cluster) -> None:
             assert http("GET", f"{shown['artifact']}download/").body == data
     finally:
         one.start()
+
+
+def test_of_two_writers_on_different_servers_the_one_recorded_last_wins(cluster: Cluster) -> None:
+    """One has sent half of a range to one server when another sends all of it to the next; then the first goes on."""
+    data, other = random.Random(7).randbytes(CHUNK), random.Random(8).randbytes(CHUNK)
+    one, two, three = cluster.servers
+    with Http(one.port) as http:
+        href = http.create(2 * CHUNK)
+    slow = HTTPConnection("127.0.0.1", one.port, timeout=60)
+    slow.putrequest("PUT", href)
+    slow.putheader("Content-Range", f"bytes 0-{CHUNK - 1}/{2 * CHUNK}")
+    slow.putheader("Content-Type", "application/octet-stream")
+    slow.putheader("Content-Length", str(CHUNK))
+    slow.endheaders(data[: CHUNK // 2])
+    with Http(two.port) as http:
+        assert http.put(href, 0, other, 2 * CHUNK).status == 200
+    slow.send(data[CHUNK // 2 :])
+    assert Answer(slow.getresponse()).status == 200
+    slow.close()
+    with Http(three.port) as http:
+        assert http.put(href, CHUNK, other, 2 * CHUNK).status == 200
+        answer = http.commit(href, data + other)
+        assert answer.status == 200, answer.body
+        assert http("GET", f"{answer.json['artifact']}download/").body == data + other
