@@ -39,6 +39,15 @@ async def test_an_upload_of_undeclared_size_grows_up_to_the_quota(engine: Engine
     assert (await engine.catalog.usage("alice")).reserved == 1000
 
 
+@pytest.mark.parametrize("kind", ["memory", "local"])
+async def test_a_refused_creation_gives_its_room_back(engine: Engine) -> None:
+    engine.limits = Limits(quota=1000)
+    kept = await uploads.create_upload(engine, ALICE, size=1000)
+    with pytest.raises(QuotaExceeded):
+        await uploads.create_upload(engine, ALICE, size=1)
+    assert list(engine.storage.list_staged()) == [kept.id]
+
+
 async def test_a_creation_cancelled_after_its_record_is_whole(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The caller is gone, the transaction is not: the file must not go without its row."""
     create = type(engine.catalog).create_upload
