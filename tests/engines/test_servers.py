@@ -43,6 +43,24 @@ def test_a_catalog_that_cannot_be_reached_is_told(tmp_path: Path) -> None:
         serve(Settings(data=tmp_path, catalog="postgresql://postgres@127.0.0.1:1/partwise"))
 
 
+def test_a_volume_that_is_not_mounted_costs_nothing(tmp_path: Path, postgres_url: str) -> None:
+    """In its empty folder all uploads would look as if their files were lost."""
+    volume, data = tmp_path / "volume", os.urandom(PART)
+    with ServerProcess(volume, catalog=postgres_url) as server, Http(server.port) as http:
+        href = http.create(2 * PART)
+        assert http.put(href, 0, data).status == 200
+    volume.rename(tmp_path / "elsewhere")
+    with pytest.raises(CannotServe, match="not mounted"):
+        serve(Settings(data=volume, catalog=postgres_url))
+    with pytest.raises(CannotServe, match="0 artifacts and 1 uploads"):
+        serve(Settings(data=volume, catalog=postgres_url))
+    assert list(volume.iterdir()) == []
+    volume.rmdir()
+    (tmp_path / "elsewhere").rename(volume)
+    with ServerProcess(volume, catalog=postgres_url) as server, Http(server.port) as http:
+        assert http("GET", href).json["received"] == PART
+
+
 def test_two_processes_keep_bytes_in_an_object_store(tmp_path: Path, postgres_url: str, s3_url: str) -> None:
     data = os.urandom(16 * PART)
     with ServerProcess(tmp_path / "unused", workers=2, catalog=postgres_url, storage=s3_url) as server:

@@ -22,6 +22,7 @@ from uvicorn.supervisors import Multiprocess
 from partwise import __version__
 from partwise.catalog import CatalogMissing, CatalogTooNew, migrate, open_catalog, pending_migrations
 from partwise.core.errors import OutOfSpace, PartwiseError, StorageFailed
+from partwise.engine.ports import Catalog
 from partwise.engine.recovery import begin_boot
 from partwise.server.assembly import MissingPart, check_engines
 from partwise.server.connection import BoundedProtocol
@@ -127,15 +128,33 @@ async def _begin_boot(settings: Settings) -> None:
     """Before any worker: find out whether the folder will do, and un-record what the last boot had not on disk."""
     storage, catalog = LocalStorage(settings.data), open_catalog(settings.catalog_url)
     try:
-        await storage.start()
-        await storage.stop()
+        known = settings.catalog is None or (settings.data / "staging").exists()
+        if known:
+            await storage.start()
+            await storage.stop()
         await catalog.start()
         try:
+            if not known:
+                await _refuse_without_volume(settings, catalog)
             await begin_boot(catalog, boot_id(), distrust=settings.distrust_unsynced)
         finally:
             await catalog.stop()
     except (StorageFailed, OutOfSpace) as error:
         raise CannotServe(f"The server cannot use {settings.data.absolute()}: {_reason(error)}") from error
+
+
+async def _refuse_without_volume(settings: Settings, catalog: Catalog) -> None:
+    """Records that are elsewhere survive a volume that is not mounted: in its empty folder all would look lost.
+
+    Open uploads without a file are removed at a start.
+    """
+    totals, states = await catalog.totals(), await catalog.count_states()
+    if totals.artifacts or sum(states.values()):
+        raise CannotServe(
+            f"The records in PostgreSQL know {totals.artifacts} artifacts and {sum(states.values())} uploads, but "
+            f"{settings.data.absolute()} is empty. Is its volume not mounted? If their bytes are gone for good, make "
+            "an empty folder 'staging' in it, and start again: uploads that are not complete are removed then."
+        )
 
 
 def _reason(error: PartwiseError) -> str:
