@@ -23,6 +23,16 @@ from tests.support.server import ServerProcess
 Engines = Callable[[], dict[str, str]]
 
 
+_ENGINES = pytest.StashKey[Engines]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Only who asks for ``engines`` has them: once set up they are there until the session turns to the other kind."""
+    asked = isinstance(item, pytest.Function) and "engines" in item.fixturenames
+    ServerProcess.engines = staticmethod(item.config.stash.get(_ENGINES, dict) if asked else dict)
+
+
 def _parameters(item: pytest.Item) -> list[object]:
     callspec = getattr(item, "callspec", None)
     return list(callspec.params.values()) if callspec else []
@@ -64,20 +74,12 @@ def object_engines(postgres_server: Postgres, postgres_template: str, seaweed_se
 
 @pytest.fixture(scope="session", params=["files", pytest.param("objects", marks=pytest.mark.engines)])
 def engines(request: pytest.FixtureRequest) -> Iterator[Engines]:
-    """Gives every server that is made from here on engines of its own, of the one kind and then of the other."""
-    if request.param == "files":
-        yield dict
-        return
-    new: Engines = request.getfixturevalue("object_engines")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ServerProcess, "engines", staticmethod(new))
-        yield new
-
-
-@pytest.fixture
-def on_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Servers that the test starts are on local files, whatever engines the session is at."""
-    monkeypatch.setattr(ServerProcess, "engines", dict)
+    """Gives every server that the test makes engines of its own, of the one kind and then of the other."""
+    new: Engines = dict if request.param == "files" else request.getfixturevalue("object_engines")
+    request.config.stash[_ENGINES] = new
+    ServerProcess.engines = staticmethod(new)
+    yield new
+    del request.config.stash[_ENGINES]
 
 
 @pytest.fixture(scope="session")

@@ -92,7 +92,6 @@ def leave_behind(server: ServerProcess) -> Path:
     return server.data
 
 
-@pytest.mark.usefixtures("on_files")
 @pytest.mark.parametrize("look", LOOKS, ids=" ".join)
 def test_a_look_changes_nothing(cli: Cli, tmp_path: Path, look: list[str]) -> None:
     with ServerProcess(tmp_path / "data") as server:
@@ -108,7 +107,6 @@ def test_a_look_changes_nothing(cli: Cli, tmp_path: Path, look: list[str]) -> No
     assert tree(data) == before
 
 
-@pytest.mark.usefixtures("on_files")
 @pytest.mark.parametrize("look", LOOKS, ids=" ".join)
 def test_a_look_at_what_a_killed_server_left(cli: Cli, tmp_path: Path, look: list[str]) -> None:
     """Its last records are in the write-ahead log alone: they are read from there, and stay there."""
@@ -127,7 +125,6 @@ def test_a_look_at_what_a_killed_server_left(cli: Cli, tmp_path: Path, look: lis
     assert after == before
 
 
-@pytest.mark.usefixtures("on_files")
 def test_a_look_at_a_back_up_makes_no_folders(cli: Cli, tmp_path: Path) -> None:
     with ServerProcess(tmp_path / "data") as server:
         data = leave_behind(server)

@@ -16,8 +16,6 @@ import pytest
 
 from tests.support.server import API, Http, ServerProcess, sha256
 
-pytestmark = pytest.mark.usefixtures("on_files")
-
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:

@@ -24,7 +24,14 @@ def children(pid: int) -> set[int]:
     found = set()
     for entry in Path(f"/proc/{pid}/task").iterdir():
         found |= {int(child) for child in (entry / "children").read_text().split()}
-    return {child for child in found if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()}
+    return {child for child in found if b"spawn_main" in _command_line(child)}
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:  # ended just now
+        return b""
 
 
 def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:

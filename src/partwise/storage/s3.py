@@ -95,9 +95,9 @@ class S3Storage:
     async def start(self, *, look_only: bool = False) -> None:
         """Look whether the bucket is there, and begin to keep house."""
         await self._run(self.bucket.check)
+        self._loop = asyncio.get_running_loop()
         if look_only:
             return
-        self._loop = asyncio.get_running_loop()
         self._rounds = asyncio.create_task(self.house.run(self._pause), name="object storage housekeeping")
 
     async def stop(self) -> None:
