@@ -145,7 +145,8 @@ def test_a_database_and_a_bucket_are_copied_under_running_servers(
         dump = tmp_path / "partwise.dump"
         pg(postgres_server, "pg_dump", "--format=custom", f"--file={dump}", ours["catalog"])
         clients.wait_for(3)
-        copy_objects(Bucket(S3Address.parse(ours["storage"])), Bucket(S3Address.parse(copy["storage"])))
+        with closing(bucket_of(ours)) as source, closing(bucket_of(copy)) as target:
+            copy_objects(source, target)
         clients.wait_for(1)
 
     pg(postgres_server, "pg_restore", "--exit-on-error", f"--dbname={copy['catalog']}", str(dump))
@@ -158,6 +159,10 @@ def test_a_database_and_a_bucket_are_copied_under_running_servers(
 def pg(server: Postgres, program: str, *arguments: str) -> None:
     done = subprocess.run([str(server.programs / program), *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def bucket_of(settings: dict[str, Any]) -> Bucket:
+    return Bucket(S3Address.parse(settings["storage"]))
 
 
 def copy_objects(source: Bucket, target: Bucket) -> None:

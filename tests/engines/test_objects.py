@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import urllib.request
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -73,8 +73,9 @@ class Server:
 
 
 @pytest.fixture
-def bucket(s3_url: str) -> Bucket:
-    return Bucket(S3Address.parse(s3_url))
+def bucket(s3_url: str) -> Iterator[Bucket]:
+    with closing(Bucket(S3Address.parse(s3_url))) as bucket:
+        yield bucket
 
 
 @pytest.fixture
