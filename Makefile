@@ -36,7 +36,7 @@ serve: $(VENV)/.runtime ## run the server (ARGS="--port … --data … --workers
 check: lint ## formatting, types, layers and fast tests: under a minute
 	$(BIN)/pytest tests/unit tests/contract -m "not engines" $(ARGS)
 
-test: lint web-check $(VENV)/.programs ## what check does, and the whole test suite: under 10 minutes
+test: lint web-check $(VENV)/.programs ## what check does, and the whole test suite: some 12 minutes on two cores
 	$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
 
 web: web/node_modules/.installed ## build the upload page from web/ (brings its own Node.js; commit what it builds)
