@@ -95,14 +95,19 @@ def test_pipelined_requests_keep_their_headers(hasty: ServerProcess) -> None:
     assert got.count(b"HTTP/1.1 200 OK") == 3
 
 
+def send_head(connection: socket.socket, href: str, size: int) -> None:
+    """All of a chunk's request but its body, which is the whole file."""
+    head = f"PUT {href} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n"
+    connection.sendall(f"{head}Content-Range: bytes 0-{size - 1}/{size}\r\n\r\n".encode())
+
+
 @pytest.mark.parametrize("size", [20_000, 4 * SMALLEST], ids=["messages", "socket"])
 def test_slow_bodies_are_cut(hasty: ServerProcess, size: int) -> None:
     with Http(hasty.port) as client:
         href = client.create(size)
         before = hits(client, "body_min_rate")
     with connect(hasty) as connection:
-        head = f"PUT {href} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n"
-        connection.sendall(f"{head}Content-Range: bytes 0-{size - 1}/{size}\r\n\r\n".encode())
+        send_head(connection, href, size)
         began = time.monotonic()
         drip(connection, bytes(10_000), 0.05)
         late = answer(connection)
@@ -120,8 +125,7 @@ def test_bodies_that_do_not_come_are_cut(hasty: ServerProcess, size: int) -> Non
         href = client.create(size)
         before = hits(client, "body_idle_timeout_seconds")
         with connect(hasty) as connection:
-            head = f"PUT {href} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n"
-            connection.sendall(f"{head}Content-Range: bytes 0-{size - 1}/{size}\r\n\r\n".encode())
+            send_head(connection, href, size)
             late = answer(connection)
         assert late.problem == (408, "body-interrupted")
         assert "for 1 seconds" in late.json["detail"]

@@ -249,14 +249,15 @@ class SqliteRunner:
     async def free(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """``write``, and on a full disk once more with the room that is kept for this."""
         try:
-            result = await self.write(query, *args, **kwargs)
+            return await self.write(query, *args, **kwargs)
         except OutOfSpace:
             if not await asyncio.to_thread(self._headroom.give):
                 raise
-            logger.warning("the disk is full: what deletes takes the room that was kept for it")
-            result = await self.write(query, *args, **kwargs)
+        logger.warning("the disk is full: what deletes takes the room that was kept for it")
+        try:
+            return await self.write(query, *args, **kwargs)
+        finally:
             self._keep_headroom()
-        return result
 
     def _keep_headroom(self) -> None:
         """Take it, now or as soon as there is room."""

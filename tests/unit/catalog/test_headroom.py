@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection, make_url
 
 from partwise.catalog.headroom import SIZE, Headroom
+from partwise.catalog.sqlite import SqliteRunner
+from partwise.core.errors import OutOfSpace
 
 
 def test_room_is_kept_given_once_and_taken_back(tmp_path: Path) -> None:
@@ -38,3 +42,26 @@ def test_a_folder_that_is_not_there_or_a_link_is_no_failure(tmp_path: Path) -> N
     (tmp_path / "room").symlink_to(tmp_path / "else")
     assert not Headroom(str(tmp_path / "room")).keep()
     assert (tmp_path / "else").read_bytes() == b"secret"
+
+
+async def test_room_that_did_not_suffice_is_taken_back_all_the_same(tmp_path: Path) -> None:
+    runner = SqliteRunner(make_url(f"sqlite:///{tmp_path / 'records'}"))
+    room = tmp_path / "records-headroom"
+    await runner.start()
+
+    async def kept() -> None:
+        while not (room.exists() and room.stat().st_size == SIZE):
+            await asyncio.sleep(0.01)
+
+    found = []
+
+    def refuse(_: Connection) -> None:
+        found.append(room.stat().st_size)
+        raise OutOfSpace("The disk is full.")
+
+    await asyncio.wait_for(kept(), 10)
+    with pytest.raises(OutOfSpace):
+        await runner.free(refuse)
+    assert found == [SIZE, 0]
+    await asyncio.wait_for(kept(), 10)
+    await runner.stop()
