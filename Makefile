@@ -21,7 +21,7 @@ COMPILE := $(UV) compile --quiet --universal --python-version 3.11 --generate-ha
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve check test web web-check bench crash-test soak format lock lint clean distclean
+.PHONY: help setup serve check test web web-check bench crash-test soak format coverage release lock lint clean distclean
 
 help: ## this list
 	@printf 'partwise: large files in parallel chunks, one verified artifact\n\n'
@@ -62,6 +62,15 @@ format: $(VENV)/.dev ## put the code into its standard shape
 	$(BIN)/ruff check --fix --exit-zero --quiet
 	$(BIN)/ruff format
 
+coverage: $(VENV)/.dev ## run the tests and show the branch coverage of src/ (ARGS="tests/unit …")
+	@$(BIN)/coverage erase
+	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+release: $(VENV)/.dev ## build dist/ and tag it (VERSION=X.Y.Z; DRY_RUN=1 makes no tag)
+	@scripts/release $(if $(DRY_RUN),--dry-run) $(VERSION)
+
 lock: $(VENV)/.base ## remake the lock files (ARGS=--upgrade for newer versions)
 	$(COMPILE) $(ARGS) pyproject.toml -o requirements.lock
 	$(COMPILE) $(ARGS) --constraints requirements.lock --all-extras --group dev pyproject.toml -o requirements-dev.lock
@@ -81,6 +90,8 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/codespell
+	@scripts/check-commits
 
 # One environment, three stamps: serve stops at the second, so that a first start is quick.
 $(VENV)/.base: scripts/make-venv
