@@ -120,5 +120,7 @@ web/node_modules/.installed: $(VENV)/.node web/package-lock.json
 $(VENV)/.programs: $(VENV)/.base
 	@command -v chromium >/dev/null || scripts/apt-install chromium || true
 	@PATH="$$PATH:/usr/sbin"; command -v nginx >/dev/null || scripts/apt-install nginx || true
+	@command -v ruby >/dev/null || scripts/apt-install ruby ruby-faraday || true
+	@command -v java >/dev/null || scripts/apt-install default-jre-headless || true
 	@command -v curl >/dev/null || scripts/apt-install curl || true
 	@touch $@

@@ -54,6 +54,8 @@ class FormParser:
         self.media_type: str | None = None
         self._sink = sink
         self._part: MultipartSegment | None = None
+        #: The Content-Length of the part, where it states one; the parser has refused all but one decimal number.
+        self._length: int | None = None
         self._value = bytearray()
         boundary = _boundary(content_type)
         # Not strict: that mode refuses valid forms whose last line break comes in a piece of its own.
@@ -71,10 +73,18 @@ class FormParser:
         """
         pending = self._is_pending(block)
         if self._is_file and not self._pending and not pending and self._lacks_delimiter(block):
+            self._count(len(block))
             self._sink(block)
         else:
             self.feed(bytes(block))
         self._pending = pending
+
+    def _count(self, size: int) -> None:
+        """Tell the parser of bytes that go past it: it holds the part to the Content-Length that the part may state."""
+        assert self._part is not None
+        self._part.bytes_received += size
+        if self._length is not None and self._part.bytes_received > self._length:
+            raise BadBody("The form cannot be read: a part is longer than its own Content-Length.")
 
     def _is_pending(self, block: memoryview) -> bool:
         """Whether the bytes so far, ``block`` included, end with the start of a delimiter and what belongs to it."""
@@ -128,6 +138,8 @@ class FormParser:
 
     def _begin(self, part: MultipartSegment) -> None:
         self._part = part
+        length = part.header("Content-Length")
+        self._length = None if length is None else int(length)
         self._value.clear()
         if self._is_file:
             if self.has_file:

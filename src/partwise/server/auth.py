@@ -153,12 +153,17 @@ def credentials_of(scope: Scope, downloads: re.Pattern[str]) -> Credentials | No
     return None
 
 
+#: Basic credentials with an empty user name and an empty password.
+_EMPTY_BASIC = b"Basic Og=="
+
+
 def _password(encoded: str) -> str | None:
+    """Return the password of Basic credentials; None when they are malformed or the password is empty."""
     try:
         _user, colon, password = b64decode(encoded, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError, ValueError):
         return None
-    return password if colon else None
+    return password if colon and password else None
 
 
 class TokenRequired:
@@ -215,8 +220,8 @@ class TokenRequired:
         return scope["method"] in _SAFE and (path in self._public or path.startswith(self._public_below))
 
     def _is_greeted(self, scope: Scope) -> bool:
-        # Who sends something in place of a token is told that it is none.
-        silent = not any(name == b"authorization" for name, _value in scope["headers"])
+        # Who sends something in place of a token is told that it is none. Katello sends an empty user and password.
+        silent = all(value == _EMPTY_BASIC for name, value in scope["headers"] if name == b"authorization")
         return silent and scope["method"] in _SAFE and scope["path"] in self._greeting
 
     def _session(self, scope: Scope, credentials: Credentials) -> Response:

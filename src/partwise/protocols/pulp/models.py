@@ -87,6 +87,12 @@ class ArtifactCreate(RequestModel):
     sha256: Sha256 = None
 
 
+class TaskCancel(RequestModel):
+    """The state that a task shall have: ``canceled``, as Pulp's clients ask for it."""
+
+    state: Literal["canceled"]
+
+
 class ChunkForm(RequestModel):
     """Beside the ``file`` of a chunk: the SHA-256 of its bytes."""
 

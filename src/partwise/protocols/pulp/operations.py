@@ -224,6 +224,15 @@ OPERATIONS: tuple[Operation, ...] = (
         errors=(404,),
     ),
     Operation(
+        id="tasks_cancel",
+        method="PATCH",
+        path="tasks/{task_id}/",
+        handler=tasks.cancel,
+        body=m.TaskCancel,
+        responses={200: m.TaskOut},
+        errors=(400, 404, 409, 415),
+    ),
+    Operation(
         id="status_read",
         method="GET",
         path="status/",

@@ -5,11 +5,13 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from partwise.core.errors import Conflict
 from partwise.core.records import TaskState
 from partwise.engine import tasks
 from partwise.protocols.pulp.api import Api
+from partwise.protocols.pulp.models import TaskCancel
 from partwise.protocols.pulp.render import task_out
-from partwise.protocols.pulp.requests import chosen, page_window
+from partwise.protocols.pulp.requests import chosen, page_window, read_model
 from partwise.protocols.pulp.responses import json_response, page_response
 
 
@@ -29,6 +31,15 @@ def _reserved(request: Request) -> tuple[str, ...]:
     names = ("reserved_resources__in", "exclusive_resources__in")
     hrefs = (href for name in names for text in request.query_params.getlist(name) for href in text.split(","))
     return tuple(href.rstrip("/").rpartition("/")[2] for href in hrefs if href)
+
+
+async def cancel(api: Api, request: Request) -> Response:
+    """Ask that a task be canceled. A commit cannot be: it is over, or it ends by itself."""
+    task, _ = await tasks.get_task(api.engine, api.who(request), request.path_params["task_id"])
+    wish = await read_model(api, request, TaskCancel)
+    if task.state is TaskState.RUNNING:
+        raise Conflict(f"A commit that runs cannot be {wish.state}: wait for its end, then delete the artifact.")
+    raise Conflict(f"The commit is {task.state.value} already: it cannot be {wish.state}.")
 
 
 async def show(api: Api, request: Request) -> Response:
