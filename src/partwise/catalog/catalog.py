@@ -9,7 +9,7 @@ from typing import Any
 from partwise.catalog import artifacts, chunks, commits, objects, tasks, tokens, transfer, uploads
 from partwise.catalog.runner import Runner
 from partwise.core.ranges import ByteRange
-from partwise.core.records import Artifact, Chunk, Page, Segment, Task, Totals, Upload, Usage
+from partwise.core.records import Artifact, Chunk, Page, Segment, Task, Totals, Upload, Usage, Version
 from partwise.engine.ports import OwnerLimits, Token
 
 
@@ -39,10 +39,28 @@ class SqlCatalog:
     async def get_upload(self, upload_id: str) -> Upload:
         return await self._read(uploads.get_upload, upload_id)
 
+    async def find_joined(self, join_key: str) -> Upload | None:
+        return await self._read(uploads.find_joined, join_key)
+
     async def list_uploads(
-        self, owner: str | None, *, offset: int = 0, limit: int = 100, states: Sequence[str] = (), search: str = ""
+        self,
+        owner: str | None,
+        *,
+        offset: int = 0,
+        limit: int = 100,
+        states: Sequence[str] = (),
+        search: str = "",
+        internal: bool = False,
     ) -> Page[Upload]:
-        return await self._read(uploads.list_uploads, owner, offset=offset, limit=limit, states=states, search=search)
+        return await self._read(
+            uploads.list_uploads,
+            owner,
+            offset=offset,
+            limit=limit,
+            states=states,
+            search=search,
+            internal=internal,
+        )
 
     async def set_name(self, upload_id: str, filename: str | None, media_type: str | None, now: datetime) -> None:
         await self._write(uploads.set_name, upload_id, filename, media_type, now)
@@ -114,16 +132,21 @@ class SqlCatalog:
     async def reject_commit(
         self,
         upload_id: str,
+        version: Version,
         task_error: str,
         now: datetime,
         *,
         found_sha256: str | None = None,
         lost: Sequence[int] = (),
     ) -> None:
-        await self._write(commits.reject_commit, upload_id, task_error, now, found_sha256=found_sha256, lost=lost)
+        await self._write(
+            commits.reject_commit, upload_id, version, task_error, now, found_sha256=found_sha256, lost=lost
+        )
 
-    async def complete_commit(self, upload_id: str, sha256: str, artifact_id: str, now: datetime) -> Artifact:
-        return await self._write(commits.complete_commit, upload_id, sha256, artifact_id, now)
+    async def complete_commit(
+        self, upload_id: str, version: Version, sha256: str, artifact_id: str, now: datetime
+    ) -> Artifact:
+        return await self._write(commits.complete_commit, upload_id, version, sha256, artifact_id, now)
 
     async def list_committing(self) -> list[str]:
         return await self._read(uploads.list_committing)

@@ -15,7 +15,7 @@ from partwise.catalog.tables import chunks, uploads
 from partwise.catalog.uploads import UNFINISHED, change_upload, insert_upload, lock_upload
 from partwise.core.errors import Conflict, IncompleteUpload, UnverifiedUpload
 from partwise.core.ranges import ByteRange, missing_ranges
-from partwise.core.records import Artifact, Task, TaskState, Upload
+from partwise.core.records import Artifact, Task, TaskState, Upload, Version
 from partwise.core.state import Event, UploadState, next_state
 
 #: How many of the missing ranges an IncompleteUpload names.
@@ -92,6 +92,7 @@ def _check_covered(connection: Connection, upload: Upload, expected_sha256: str 
 def reject_commit(
     connection: Connection,
     upload_id: str,
+    version: Version,
     task_error: str,
     now: datetime,
     *,
@@ -101,13 +102,16 @@ def reject_commit(
     """Committing → open, and the task has failed."""
     upload = lock_upload(connection, upload_id)
     state = next_state(upload.state, Event.REJECT)
+    _check_version(upload, version)
     tasks.fail_running(connection, upload_id, task_error, now, found_sha256)
     change_upload(connection, upload, state=state, expected_sha256=None, updated=now)
     for offset in lost:
         unrecord_chunk(connection, upload_id, offset)
 
 
-def complete_commit(connection: Connection, upload_id: str, sha256: str, artifact_id: str, now: datetime) -> Artifact:
+def complete_commit(
+    connection: Connection, upload_id: str, version: Version, sha256: str, artifact_id: str, now: datetime
+) -> Artifact:
     """Committing → completed: artifact, link, task and upload."""
     upload = lock_upload(connection, upload_id)
     if upload.state is UploadState.COMPLETED and upload.sha256 == sha256:
@@ -115,8 +119,8 @@ def complete_commit(connection: Connection, upload_id: str, sha256: str, artifac
         return artifacts.get_artifact(connection, upload.artifact_id)
     state = next_state(upload.state, Event.PUBLISH)
     assert upload.size is not None, "only an upload of a known size is committing"
+    _check_version(upload, version)
     if upload.expected_sha256 not in (None, sha256):
-        # Reopened and committed anew, while someone was still busy with the commit before.
         raise Conflict("The upload is being committed with another digest.")
     link = artifacts.link(
         connection,
@@ -134,6 +138,12 @@ def complete_commit(connection: Connection, upload_id: str, sha256: str, artifac
     tasks.complete_running(connection, upload_id, link.id, now)
     change_upload(connection, upload, state=state, artifact_id=link.id, sha256=sha256, completed=now, updated=now)
     return link
+
+
+def _check_version(upload: Upload, version: Version) -> None:
+    """Opened and committed anew, while someone was still busy with the commit before: that one changes nothing."""
+    if upload.version != version:
+        raise Conflict("The upload has changed since this commit of it began.")
 
 
 def complete_instantly(

@@ -42,6 +42,7 @@ UNFINISHED = (UploadState.OPEN, UploadState.COMMITTING)
 # Statements are built once: building one costs more than running it.
 _GET = select(*UPLOAD).where(uploads.c.id == bindparam("id"))
 _LOCK = _GET.with_for_update()
+_JOINED = select(*UPLOAD).where(uploads.c.join_key == bindparam("join_key"))
 _UPDATE = update(uploads).where(uploads.c.id == bindparam("key"))
 _TOUCH = _UPDATE.where(uploads.c.state == UploadState.OPEN)
 _LAST_CHUNK = (
@@ -63,6 +64,12 @@ def lock_upload(connection: Connection, upload_id: str) -> Upload:
     Without it, a commit in a database with concurrent writers could pass while a chunk is being un-recorded.
     """
     return _one(connection, _LOCK, upload_id)
+
+
+def find_joined(connection: Connection, join_key: str) -> Upload | None:
+    """The upload that the request of this key made, unless it is being deleted."""
+    row = connection.execute(_JOINED, {"join_key": join_key}).one_or_none()
+    return None if row is None else Upload(**row._mapping)
 
 
 def _one(connection: Connection, statement: Select[Any], upload_id: str) -> Upload:
@@ -116,9 +123,10 @@ def list_uploads(
     limit: int = 100,
     states: Sequence[str] = (),
     search: str = "",
+    internal: bool = False,
 ) -> Page[Upload]:
     """One page, newest first."""
-    conditions: list[ColumnElement[bool]] = []
+    conditions: list[ColumnElement[bool]] = [] if internal else [uploads.c.internal.is_(False)]
     if owner is not None:
         conditions.append(uploads.c.owner == owner)
     if states:
@@ -149,8 +157,12 @@ def _is_in(states: Sequence[str]) -> ColumnElement[bool]:
 
 def begin_delete(connection: Connection, upload_id: str) -> Upload:
     """Flip to deleting."""
-    upload = lock_upload(connection, upload_id)
-    return change_upload(connection, upload, state=next_state(upload.state, Event.DELETE))
+    return _flip_to_deleting(connection, lock_upload(connection, upload_id))
+
+
+def _flip_to_deleting(connection: Connection, upload: Upload) -> Upload:
+    """From here on a request like the one that made it makes another upload."""
+    return change_upload(connection, upload, state=next_state(upload.state, Event.DELETE), join_key=None)
 
 
 def finish_delete(connection: Connection, upload_id: str) -> None:
@@ -198,7 +210,7 @@ def expire_upload(connection: Connection, upload_id: str, *, open_before: dateti
         case _:
             due = upload.state is UploadState.DELETING
     if due:
-        change_upload(connection, upload, state=next_state(upload.state, Event.DELETE))
+        _flip_to_deleting(connection, upload)
     return due
 
 
@@ -241,7 +253,7 @@ def list_unattended(connection: Connection) -> list[Upload]:
                     uploads.c.auto_commit,
                     uploads.c.received == uploads.c.size,
                 ),
-                and_(uploads.c.state != UploadState.DELETING, uploads.c.parts != ()),
+                and_(uploads.c.state != UploadState.DELETING, or_(uploads.c.parts != (), uploads.c.internal)),
             )
         )
     )

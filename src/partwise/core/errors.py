@@ -100,8 +100,14 @@ class ChunkDigestMismatch(BadRequest):
 
     field = "sha256"
 
-    def __init__(self, expected: str, actual: str) -> None:
-        super().__init__(f"The SHA-256 of these bytes is {actual}, not {expected}; send them again.")
+    def __init__(self, expected: str, actual: str | None = None) -> None:
+        if actual is None:
+            super().__init__(
+                f"The bytes differ from those that are recorded with the same SHA-256, {expected}: they were damaged "
+                "on their way. The recorded ones stay; there is nothing to send again."
+            )
+        else:
+            super().__init__(f"The SHA-256 of these bytes is {actual}, not {expected}; send them again.")
         self.expected, self.actual = expected, actual
 
 

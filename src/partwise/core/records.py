@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from partwise.core.ranges import ByteRange
 from partwise.core.state import UploadState
@@ -64,8 +64,31 @@ class Upload:
     auto_commit: bool = False
     #: The uploads whose bytes, one after another, become this one's; empty again once those have been deleted.
     parts: Sequence[str] = ()
+    #: Names the request that joined ``parts``, so that a repeat of it finds this upload. None once it is deleted.
+    join_key: str | None = None
+    #: Takes the file of one request: part of that request, and nobody's to see or to change.
+    internal: bool = False
+    #: Bytes that count as held while ``size`` is None: how far there is room for what comes.
+    reserved: int = 0
     #: What a protocol must give back as it came (tus: Upload-Metadata, Upload-Concat). The engine does not read it.
     notes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def version(self) -> Version:
+        """What a commit depends on."""
+        return Version(self.epoch, self.seq, self.size, self.expected_sha256)
+
+
+class Version(NamedTuple):
+    """While an upload has this version its bytes are the same, and so is what its commit expects.
+
+    An upload's id is never used again, so id and version name one state of one file for ever.
+    """
+
+    epoch: int
+    seq: int
+    size: int | None
+    expected_sha256: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
-from partwise.core.errors import ChunkDigestMismatch, NotFound, StorageFailed, WrongState
+from partwise.core.digests import EMPTY_SHA256
+from partwise.core.errors import BodySizeMismatch, ChunkDigestMismatch, NotFound, StorageFailed, WrongState
 from partwise.core.ranges import ByteRange
-from partwise.core.records import Artifact, Chunk, Page, Principal, TaskState
-from partwise.engine.commit import commit
+from partwise.core.records import Artifact, Page, Principal, TaskState, Upload
+from partwise.engine.chunks import Early, receive
+from partwise.engine.commit import commit_upload
 from partwise.engine.context import Engine
-from partwise.engine.expiry import kept_alive
-from partwise.engine.ports import Body
-from partwise.engine.uploads import create_upload, delete_upload, set_size
+from partwise.engine.ports import Body, Lock, Purpose
+from partwise.engine.uploads import create_internal, fix_size, remove
 
 
 class FileBody(Body, Protocol):
@@ -27,53 +27,53 @@ class FileBody(Body, Protocol):
 async def store_file(engine: Engine, who: Principal, body: FileBody, *, bound: int) -> Artifact:
     """Make an artifact of one request that holds the whole file, of at most ``bound`` bytes.
 
-    The bytes take the way of an upload with one chunk; the upload does not stay. Raises what ``create_upload`` and
-    ``put_chunk`` raise, and ChunkDigestMismatch.
+    The bytes take the way of any chunk, into an upload that nobody else can see or write to, and that does not stay.
+    Raises what ``create_upload`` and ``put_chunk`` raise, and ChunkDigestMismatch.
     """
-    upload = await create_upload(engine, who, size=bound)
+    upload = await create_internal(engine, who, max(bound, 1))
+    lock = await engine.storage.try_lock(upload.id, Purpose.STORE)  # while someone has it, the upload is in use
     try:
-        chunk = await _receive(engine, upload.id, body, bound)
-        if body.sha256 is not None and body.sha256 != chunk.sha256:
-            raise ChunkDigestMismatch(body.sha256, str(chunk.sha256))
-        await set_size(engine, who, upload.id, chunk.size)
+        digest, size = await _receive(engine, upload, body)
+        upload = await fix_size(engine, await engine.catalog.get_upload(upload.id), size)
         await engine.catalog.set_name(upload.id, body.filename, body.media_type, engine.clock())
-        if chunk.size:
-            limit = engine.limits.max_chunks
-            await engine.catalog.record_chunk(upload.id, chunk, now=engine.clock(), max_chunks=limit)
-        task = await commit(engine, who, upload.id, chunk.sha256, wait=3600)
+        task = await commit_upload(engine, upload, digest, wait=3600)
         if task.state is not TaskState.COMPLETED or task.artifact_id is None:
             raise StorageFailed(task.error or "The file could not be stored; try again.")
         return await engine.catalog.get_artifact(task.artifact_id)
     finally:
-        await asyncio.shield(_clear(engine, who, upload.id))
+        await asyncio.shield(_clear(engine, upload.id, lock))
 
 
-async def _receive(engine: Engine, upload_id: str, body: Body, bound: int) -> Chunk:
-    """Write the body from the start of the file, hashing it on the way."""
-    hasher = hashlib.sha256()
-    received = 0
-    writer = await engine.storage.claim(upload_id, ByteRange(0, max(bound, 1)), exact=False)
-
-    def take(block: memoryview) -> None:
-        nonlocal received
-        writer.write(received, block)
-        hasher.update(block)
-        received += len(block)
-
+async def _receive(engine: Engine, upload: Upload, body: Body) -> tuple[str, int]:
+    """The digest of the body, and its size."""
+    span = ByteRange(0, upload.size or 0)
     try:
-        with kept_alive(engine, upload_id):
-            await body.drain(take)
-        stored = await writer.finish(received)
-    finally:
-        writer.close()
-    return Chunk(offset=0, size=received, sha256=hasher.hexdigest(), verified=True, ref=stored.ref)
+        received = await receive(engine, upload.id, span, body, early=Early.ACCEPT, hashed=True)
+    except BodySizeMismatch as error:
+        if error.received != 0:
+            raise
+        if body.sha256 not in (None, EMPTY_SHA256):
+            raise ChunkDigestMismatch(str(body.sha256), EMPTY_SHA256) from None
+        return EMPTY_SHA256, 0
+    assert received.chunk.sha256 is not None
+    return received.chunk.sha256, received.chunk.size
 
 
-async def _clear(engine: Engine, who: Principal, upload_id: str) -> None:
+async def _clear(engine: Engine, upload_id: str, lock: Lock | None) -> None:
     try:
-        await delete_upload(engine, who, upload_id)
+        await remove(engine, upload_id)
     except (NotFound, WrongState):
-        return  # a commit that still runs is ended by the rounds; its upload then expires like any other
+        return  # a commit that still runs is ended by the rounds, which then remove the upload
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+async def clear_abandoned(engine: Engine, upload_id: str) -> None:
+    """Remove the upload of a request for a whole file, unless its process still is at it."""
+    lock = await engine.storage.try_lock(upload_id, Purpose.STORE)
+    if lock is not None:
+        await _clear(engine, upload_id, lock)
 
 
 async def get_artifact(engine: Engine, who: Principal, artifact_id: str) -> Artifact:

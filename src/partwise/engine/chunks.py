@@ -32,6 +32,7 @@ from partwise.core.records import Chunk, Principal, Upload
 from partwise.core.state import Event, UploadState, next_state
 from partwise.engine.context import Engine
 from partwise.engine.expiry import kept_alive
+from partwise.engine.follower import InFlight
 from partwise.engine.ports import Body, ChunkWriter
 from partwise.engine.reading import TURN
 from partwise.engine.uploads import chunk_limit, get_frontier, grow
@@ -82,8 +83,25 @@ async def put_chunk(
     BodySizeMismatch, ChunkDigestMismatch, TooManyChunks, OutOfSpace, StorageFailed; where the size is not declared
     yet also UploadTooLarge and QuotaExceeded.
     """
-    began = time.perf_counter()
     await engine.authorize(who, upload_id)
+    return await receive(engine, upload_id, span, body, total=total, early=early)
+
+
+async def receive(
+    engine: Engine,
+    upload_id: str,
+    span: ByteRange,
+    body: Body,
+    *,
+    total: int | None = None,
+    early: Early = Early.REFUSE,
+    hashed: bool = False,
+) -> Received:
+    """``put_chunk``, whoever asks for it: the only way that bytes come in. ``hashed``: the chunk gets its digest.
+
+    The range is held from before the first byte until the row is recorded.
+    """
+    began = time.perf_counter()
     writer = await _claim(engine, upload_id, span, exact=early is Early.REFUSE)
     try:
         # Only now: state and rows as they were before the claim prove nothing.
@@ -91,7 +109,8 @@ async def put_chunk(
         if same is not None and early is not Early.REFUSE:
             raise ChunkOverlap([same.range], 1)
         room = await _reserve(engine, upload, span)
-        with _Receiver(engine, upload, span, body.sha256 is not None, writer, same, room, early) as receiver:
+        hashed = hashed or body.sha256 is not None
+        with _Receiver(engine, upload, span, body, hashed, writer, same, room, early) as receiver:
             try:
                 with kept_alive(engine, upload_id):
                     await _drain(body, receiver, writer)
@@ -219,7 +238,8 @@ async def _record(engine: Engine, receiver: _Receiver, declared: str | None) -> 
         max_chunks=chunk_limit(engine, receiver.upload),
         replace=not engine.storage.in_place,
     )
-    receiver.inflight.record(chunk.range)
+    if receiver.inflight is not None:
+        receiver.inflight.record(chunk.range)
     engine.failpoint("chunk.recorded")
     if engine.durable_chunks:
         await engine.catalog.mark_durable(upload.id, chunk.seq)
@@ -241,6 +261,7 @@ class _Receiver:
         engine: Engine,
         upload: Upload,
         span: ByteRange,
+        body: Body,
         hashed: bool,
         writer: ChunkWriter,
         same: Chunk | None,
@@ -253,6 +274,7 @@ class _Receiver:
         self.received = 0
         self.writer = writer
         self._engine = engine
+        self._body = body
         self._room = room
         self._same = same
         self._early = early
@@ -262,7 +284,11 @@ class _Receiver:
         self._read_back: str | None = None
         self._loop = asyncio.get_running_loop()
         self._following = ExitStack()
-        self._begin()
+        #: Known to the follower while bytes are written; None while they are only compared.
+        self.inflight: InFlight | None = None
+        self._since = time.monotonic()
+        if not self._comparing:
+            self._begin()
 
     def __enter__(self) -> Self:
         return self
@@ -302,15 +328,16 @@ class _Receiver:
         if self._hasher:
             self._hasher.update(block)
         if self._comparing and self._differs(position, block):
+            self._refuse_damaged()
             self._await(self._engine.catalog.unrecord_chunk, self.upload.id, self.span.offset)
             self._engine.failpoint("chunk.unrecorded")
-            self._comparing = False
+            self._await(self._overwrite)
         if self._room is not None and position + len(block) > self._room:
             self._extend(position + len(block))
         if not self._comparing:
             self.writer.write(position, block)
         self.received += len(block)
-        if not self._comparing:
+        if self.inflight is not None:
             self.inflight.advance(self.received)
 
     def _differs(self, position: int, block: memoryview) -> bool:
@@ -319,6 +346,17 @@ class _Receiver:
             return self.writer.read(position, len(block)) != block
         except BytesLost:
             return True
+
+    def _refuse_damaged(self) -> None:
+        """Who sends the same digest again means the same bytes: what differs was damaged on its way, and is no news."""
+        declared = self._body.sha256
+        if declared is not None and self._same is not None and self._same.sha256 == declared:
+            raise ChunkDigestMismatch(declared)
+
+    async def _overwrite(self) -> None:
+        """From here on bytes are written, from the first that differs."""
+        self._comparing = False
+        self._begin()
 
     def _is_segment(self) -> bool:
         """Whether what was written is to be recorded before more is: not where many more rows would be too many."""

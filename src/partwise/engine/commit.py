@@ -6,15 +6,20 @@ import asyncio
 import logging
 import time
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from partwise.core.errors import (
     ArtifactDigestMismatch,
     BytesLost,
+    Conflict,
     NotFound,
     OutOfSpace,
+    RangeBusy,
     StorageFailed,
     WrongState,
 )
+from partwise.core.ranges import MAX_SIZE, ByteRange
 from partwise.core.records import Principal, Task, TaskState, Upload
 from partwise.core.state import UploadState
 from partwise.engine.context import Engine
@@ -37,7 +42,12 @@ async def commit(engine: Engine, who: Principal, upload_id: str, sha256: str | N
     task tells the outcome, also that the digest was wrong (the upload is open again). Raises, without a task:
     IncompleteUpload, UnverifiedUpload, WrongState, and ArtifactDigestMismatch when two expectations disagree.
     """
-    upload = await engine.owned_upload(who, upload_id)
+    return await commit_upload(engine, await engine.owned_upload(who, upload_id), sha256, wait=wait)
+
+
+async def commit_upload(engine: Engine, upload: Upload, sha256: str | None, *, wait: float = 0.0) -> Task:
+    """``commit``, whoever asks for it."""
+    upload_id = upload.id
     expected = sha256 or upload.declared_sha256
     if upload.declared_sha256 and expected and expected != upload.declared_sha256:
         raise ArtifactDigestMismatch(expected, upload.declared_sha256)
@@ -55,7 +65,7 @@ async def commit(engine: Engine, who: Principal, upload_id: str, sha256: str | N
         task = await engine.catalog.begin_commit(upload_id, expected, task, engine.clock())
     except WrongState:
         # Another process may have ended the same commit since: that is a repeat, not a conflict.
-        upload = await engine.owned_upload(who, upload_id)
+        upload = await engine.catalog.get_upload(upload_id)
         if upload.state is not UploadState.COMPLETED:
             raise
         return await _repeated(engine, upload, expected)
@@ -116,6 +126,9 @@ class Commits:
                     await _carry_through(engine, upload_id)
                 except BytesLost as error:
                     await _open_again_without(engine, upload_id, error)
+                except (Conflict, RangeBusy) as error:  # someone else was at it, or writes that do not end
+                    log.info("commit of %s starts over: %s", upload_id, error)
+                    await asyncio.sleep(POLL)
                 except NotFound:
                     await _remove_what_lost_its_file(engine, upload_id)
                 finally:
@@ -139,31 +152,60 @@ async def _carry_through(engine: Engine, upload_id: str) -> None:
     digest = await _digest(engine, upload)
     if upload.expected_sha256 not in (None, digest):
         error = ArtifactDigestMismatch(str(upload.expected_sha256), digest)
-        await engine.catalog.reject_commit(upload_id, str(error), engine.clock(), found_sha256=digest)
+        await engine.catalog.reject_commit(upload_id, upload.version, str(error), engine.clock(), found_sha256=digest)
         return
     engine.failpoint("commit.digested")
     try:
         # Before the link: an upload that a power loss opens again must not share its file with an artifact.
         await engine.workers.flusher.flushed(upload_id)
     except (StorageFailed, OutOfSpace) as error:
-        await _give_up(engine, upload_id, error)
+        await _give_up(engine, upload, error)
         return
     engine.failpoint("commit.flushed")
+    async with _without_writers(engine, upload):
+        failure = await _publish(engine, upload, digest)
+    if failure is not None:
+        await _give_up(engine, upload, failure)
+        return
+    await engine.storage.discard(upload_id)
+    engine.workers.follower.notify(upload_id)
+
+
+@asynccontextmanager
+async def _without_writers(engine: Engine, upload: Upload) -> AsyncIterator[None]:
+    """Hold the whole file, after everyone who has it open for writing has left. Raises Conflict, RangeBusy, NotFound.
+
+    An artifact never changes: who could still write into its file would change it. What was true before all had left
+    proves nothing, so the upload is looked at again.
+    """
+    try:
+        holder = await engine.storage.claim(upload.id, ByteRange(0, MAX_SIZE))
+    except WrongState:
+        holder = None  # the file is an artifact's already, and nobody can write into it any more
+    try:
+        if (await engine.catalog.get_upload(upload.id)).version != upload.version:
+            raise Conflict("The upload has changed.")
+        yield
+    finally:
+        if holder is not None:
+            holder.close()
+
+
+async def _publish(engine: Engine, upload: Upload, digest: str) -> StorageFailed | OutOfSpace | None:
+    """Make the file an artifact and record it, or return why the storage could not. BytesLost."""
     async with engine.storage.digest_lock(digest):
         recorded = await engine.catalog.has_artifact(digest)
         try:
-            await engine.storage.publish(upload_id, digest, size=upload.size or 0, recorded=recorded)
+            await engine.storage.publish(upload.id, digest, size=upload.size or 0, recorded=recorded)
         except BytesLost:
             raise
         except (StorageFailed, OutOfSpace) as error:
-            await _give_up(engine, upload_id, error)
-            return
+            return error
         engine.failpoint("commit.published")
-        await engine.catalog.complete_commit(upload_id, digest, str(uuid.uuid4()), engine.clock())
+        await engine.catalog.complete_commit(upload.id, upload.version, digest, str(uuid.uuid4()), engine.clock())
         engine.failpoint("commit.recorded")
         engine.observe("commit", (engine.clock() - upload.updated).total_seconds())
-    await engine.storage.discard(upload_id)
-    engine.workers.follower.notify(upload_id)
+    return None
 
 
 async def _digest(engine: Engine, upload: Upload) -> str:
@@ -178,13 +220,14 @@ async def _digest(engine: Engine, upload: Upload) -> str:
 async def _open_again_without(engine: Engine, upload_id: str, error: BytesLost) -> None:
     """Bytes of the upload cannot be read back: those chunks are missing again, and the upload is open."""
     log.error("commit of %s: %s", upload_id, error)
+    upload = await engine.catalog.get_upload(upload_id)
     chunks = await engine.catalog.list_chunks(upload_id)
     lost = [chunk.offset for chunk in chunks if not await is_readable(engine, upload_id, chunk)]
     if not lost:
         await asyncio.sleep(RETRY)  # it has healed: whoever drives the commit goes on with it
         return
     message = "The server's disk lost bytes of the file. Look at what is missing, send it, and commit again."
-    await engine.catalog.reject_commit(upload_id, message, engine.clock(), lost=lost)
+    await engine.catalog.reject_commit(upload_id, upload.version, message, engine.clock(), lost=lost)
 
 
 async def _remove_what_lost_its_file(engine: Engine, upload_id: str) -> None:
@@ -194,16 +237,16 @@ async def _remove_what_lost_its_file(engine: Engine, upload_id: str) -> None:
         return
     log.error("removing the upload %s: its staging file is gone", upload_id)
     message = "The server's disk lost the file. Upload it again."
-    await engine.catalog.reject_commit(upload_id, message, engine.clock())
+    await engine.catalog.reject_commit(upload_id, upload.version, message, engine.clock())
     await remove(engine, upload_id)
 
 
-async def _give_up(engine: Engine, upload_id: str, error: StorageFailed | OutOfSpace) -> None:
+async def _give_up(engine: Engine, upload: Upload, error: StorageFailed | OutOfSpace) -> None:
     """The bytes could not be made durable. The upload is open again; what is not certain is missing again."""
-    log.error("publishing %s failed: %s", upload_id, error)
+    log.error("publishing %s failed: %s", upload.id, error)
     if isinstance(error, StorageFailed):
-        await engine.workers.flusher.distrust(upload_id)
-    upload = await engine.catalog.get_upload(upload_id)
+        await engine.workers.flusher.distrust(upload.id)
+    upload = await engine.catalog.get_upload(upload.id)
     if upload.state is UploadState.COMMITTING:
         message = "The server could not bring the file to its disk. Look at what is missing, send it, and commit again."
-        await engine.catalog.reject_commit(upload_id, message, engine.clock())
+        await engine.catalog.reject_commit(upload.id, upload.version, message, engine.clock())

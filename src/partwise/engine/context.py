@@ -96,7 +96,7 @@ class Engine:
         """Raise NotFound unless ``who`` may see the upload. An owner never changes, so the answer is remembered."""
         owner = self._owners.get(upload_id)
         if owner is None:
-            owner = (await self.catalog.get_upload(upload_id)).owner
+            owner = (await self._visible_upload(upload_id)).owner
             if len(self._owners) >= 10_000:
                 self._owners.clear()
             self._owners[upload_id] = owner
@@ -105,8 +105,15 @@ class Engine:
 
     async def owned_upload(self, who: Principal, upload_id: str) -> Upload:
         """The upload, or NotFound when there is none or it is someone else's."""
-        upload = await self.catalog.get_upload(upload_id)
+        upload = await self._visible_upload(upload_id)
         if not who.owns(upload.owner):
+            raise NotFound("upload")
+        return upload
+
+    async def _visible_upload(self, upload_id: str) -> Upload:
+        """The upload, or NotFound; of a request that brings a whole file no one else knows that there is one."""
+        upload = await self.catalog.get_upload(upload_id)
+        if upload.internal:
             raise NotFound("upload")
         return upload
 

@@ -5,9 +5,11 @@ How a chunk becomes part of a file, on a storage that writes in place (local fil
 1. ``Storage.claim`` the range: a kernel lock, so that one writer at a time has it, across processes. The newest wins.
 2. *After* the claim, ``Catalog.find_chunks``: state and rows as they were before it are worth nothing.
 3. The same range is recorded already: compare the body with the stored bytes as it comes. All equal: done, nothing
-   written. At the first difference ``Catalog.unrecord_chunk`` (the upload must be open; the epoch rises), then write.
+   written. At the first difference ``Catalog.unrecord_chunk`` (the upload must be open; the epoch rises), then write;
+   but a body that declares the digest which is recorded was damaged on its way: it is refused, and nothing changes.
 4. ``ChunkWriter.write`` in large blocks on a worker thread. Short body, wrong digest: nothing is recorded.
 5. ``Catalog.record_chunk``: one transaction {lock the upload's row; it is open; nothing overlaps; insert, next seq}.
+   The range is held until then: a digest is of bytes that nobody can change before they are recorded.
 6. ``ChunkWriter.close``. Whoever is still inside ``write`` then closes the descriptor itself when it comes out:
    closed under a running write, its number could belong to another upload's file by the time the write starts.
 
@@ -21,8 +23,10 @@ How an upload becomes an artifact
 2. Wait for the digest of the whole file under the current epoch. Not the expected one: ``Catalog.reject_commit``.
 3. Flush, and ``Catalog.mark_durable``: from here on no power loss opens the upload again, whose file is about to
    have a second name.
-4. Under ``Storage.digest_lock``: ``Storage.publish`` (bytes to disk, then link, then the folder to disk), and
-   ``Catalog.complete_commit``. Deleting an artifact takes the same lock.
+4. ``Storage.claim`` the whole file, which asks every writer to leave and waits for them; the upload must still have the
+   version that the digest is of. While it is held, and under ``Storage.digest_lock``: ``Storage.publish`` (bytes to
+   disk, then link, then the folder to disk), and ``Catalog.complete_commit``, which checks the version again.
+   Deleting an artifact takes the same lock.
 5. ``Storage.discard`` the staging name. Each step may be repeated after a crash, by any process that holds the
    upload's COMMIT lock.
 
@@ -50,7 +54,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from partwise.core.ranges import ByteRange
-from partwise.core.records import Artifact, Chunk, Page, Segment, Task, Totals, Upload, Usage
+from partwise.core.records import Artifact, Chunk, Page, Segment, Task, Totals, Upload, Usage, Version
 
 #: The largest block that moves at once, in bytes: measured best (256 KiB and 4 MiB are slower).
 BLOCK = 1 << 20
@@ -89,6 +93,7 @@ class Purpose(Enum):
     COMMIT = "commit"  # carry a commit through
     FLUSH = "flush"  # bring recorded chunks to disk
     JOIN = "join"  # make it of its parts
+    STORE = "store"  # receive a file in one request: who does it still lives
 
 
 class Lock(Protocol):
@@ -322,11 +327,21 @@ class Catalog(Protocol):
     async def get_upload(self, upload_id: str) -> Upload:
         """The upload, or NotFound."""
 
+    async def find_joined(self, join_key: str) -> Upload | None:
+        """The upload that the request of this key made, unless it is being deleted."""
+
     async def list_uploads(
-        self, owner: str | None, *, offset: int = 0, limit: int = 100, states: Sequence[str] = (), search: str = ""
+        self,
+        owner: str | None,
+        *,
+        offset: int = 0,
+        limit: int = 100,
+        states: Sequence[str] = (),
+        search: str = "",
+        internal: bool = False,
     ) -> Page[Upload]:
         """Uploads of ``owner`` (None: anyone's), newest first, that are in one of ``states`` (empty: any) and whose
-        file name contains ``search`` (case is ignored)."""
+        file name contains ``search`` (case is ignored). Those of one request only with ``internal``."""
 
     async def set_name(self, upload_id: str, filename: str | None, media_type: str | None, now: datetime) -> None:
         """What the file is called, and its type: where that is learnt while it comes."""
@@ -339,7 +354,7 @@ class Catalog(Protocol):
 
     async def list_unattended(self) -> list[Upload]:
         """Uploads that the server itself has to go on with: open ones with ``auto_commit`` whose bytes are all
-        there, and those with ``parts``, which are still to be taken over or to be deleted."""
+        there, those with ``parts``, which are still to be taken over or to be deleted, and ``internal`` ones."""
 
     async def forget_parts(self, upload_id: str) -> None:
         """The parts of a completed upload are gone. No error when the upload is, too."""
@@ -397,6 +412,8 @@ class Catalog(Protocol):
     async def publish_digest(self, upload_id: str, epoch: int, hashed: int, digest: str | None) -> bool:
         """The follower's progress. Changes nothing and returns False when the epoch is another, or the upload is gone.
 
+        As no id is used twice, id and epoch tell which bytes the digest is of.
+
         ``digest`` is given when ``hashed`` is the whole size.
         """
 
@@ -411,21 +428,25 @@ class Catalog(Protocol):
     async def reject_commit(
         self,
         upload_id: str,
+        version: Version,
         task_error: str,
         now: datetime,
         *,
         found_sha256: str | None = None,
         lost: Sequence[int] = (),
     ) -> None:
-        """Committing → open; its running task has failed, with ``task_error``.
+        """Committing → open; its running task has failed, with ``task_error``. Conflict unless of this ``version``.
 
         ``found_sha256``: what the file amounts to, when that is not what was expected. ``lost``: offsets of chunks to
         un-record, since their bytes are not to be had any more.
         """
 
-    async def complete_commit(self, upload_id: str, sha256: str, artifact_id: str, now: datetime) -> Artifact:
+    async def complete_commit(
+        self, upload_id: str, version: Version, sha256: str, artifact_id: str, now: datetime
+    ) -> Artifact:
         """Committing → completed: artifact, owner's link (``artifact_id`` when it is new), task, upload, all at once.
 
+        ``version`` is that of the upload whose bytes have the digest; Conflict when it is another now.
         Completed already with this digest: the same answer again.
         """
 

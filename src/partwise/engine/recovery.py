@@ -81,6 +81,6 @@ def _has_file(engine: Engine, upload_id: str) -> bool:
 
 async def _unfinished(engine: Engine) -> AsyncIterator[Upload]:
     states = (UploadState.OPEN, UploadState.COMMITTING, UploadState.DELETING)
-    page = await engine.catalog.list_uploads(None, states=states, limit=1_000_000)
+    page = await engine.catalog.list_uploads(None, states=states, limit=1_000_000, internal=True)
     for upload in page.items:
         yield upload

@@ -56,6 +56,14 @@ async def create_upload(
     return await record_new(engine, upload, size or 0)
 
 
+async def create_internal(engine: Engine, who: Principal, size: int) -> Upload:
+    """The upload that one request receives a whole file of at most ``size`` bytes into."""
+    check_size(engine, size)
+    now = engine.clock()
+    upload = Upload(id=str(uuid.uuid4()), owner=who.name, size=size, created=now, updated=now, internal=True)
+    return await record_new(engine, upload, size)
+
+
 def check_size(engine: Engine, size: int) -> None:
     """Raise UploadTooLarge when an upload cannot have ``size`` bytes here."""
     largest = engine.limits.max_upload_size
@@ -201,17 +209,21 @@ async def set_size(engine: Engine, who: Principal, upload_id: str, size: int) ->
 
     UploadTooLarge, QuotaExceeded, OutOfSpace; Conflict when bytes beyond ``size`` are recorded.
     """
-    upload = await engine.owned_upload(who, upload_id)
+    return await fix_size(engine, await engine.owned_upload(who, upload_id), size)
+
+
+async def fix_size(engine: Engine, upload: Upload, size: int) -> Upload:
+    """``set_size``, whoever asks for it."""
     next_state(upload.state, Event.WRITE)
     check_size(engine, size)
     # Whoever writes beyond the size leaves first, and comes back only to find that there is a size now.
     beyond = ByteRange(size, max(1, MAX_SIZE - size))
-    writer = await engine.storage.claim(upload_id, beyond) if upload.size is None else None
+    writer = await engine.storage.claim(upload.id, beyond) if upload.size is None else None
     try:
         # Room first, then the record, then the cut: a file that a crash leaves too long harms nobody.
-        await _resize(engine, upload_id, size, at_least=True)
-        changed = await engine.catalog.set_size(upload_id, size, engine.limits.owner, engine.clock())
-        await _resize(engine, upload_id, size)
+        await _resize(engine, upload.id, size, at_least=True)
+        changed = await engine.catalog.set_size(upload.id, size, engine.limits.owner, engine.clock())
+        await _resize(engine, upload.id, size)
     finally:
         if writer is not None:
             writer.close()

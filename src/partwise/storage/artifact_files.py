@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 
@@ -57,7 +58,7 @@ class ArtifactFiles:
         """Fdatasync, link, fsync of the folder, and mode 0400 last: a failed publish leaves the upload writable."""
         target = self.path(sha256)
         found = await in_thread(_what_is_there, staged, target)
-        if recorded and found is not None and await in_thread(_size, target) == size:
+        if recorded and found is not None and await in_thread(_is_sealed, target, size):
             return
         # With a second name it is an upload's file too, and changes with that.
         if found == "another" and await in_thread(_names, target) == 1 and await self.verify(sha256):
@@ -176,6 +177,8 @@ def _names(path: str) -> int:
         return os.lstat(path).st_nlink
 
 
-def _size(path: str) -> int:
+def _is_sealed(path: str, size: int) -> bool:
+    """Whether the file is one that was published to its end, of that size: no upload could write into it since."""
     with failures("look at a file"):
-        return os.lstat(path).st_size
+        found = os.lstat(path)
+    return stat.S_ISREG(found.st_mode) and not found.st_mode & 0o222 and found.st_size == size
