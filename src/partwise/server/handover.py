@@ -69,7 +69,37 @@ class HandoverProtocol(HttpToolsProtocol):
             if not self._unread:
                 _body_is_over(self._unread_cycle)
         if data:
-            super().data_received(data)
+            self._feed(data)
+
+    def on_message_complete(self) -> None:
+        """The body is over; but not where the parser only takes it for another protocol: see ``_ignore_upgrade``."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def _feed(self, data: bytes) -> None:
+        """Give bytes to the parser, as uvicorn does, but keep the body of a request that asks for an upgrade."""
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Go on with the request as if it asked for no other protocol, which a server may (RFC 9110, section 7.8).
+
+        The parser ends at the head of such a request, and would take its body for the next request. A new one that
+        has been told the length of the body goes on behind the head.
+        """
+        framing = [(name, value) for name, value in self.headers if name in (b"content-length", b"transfer-encoding")]
+        callbacks = _BehindHead(self)
+        self.parser = httptools.HttpRequestParser(callbacks)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n" + b"".join(b"%b: %b\r\n" % pair for pair in framing) + b"\r\n")
+        callbacks.in_head = False
+        if rest and self.parser is not None:
+            self._feed(rest)
 
     def begin_handover(self, cycle: RequestResponseCycle) -> tuple[bytes, socket.socket]:
         """Stop reading. Gives the bytes that were read already, and a descriptor of the caller's own for the rest.
@@ -99,6 +129,36 @@ class HandoverProtocol(HttpToolsProtocol):
         self._unread, self._unread_cycle = unread, cycle
         if not unread:
             _body_is_over(cycle)
+
+
+class _BehindHead:
+    """The parser's callbacks, of which those of the first head go nowhere: the protocol knows that head already."""
+
+    def __init__(self, protocol: HandoverProtocol) -> None:
+        self._protocol = protocol
+        self.in_head = True
+
+    def on_message_begin(self) -> None:
+        if not self.in_head:
+            self._protocol.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        if not self.in_head:
+            self._protocol.on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.in_head:
+            self._protocol.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if not self.in_head:
+            self._protocol.on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._protocol.on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._protocol.on_message_complete()
 
 
 def _body_is_over(cycle: RequestResponseCycle) -> None:
