@@ -16,7 +16,7 @@ from partwise.engine import artifacts, uploads
 from partwise.engine.chunks import Early, put_chunk
 from partwise.engine.commit import commit
 from partwise.engine.context import Engine
-from partwise.engine.finish import concatenate, finish, join_key
+from partwise.engine.finish import concatenate, finish, joined_id
 from tests.crash.known import CONTENTS, Event, Known, KnownJoin, KnownUpload, Variant, chunk_bytes, content, pieces
 from tests.support.bodies import BytesBody, sha256
 
@@ -66,15 +66,14 @@ async def _is_joining(engine: Engine) -> bool:
 
 async def check(engine: Engine, known: Known) -> None:
     """Everything that was acknowledged is there, everything that is there is true, and nothing is left over."""
-    found = {u.id: u for u in (await engine.catalog.list_uploads(None, limit=10_000)).items}
+    found = {u.id: u for u in (await engine.catalog.list_uploads(None, limit=10_000, internal=True)).items}
     for id_, upload in known.uploads.items():
         if id_ in found:
             await _check_upload(engine, found[id_], upload)
         else:
             _must(upload.deleting, "an upload is lost", id_)
-    made = {u.join_key: u for u in found.values() if u.join_key is not None}
-    for key, join in known.joins.items():
-        _check_join(found, made.get(key), join)
+    for id_, join in known.joins.items():
+        _check_join(found, id_, join)
     if engine.storage.in_place:
         await _check_staged(engine, {u.id for u in found.values() if u.state is UploadState.OPEN})
     await _check_artifacts(engine, known)
@@ -103,16 +102,16 @@ async def _check_upload(engine: Engine, upload: Upload, known: KnownUpload) -> N
         _must(holds in known.holds(offset), "a chunk", upload.id, span, holds, known.holds(offset))
 
 
-def _check_join(found: dict[str, Upload], made: Upload | None, join: KnownJoin) -> None:
+def _check_join(found: dict[str, Upload], id_: str, join: KnownJoin) -> None:
     """Nothing of it is half done: the parts are there, or the whole is."""
     left = [part for part in join.parts if part in found]
-    if made is not None and join.weak and made.state is UploadState.OPEN:
+    if id_ in found and join.weak and found[id_].state is UploadState.OPEN:
         _must(left == join.parts, "parts are lost", join.parts, left)
-    elif made is not None:
-        _must(made.sha256 == sha256(content(join.number)), "joined to another file", made)
+    elif id_ in found:
+        _must(found[id_].sha256 == sha256(content(join.number)), "joined to another file", found[id_])
         _must(not left, "parts stay behind", left)
     elif not join.deleting:
-        _must(not join.joined, "a joined upload is lost", join)
+        _must(not join.joined, "a joined upload is lost", id_)
         _must(left == join.parts, "parts are lost", join.parts, left)
 
 
@@ -148,7 +147,7 @@ async def _remove_unknown(engine: Engine, known: Known) -> None:
     """Uploads whose creation was never acknowledged: a client would see them in its list."""
     joining = {part for join in known.joins.values() for part in join.parts} | known.joins.keys()
     for upload in (await engine.catalog.list_uploads(None, limit=10_000)).items:
-        if upload.id not in known.uploads and not {upload.id, upload.join_key} & joining:
+        if upload.id not in known.uploads and upload.id not in joining:
             await uploads.delete_upload(engine, Principal(upload.owner), upload.id)
 
 
@@ -199,25 +198,24 @@ class _Client:
             body = BytesBody(chunk_bytes(number, span, "right"), block=_BLOCK)
             await put_chunk(self._engine, self._owner, part.id, ByteRange(0, span.size), body, early=Early.KEEP)
             parts.append(part.id)
-        key = join_key(self._owner.name, parts)
-        self._tell("joining", key, self._owner.name, number, parts)
-        await self._finish_join(key, self._known.joins[key])
+        id_ = joined_id(self._owner.name, parts)
+        self._tell("joining", id_, self._owner.name, number, parts)
+        await self._finish_join(id_, self._known.joins[id_])
 
-    async def _finish_join(self, key: str, join: KnownJoin) -> None:
+    async def _finish_join(self, id_: str, join: KnownJoin) -> None:
         if not join.deleting:
             if join.weak:
                 await self._mend_parts(join)
             upload = await concatenate(self._engine, self._owner, join.parts)
             upload = await finish(self._engine, self._owner, upload.id, wait=_WAIT)
-            _must(upload.join_key == key and upload.state is UploadState.COMPLETED, "joining fails", upload)
+            _must(upload.id == id_ and upload.state is UploadState.COMPLETED, "joining fails", upload)
             if not join.joined:  # or the artifact may be deleted by now, as it should
-                self._tell("joined", key)
+                self._tell("joined", id_)
                 await self._look_at(sha256(content(join.number)))
-        self._tell("parting", key)
-        if (made := await self._engine.catalog.find_joined(key)) is not None:
-            with suppress(NotFound):
-                await uploads.delete_upload(self._engine, self._owner, made.id)
-        self._tell("parted", key)
+        self._tell("parting", id_)
+        with suppress(NotFound):
+            await uploads.delete_upload(self._engine, self._owner, id_)
+        self._tell("parted", id_)
 
     async def _mend_parts(self, join: KnownJoin) -> None:
         """Send again what a power loss took."""

@@ -22,13 +22,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from partwise.engine.recovery import begin_boot
 from tests.crash.clients import Lost, check, settled, work
 from tests.crash.known import Event, Known
 from tests.crash.objects import LATER, alone, keep_house, tidy
 from tests.crash.points import Killer, names
 from tests.crash.power import WatchedCalls, lose_power
-from tests.support.engines import catalog_of, fast_folder, new_data_folder, open_engine, open_objects
+from tests.support.engines import fast_folder, new_data_folder, open_engine, open_objects
 
 #: Seconds after which a process that neither died nor ended is a failure of its own.
 _HUNG = 60.0
@@ -187,17 +186,13 @@ def _child(place: _Place, rng: random.Random, plan: _Plan, writer: int) -> None:
 
 
 async def _serve(place: _Place, rng: random.Random, plan: _Plan, tell: Callable[[Event], None]) -> None:
-    if place.power_losses:  # as the server does before it listens
-        catalog = catalog_of(place.data)
-        await catalog.start()
-        await begin_boot(catalog, f"boot {place.boot}")
-        await catalog.stop()
     killer = Killer(plan.name, plan.nth)
     if place.urls:
         await _serve_objects(place.urls, place.known, rng, plan, tell, killer)
         return
     calls = WatchedCalls(place.notes) if place.power_losses else None
-    engine = open_engine(place.data, failpoint=killer, calls=calls, durable_chunks=place.durable)
+    boot = f"boot {place.boot}"
+    engine = open_engine(place.data, failpoint=killer, calls=calls, durable_chunks=place.durable, boot=boot)
     await engine.start()
     await work(engine, place.known, rng, tell, _CYCLES)
     if not (plan.nth or plan.after):  # the last one: all is done, and all of it must be right

@@ -17,6 +17,7 @@ import asyncpg
 from partwise.catalog import migrate
 from partwise.catalog.postgres import PostgresCatalog
 from partwise.storage.s3 import S3Storage
+from partwise.storage.s3_bucket import MARKER
 from tests.engines.postgres import postgres
 from tests.engines.seaweed import CREDENTIALS, seaweed
 
@@ -68,7 +69,8 @@ async def tidy(storage: S3Storage, catalog: PostgresCatalog) -> str | None:
     deadline = time.monotonic() + _WAIT
     while True:
         await keep_house(storage)
-        left = await asyncio.to_thread(lambda: sorted(listed.key for listed in storage.bucket.list()))
+        listed = await asyncio.to_thread(lambda: list(storage.bucket.list()))
+        left = sorted(item.key for item in listed if item.key != MARKER)
         uploads = sorted({key.split("/")[1] for key in left})
         unknown = set(left) - await catalog.known_refs(uploads, left)
         if not unknown:

@@ -98,7 +98,7 @@ async def upload_insisting(engine: Engine, content: bytes) -> list[PartwiseError
             task = await commit(engine, WHO, id_, sha256(content), wait=30)
             if task.state is TaskState.COMPLETED:
                 return errors
-            assert "missing" in str(task.error), task
+            assert "commit again" in str(task.error), task
         # Superseded: whoever un-records what a failed sync may have lost asks the writers to leave first.
         except (OutOfSpace, StorageFailed, IncompleteUpload, Superseded) as error:
             errors.append(error)

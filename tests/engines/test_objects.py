@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import urllib.request
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from partwise.engine.finish import concatenate, finish
 from partwise.storage import s3_streams, s3_writer
 from partwise.storage.s3 import S3Storage
 from partwise.storage.s3_address import S3Address
-from partwise.storage.s3_bucket import Bucket
+from partwise.storage.s3_bucket import MARKER, Bucket
 from partwise.storage.s3_housekeeping import Housekeeping
 from tests.engines.postgres import Postgres
 from tests.engines.seaweed import Seaweed
@@ -116,7 +117,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def keys(bucket: Bucket, below: str = "") -> list[str]:
-    return [listed.key for listed in bucket.list(below)]
+    return [listed.key for listed in bucket.list(below) if listed.key != MARKER]
 
 
 async def create(server: Server, data: bytes = DATA) -> Upload:
@@ -172,10 +173,10 @@ async def test_the_chunk_recorded_last_wins_and_the_other_is_deleted(server: Ser
     await put(server, upload, span, bytes(len(DATA)))
     (old,) = keys(bucket)
     await put(server, upload, span)
-    assert (await server.catalog.get_upload(upload.id)).epoch == 1
+    assert (await server.catalog.get_upload(upload.id)).epoch == upload.epoch + 1
     artifact = await done(server, upload)
     assert await server.house().delete_garbage() == 0, "someone may still be reading it"
-    assert await server.house(timedelta(hours=2)).delete_garbage() == 1
+    assert await server.house(timedelta(minutes=2)).delete_garbage() == 1
     assert old not in keys(bucket)
     assert await read(server, artifact) == DATA
 
@@ -375,12 +376,19 @@ async def test_what_no_record_knows_is_deleted_once_it_is_old(server: Server, bu
     await put(server, upload, ByteRange(0, MIB))
     artifact = await store(server, step=MIB)
     known = keys(bucket)
-    for name in (f"chunks/{upload.id}/0", "chunks/gone/1", f"artifacts/{artifact.sha256}/2"):
+    gone, others = uuid.uuid4(), (f"chunks/chunks/{uuid.uuid4()}/{'0' * 32}", "chunks/readme", "artifacts/x/y")
+    for name in (
+        f"chunks/{upload.id}/{'0' * 32}",
+        f"chunks/{gone}/{'1' * 32}",
+        f"artifacts/{artifact.sha256}/{'2' * 32}",
+    ):
         bucket.put(name, 0).finish()
-    bucket.begin("chunks/gone/unfinished")
+    for name in others:  # a prefix that continues this one's, and what somebody put there
+        bucket.put(name, 0).finish()
+    bucket.begin(f"chunks/{gone}/{'3' * 32}")
     assert await server.house().reap() == 0
     assert await server.house(timedelta(hours=2)).reap() == 3
-    assert keys(bucket) == known
+    assert set(keys(bucket)) == {*known, *others}
     assert len(list(bucket.list_unfinished())) == 1, "someone may still be sending it, slowly"
     assert await server.house(timedelta(hours=8)).reap() == 1
     assert list(bucket.list_unfinished()) == []

@@ -100,7 +100,8 @@ class EngineAgainstModel(RuleBasedStateMachine):
             engine, _, _ = open_objects(self.urls, clock=self.clock)
             self.run(engine.start())
             return engine
-        engine = open_engine(self.data, storage=self.storage or LocalStorage(self.data), clock=self.clock)
+        files = LocalStorage(self.data, boot=f"boot {self.boots}")
+        engine = open_engine(self.data, storage=self.storage or files, clock=self.clock)
         self.run(engine.start())
         return engine
 
@@ -317,7 +318,6 @@ class EngineAgainstModel(RuleBasedStateMachine):
                 if upload.sha256 is None:
                     kept = {c.offset for c in await catalog.list_chunks(upload.id) if c.seq <= durable}
                     upload.chunks = {offset: c for offset, c in upload.chunks.items() if offset in kept}
-            await catalog.new_boot(f"boot {self.boots}")
             await catalog.stop()
 
         self.run(boot())

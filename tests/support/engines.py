@@ -64,10 +64,12 @@ def open_engine(
     storage: Storage | None = None,
     failpoint: Callable[[str], None] = no_failpoint,
     calls: SystemCalls | None = None,
+    boot: str = "boot 1",
     **settings: Any,
 ) -> Engine:
-    """An engine, to be started, on the data folder; ``settings`` as in Engine. Storage: local files by default."""
-    storage = storage or LocalStorage(data, failpoint=failpoint, calls=calls)
+    """An engine, to be started, on the data folder; ``settings`` as in Engine. Storage: local files by default, on a
+    machine that has the ``boot`` behind it."""
+    storage = storage or LocalStorage(data, failpoint=failpoint, calls=calls, boot=boot)
     return Engine(storage, catalog_of(data), failpoint=failpoint, **settings)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from partwise.catalog import artifacts, chunks, commits, objects, tasks, tokens, transfer, uploads
 from partwise.catalog.runner import Runner
 from partwise.core.ranges import ByteRange
-from partwise.core.records import Artifact, Chunk, Page, Segment, Task, Totals, Upload, Usage, Version
+from partwise.core.records import Artifact, Chunk, Page, Segment, Task, Totals, Upload, Usage
 from partwise.engine.ports import OwnerLimits, Token
 
 
@@ -39,9 +39,6 @@ class SqlCatalog:
     async def get_upload(self, upload_id: str) -> Upload:
         return await self._read(uploads.get_upload, upload_id)
 
-    async def find_joined(self, join_key: str) -> Upload | None:
-        return await self._read(uploads.find_joined, join_key)
-
     async def list_uploads(
         self,
         owner: str | None,
@@ -53,13 +50,7 @@ class SqlCatalog:
         internal: bool = False,
     ) -> Page[Upload]:
         return await self._read(
-            uploads.list_uploads,
-            owner,
-            offset=offset,
-            limit=limit,
-            states=states,
-            search=search,
-            internal=internal,
+            uploads.list_uploads, owner, offset=offset, limit=limit, states=states, search=search, internal=internal
         )
 
     async def set_name(self, upload_id: str, filename: str | None, media_type: str | None, now: datetime) -> None:
@@ -118,6 +109,15 @@ class SqlCatalog:
     async def pending_flush(self, limit: int) -> list[Upload]:
         return await self._read(chunks.pending_flush, limit)
 
+    async def installation(self) -> tuple[str, bool]:
+        return await self._write(chunks.installation)
+
+    async def grow(self, upload_id: str, end: int, limits: OwnerLimits) -> None:
+        await self._write(uploads.grow, upload_id, end, limits)
+
+    async def end_growth(self, upload_id: str) -> None:
+        await self._free(uploads.end_growth, upload_id)
+
     async def new_boot(self, boot_id: str, *, distrust: bool = False) -> int:
         return await self._write(chunks.new_boot, boot_id, distrust=distrust)
 
@@ -132,21 +132,33 @@ class SqlCatalog:
     async def reject_commit(
         self,
         upload_id: str,
-        version: Version,
         task_error: str,
         now: datetime,
         *,
+        generation: int | None = None,
         found_sha256: str | None = None,
         lost: Sequence[int] = (),
     ) -> None:
         await self._write(
-            commits.reject_commit, upload_id, version, task_error, now, found_sha256=found_sha256, lost=lost
+            commits.reject_commit,
+            upload_id,
+            task_error,
+            now,
+            generation=generation,
+            found_sha256=found_sha256,
+            lost=lost,
         )
 
     async def complete_commit(
-        self, upload_id: str, version: Version, sha256: str, artifact_id: str, now: datetime
+        self, upload_id: str, sha256: str, artifact_id: str, now: datetime, *, generation: int
     ) -> Artifact:
-        return await self._write(commits.complete_commit, upload_id, version, sha256, artifact_id, now)
+        return await self._write(commits.complete_commit, upload_id, sha256, artifact_id, now, generation=generation)
+
+    async def list_internal(self) -> list[Upload]:
+        return await self._read(uploads.list_internal)
+
+    async def closed_uploads(self, upload_ids: Sequence[str]) -> list[str]:
+        return await self._read(uploads.closed_uploads, upload_ids)
 
     async def list_committing(self) -> list[str]:
         return await self._read(uploads.list_committing)

@@ -6,13 +6,14 @@ primary key: the nearest row at or before the offset, and the rows that start in
 
 from __future__ import annotations
 
+import uuid
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, update
 
 from partwise.catalog import objects, tasks
-from partwise.catalog.tables import CHUNK, UPLOAD, chunks, meta, uploads
+from partwise.catalog.tables import CHUNK, UPLOAD, artifacts, chunks, meta, uploads
 from partwise.catalog.uploads import UNFINISHED, change_upload, get_upload, lock_upload
 from partwise.core.errors import BadContentRange, ChunkOverlap, TooManyChunks
 from partwise.core.ranges import ByteRange
@@ -199,6 +200,16 @@ def unrecord_undurable(connection: Connection, upload_id: str) -> int:
         tasks.fail_running(connection, upload_id, _NOT_DURABLE, datetime.now(UTC))
     change_upload(connection, upload, **changes)
     return int(count)
+
+
+def installation(connection: Connection) -> tuple[str, bool]:
+    """The id of these records, and whether there are any."""
+    known = connection.execute(select(meta.c.value).where(meta.c.key == "installation")).scalar_one_or_none()
+    if known is None:
+        known = str(uuid.uuid4())
+        connection.execute(insert(meta), {"key": "installation", "value": known})
+    recorded = any(connection.execute(select(table).limit(1)).first() is not None for table in (chunks, artifacts))
+    return known, recorded
 
 
 def new_boot(connection: Connection, boot_id: str, *, distrust: bool = False) -> int:

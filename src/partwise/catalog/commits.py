@@ -13,9 +13,9 @@ from partwise.catalog import artifacts, objects, tasks
 from partwise.catalog.chunks import unrecord_chunk
 from partwise.catalog.tables import chunks, uploads
 from partwise.catalog.uploads import UNFINISHED, change_upload, insert_upload, lock_upload
-from partwise.core.errors import Conflict, IncompleteUpload, UnverifiedUpload
+from partwise.core.errors import Conflict, IncompleteUpload, StaleGeneration, UnverifiedUpload
 from partwise.core.ranges import ByteRange, missing_ranges
-from partwise.core.records import Artifact, Task, TaskState, Upload, Version
+from partwise.core.records import Artifact, Task, TaskState, Upload
 from partwise.core.state import Event, UploadState, next_state
 
 #: How many of the missing ranges an IncompleteUpload names.
@@ -92,17 +92,18 @@ def _check_covered(connection: Connection, upload: Upload, expected_sha256: str 
 def reject_commit(
     connection: Connection,
     upload_id: str,
-    version: Version,
     task_error: str,
     now: datetime,
     *,
+    generation: int | None = None,
     found_sha256: str | None = None,
     lost: Sequence[int] = (),
 ) -> None:
     """Committing → open, and the task has failed."""
     upload = lock_upload(connection, upload_id)
+    if generation not in (None, upload.epoch):
+        raise StaleGeneration
     state = next_state(upload.state, Event.REJECT)
-    _check_version(upload, version)
     tasks.fail_running(connection, upload_id, task_error, now, found_sha256)
     change_upload(connection, upload, state=state, expected_sha256=None, updated=now)
     for offset in lost:
@@ -110,17 +111,19 @@ def reject_commit(
 
 
 def complete_commit(
-    connection: Connection, upload_id: str, version: Version, sha256: str, artifact_id: str, now: datetime
+    connection: Connection, upload_id: str, sha256: str, artifact_id: str, now: datetime, *, generation: int
 ) -> Artifact:
     """Committing → completed: artifact, link, task and upload."""
     upload = lock_upload(connection, upload_id)
+    if upload.epoch != generation:
+        raise StaleGeneration
     if upload.state is UploadState.COMPLETED and upload.sha256 == sha256:
         assert upload.artifact_id is not None
         return artifacts.get_artifact(connection, upload.artifact_id)
     state = next_state(upload.state, Event.PUBLISH)
     assert upload.size is not None, "only an upload of a known size is committing"
-    _check_version(upload, version)
     if upload.expected_sha256 not in (None, sha256):
+        # Reopened and committed anew, while someone was still busy with the commit before.
         raise Conflict("The upload is being committed with another digest.")
     link = artifacts.link(
         connection,
@@ -134,16 +137,10 @@ def complete_commit(
             media_type=upload.media_type,
         ),
     )
-    objects.take_chunks(connection, upload_id, sha256)
+    objects.take_chunks(connection, upload_id, sha256, now)
     tasks.complete_running(connection, upload_id, link.id, now)
     change_upload(connection, upload, state=state, artifact_id=link.id, sha256=sha256, completed=now, updated=now)
     return link
-
-
-def _check_version(upload: Upload, version: Version) -> None:
-    """Opened and committed anew, while someone was still busy with the commit before: that one changes nothing."""
-    if upload.version != version:
-        raise Conflict("The upload has changed since this commit of it began.")
 
 
 def complete_instantly(

@@ -8,7 +8,7 @@ recorded is found by comparing the store's listing with ``known_refs``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import (
     ColumnElement,
@@ -22,8 +22,11 @@ from sqlalchemy import (
     select,
 )
 
-from partwise.catalog.tables import UtcTime, artifacts, chunks, garbage, segments
+from partwise.catalog.tables import UtcTime, artifacts, chunks, garbage, segments, uploads
 from partwise.core.records import Segment
+
+#: Garbage waits an hour for slow readers of artifacts. What was never part of one waits a minute: no quota counts it.
+NEVER_AN_ARTIFACT = timedelta(minutes=59)
 
 _SEGMENT = (segments.c.offset, segments.c.size, segments.c.ref)
 _NEAREST = (
@@ -60,21 +63,23 @@ _DELETE_SEGMENTS = delete(segments).where(segments.c.sha256 == bindparam("key"))
 _LOCK_ARTIFACT = select(artifacts.c.size).where(artifacts.c.sha256 == bindparam("sha256")).with_for_update()
 
 
-def take_chunks(connection: Connection, upload_id: str, sha256: str) -> None:
-    """The objects of a committed upload become the artifact's segments, unless it has some already."""
+def take_chunks(connection: Connection, upload_id: str, sha256: str, now: datetime) -> None:
+    """The objects of a committed upload become the artifact's segments; garbage where it has some already."""
     if connection.execute(_ANY, {"sha256": sha256}).first() is None:
         connection.execute(_TAKE_CHUNKS, {"sha256": sha256, "upload_id": upload_id})
+    else:
+        drop_chunks(connection, upload_id, now)
 
 
 def drop(connection: Connection, ref: str | None, now: datetime) -> None:
     """An object that a chunk's row named and nothing names any more. None: the storage has no objects."""
     if ref is not None:
-        connection.execute(insert(garbage), {"ref": ref, "since": now})
+        connection.execute(insert(garbage), {"ref": ref, "since": now - NEVER_AN_ARTIFACT})
 
 
 def drop_chunks(connection: Connection, upload_id: str, now: datetime) -> None:
     """The objects of an upload that is deleted, but not those that an artifact has taken."""
-    connection.execute(_DROP_CHUNKS, {"upload_id": upload_id, "now": now})
+    connection.execute(_DROP_CHUNKS, {"upload_id": upload_id, "now": now - NEVER_AN_ARTIFACT})
 
 
 def drop_segments(connection: Connection, sha256: str, now: datetime) -> None:
@@ -136,4 +141,8 @@ def known_refs(connection: Connection, upload_ids: Sequence[str], refs: Sequence
         select(chunks.c.ref).where(chunks.c.upload_id.in_(upload_ids), chunks.c.ref.in_(refs)),
     ):
         found.update(connection.execute(rows).scalars())
+    # The objects of a join are recorded only when it is over, which may take longer than objects may go unrecorded.
+    joining = select(uploads.c.id).where(uploads.c.id.in_(upload_ids), uploads.c.parts != ())
+    for upload_id in connection.execute(joining).scalars():
+        found.update(ref for ref in refs if ref.startswith(f"chunks/{upload_id}/"))
     return found

@@ -25,6 +25,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     false,
+    text,
 )
 
 from partwise.core.records import Artifact, Chunk, Task, TaskState, Upload
@@ -136,18 +137,17 @@ uploads = Table(
     Column("sha256", String),
     Column("auto_commit", Boolean, nullable=False, server_default=false()),
     Column("parts", Names, nullable=False, server_default="[]"),
-    Column("join_key", String),
-    Column("internal", Boolean, nullable=False, server_default=false()),
     Column("reserved", BigInteger, nullable=False, server_default="0"),
+    Column("internal", Boolean, nullable=False, server_default=false()),
     Column("notes", Notes, nullable=False),
     # The file name in folded case: what a database calls lower case differs between databases and stops at ASCII.
     Column("search_name", Text, nullable=False),
     Index("ix_uploads_owner_created_id", "owner", "created", "id"),
     Index("ix_uploads_created_id", "created", "id"),
     # By `completed`, not by `updated`: an index on that would have to move with every recorded chunk.
-    Index("ix_uploads_state_completed_internal", "state", "completed", "internal"),
-    Index("ix_uploads_owner_state_created_id_internal", "owner", "state", "created", "id", "internal"),
-    Index("ix_uploads_join_key", "join_key", unique=True),
+    Index("ix_uploads_state_completed", "state", "completed"),
+    Index("ix_uploads_owner_state_created_id", "owner", "state", "created", "id"),
+    Index("ix_uploads_internal", "id", sqlite_where=text("internal = 1"), postgresql_where=text("internal")),
 )
 
 chunks = Table(

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    case,
     delete,
     func,
     insert,
@@ -42,8 +43,11 @@ UNFINISHED = (UploadState.OPEN, UploadState.COMMITTING)
 # Statements are built once: building one costs more than running it.
 _GET = select(*UPLOAD).where(uploads.c.id == bindparam("id"))
 _LOCK = _GET.with_for_update()
-_JOINED = select(*UPLOAD).where(uploads.c.join_key == bindparam("join_key"))
 _UPDATE = update(uploads).where(uploads.c.id == bindparam("key"))
+_OPEN = select(uploads.c.id).where(
+    uploads.c.id.in_(bindparam("ids", expanding=True)), uploads.c.state == UploadState.OPEN
+)
+_END_GROWTH = _UPDATE.values(reserved=uploads.c.received)
 _TOUCH = _UPDATE.where(uploads.c.state == UploadState.OPEN)
 _LAST_CHUNK = (
     select(chunks.c.offset, chunks.c.size)
@@ -64,12 +68,6 @@ def lock_upload(connection: Connection, upload_id: str) -> Upload:
     Without it, a commit in a database with concurrent writers could pass while a chunk is being un-recorded.
     """
     return _one(connection, _LOCK, upload_id)
-
-
-def find_joined(connection: Connection, join_key: str) -> Upload | None:
-    """The upload that the request of this key made, unless it is being deleted."""
-    row = connection.execute(_JOINED, {"join_key": join_key}).one_or_none()
-    return None if row is None else Upload(**row._mapping)
 
 
 def _one(connection: Connection, statement: Select[Any], upload_id: str) -> Upload:
@@ -108,6 +106,21 @@ def set_size(connection: Connection, upload_id: str, size: int, limits: OwnerLim
     return change_upload(connection, upload, size=size, digest=None, updated=now)
 
 
+def grow(connection: Connection, upload_id: str, end: int, limits: OwnerLimits) -> None:
+    """Reserve room up to ``end`` for an open upload of undeclared size, if its owner's limits allow it."""
+    upload = lock_upload(connection, upload_id)
+    next_state(upload.state, Event.WRITE)
+    if upload.size is not None or end <= upload.reserved:
+        return
+    _check_limits(connection, upload, end, limits, new=False)
+    change_upload(connection, upload, reserved=end)
+
+
+def end_growth(connection: Connection, upload_id: str) -> None:
+    """Give back what was reserved and not received."""
+    connection.execute(_END_GROWTH, {"key": upload_id})
+
+
 def set_name(
     connection: Connection, upload_id: str, filename: str | None, media_type: str | None, now: datetime
 ) -> None:
@@ -126,14 +139,20 @@ def list_uploads(
     internal: bool = False,
 ) -> Page[Upload]:
     """One page, newest first."""
-    conditions: list[ColumnElement[bool]] = [] if internal else [uploads.c.internal.is_(False)]
+    conditions: list[ColumnElement[bool]] = []
     if owner is not None:
         conditions.append(uploads.c.owner == owner)
     if states:
         conditions.append(_is_in(states))
     if search:
         conditions.append(has_name(uploads.c.search_name, search))
-    count = connection.execute(select(func.count()).select_from(uploads).where(*conditions)).scalar_one()
+    counted = select(func.count()).select_from(uploads).where(*conditions)
+    count = connection.execute(counted).scalar_one()
+    if not internal:
+        # All are counted without a look at any row; the few internal ones among them have an index of their own.
+        if hidden := connection.execute(select(uploads.c.id).where(uploads.c.internal)).scalars().all():
+            count -= connection.execute(counted.where(uploads.c.id.in_(hidden))).scalar_one()
+        conditions.append(~uploads.c.internal)
     rows = connection.execute(
         select(*UPLOAD)
         .where(*conditions)
@@ -157,12 +176,8 @@ def _is_in(states: Sequence[str]) -> ColumnElement[bool]:
 
 def begin_delete(connection: Connection, upload_id: str) -> Upload:
     """Flip to deleting."""
-    return _flip_to_deleting(connection, lock_upload(connection, upload_id))
-
-
-def _flip_to_deleting(connection: Connection, upload: Upload) -> Upload:
-    """From here on a request like the one that made it makes another upload."""
-    return change_upload(connection, upload, state=next_state(upload.state, Event.DELETE), join_key=None)
+    upload = lock_upload(connection, upload_id)
+    return change_upload(connection, upload, state=next_state(upload.state, Event.DELETE))
 
 
 def finish_delete(connection: Connection, upload_id: str) -> None:
@@ -210,7 +225,7 @@ def expire_upload(connection: Connection, upload_id: str, *, open_before: dateti
         case _:
             due = upload.state is UploadState.DELETING
     if due:
-        _flip_to_deleting(connection, upload)
+        change_upload(connection, upload, state=next_state(upload.state, Event.DELETE))
     return due
 
 
@@ -243,6 +258,17 @@ def list_committing(connection: Connection) -> list[str]:
     return list(connection.execute(select(uploads.c.id).where(uploads.c.state == UploadState.COMMITTING)).scalars())
 
 
+def list_internal(connection: Connection) -> list[Upload]:
+    """Those that exist for one request."""
+    return [Upload(**row._mapping) for row in connection.execute(select(*UPLOAD).where(uploads.c.internal))]
+
+
+def closed_uploads(connection: Connection, upload_ids: Sequence[str]) -> list[str]:
+    """Those of ``upload_ids`` that are not open."""
+    rows = connection.execute(_OPEN, {"ids": list(upload_ids)})
+    return list(set(upload_ids) - set(rows.scalars()))
+
+
 def list_unattended(connection: Connection) -> list[Upload]:
     """Those that the server itself has to go on with."""
     rows = connection.execute(
@@ -253,7 +279,7 @@ def list_unattended(connection: Connection) -> list[Upload]:
                     uploads.c.auto_commit,
                     uploads.c.received == uploads.c.size,
                 ),
-                and_(uploads.c.state != UploadState.DELETING, or_(uploads.c.parts != (), uploads.c.internal)),
+                and_(uploads.c.state != UploadState.DELETING, uploads.c.parts != ()),
             )
         )
     )
@@ -300,8 +326,9 @@ def _sums(column: ColumnElement[int]) -> tuple[ColumnElement[int], ColumnElement
     return func.coalesce(func.sum(column // _MIB), 0), func.coalesce(func.sum(column % _MIB), 0)
 
 
-# An upload whose size is not declared yet holds what it has received.
-_RESERVED = select(*_sums(func.coalesce(uploads.c.size, uploads.c.received)), func.count()).where(
+# An upload whose size is not declared yet holds what it has received, or what it has reserved to receive more.
+_GROWN = case((uploads.c.reserved > uploads.c.received, uploads.c.reserved), else_=uploads.c.received)
+_RESERVED = select(*_sums(func.coalesce(uploads.c.size, _GROWN)), func.count()).where(
     uploads.c.owner == bindparam("owner"),
     uploads.c.id.not_in(bindparam("without", expanding=True)),
     uploads.c.state.in_(UNFINISHED),

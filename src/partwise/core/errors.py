@@ -19,6 +19,7 @@
     │   ├── UnverifiedUpload      commit without a digest of an upload with unverified chunks
     │   ├── WrongState            the upload is committing, completed or being deleted
     │   ├── RangeBusy             another writer holds the range and did not give way in time
+    │   ├── StaleGeneration       the upload's chunks have changed since, or it is another upload of the same id
     │   └── Superseded            a newer request for the same range took over from this one
     ├── LimitExceeded             a limit that the operator set
     │   ├── UploadTooLarge        size above the largest allowed
@@ -26,8 +27,13 @@
     │   ├── TooManyUploads        the user has too many open uploads
     │   └── TooManyChunks         the upload has too many chunks
     ├── OutOfSpace                the storage has no room
-    └── StorageFailed             the storage failed to read or write
-        └── BytesLost             what was stored cannot be read back
+    └── StorageFailed             the storage or the database failed; nothing is known of what is stored
+        ├── SyncFailed            the system call that brings bytes to disk failed: what was not durable is lost
+        └── BytesLost             what was stored cannot be read back, confirmed in two ways
+
+The last three differ by what is *known*. StorageFailed itself (no descriptors, a locked or unreachable database, a
+time-out, an answer that is not the store's own, a folder that is missing) never removes a record: the same call may
+succeed later. Only SyncFailed and BytesLost may (``docs/failures.md`` has the table of causes).
 
 One place maps them to HTTP (``protocols/pulp/problems.py``), and a test checks that each is mapped.
 """
@@ -101,13 +107,8 @@ class ChunkDigestMismatch(BadRequest):
     field = "sha256"
 
     def __init__(self, expected: str, actual: str | None = None) -> None:
-        if actual is None:
-            super().__init__(
-                f"The bytes differ from those that are recorded with the same SHA-256, {expected}: they were damaged "
-                "on their way. The recorded ones stay; there is nothing to send again."
-            )
-        else:
-            super().__init__(f"The SHA-256 of these bytes is {actual}, not {expected}; send them again.")
+        found = f"is {actual}" if actual else "is another, as the stored chunk that has this digest shows"
+        super().__init__(f"The SHA-256 of these bytes {found}, not {expected}; send them again.")
         self.expected, self.actual = expected, actual
 
 
@@ -192,6 +193,15 @@ class RangeBusy(Conflict):
         self.chunk = chunk
 
 
+class StaleGeneration(Conflict):
+    """What was found out about the upload is about earlier bytes: its chunks have changed, or it was made again."""
+
+    retry_after = 1
+
+    def __init__(self) -> None:
+        super().__init__("The upload was changed meanwhile. Look at it, and try again.")
+
+
 class Superseded(Conflict):
     """A newer request for the same bytes took over; this one was dropped."""
 
@@ -258,9 +268,13 @@ class OutOfSpace(PartwiseError):
 
 
 class StorageFailed(PartwiseError):
-    """The storage or the catalog failed to read or write, which may pass; the operator's log says more."""
+    """The storage or the database failed, which may pass. Nothing is lost; the operator's log says more."""
 
     retry_after: int | None = 2
+
+
+class SyncFailed(StorageFailed):
+    """The storage could not bring bytes to its disk: chunks that were not durable yet have to be sent again."""
 
 
 class BytesLost(StorageFailed):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from partwise.core.ranges import ByteRange
 from partwise.core.state import UploadState
@@ -20,10 +20,16 @@ class Principal:
 
     name: str
     admin: bool = False
+    #: The server itself, for what it does in ``name``: it alone sees uploads that exist for one request.
+    internal: bool = False
 
     def owns(self, owner: str) -> bool:
         """Whether what belongs to ``owner`` is this principal's to see."""
         return self.admin or self.name == owner
+
+    def sees(self, upload: Upload) -> bool:
+        """Whether the upload is this principal's to see."""
+        return self.owns(upload.owner) and (self.internal or not upload.internal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +44,8 @@ class Upload:
     #: The last time that a client did something with it: what expiry counts from.
     updated: datetime
     state: UploadState = UploadState.OPEN
-    #: Rises when a chunk is un-recorded: a digest made under an older epoch is void.
+    #: Begins at a random number and rises when a chunk is invalidated. A digest made under another epoch is void, also
+    #: one of an earlier upload of the same id.
     epoch: int = 0
     #: The number of the last recorded chunk, counted over the upload's life.
     seq: int = 0
@@ -64,31 +71,12 @@ class Upload:
     auto_commit: bool = False
     #: The uploads whose bytes, one after another, become this one's; empty again once those have been deleted.
     parts: Sequence[str] = ()
-    #: Names the request that joined ``parts``, so that a repeat of it finds this upload. None once it is deleted.
-    join_key: str | None = None
-    #: Takes the file of one request: part of that request, and nobody's to see or to change.
-    internal: bool = False
-    #: Bytes that count as held while ``size`` is None: how far there is room for what comes.
+    #: Bytes reserved of an upload whose size is not declared yet: what it counts for its owner.
     reserved: int = 0
+    #: Made by the server for one request that holds a whole file: nobody else sees it.
+    internal: bool = False
     #: What a protocol must give back as it came (tus: Upload-Metadata, Upload-Concat). The engine does not read it.
     notes: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def version(self) -> Version:
-        """What a commit depends on."""
-        return Version(self.epoch, self.seq, self.size, self.expected_sha256)
-
-
-class Version(NamedTuple):
-    """While an upload has this version its bytes are the same, and so is what its commit expects.
-
-    An upload's id is never used again, so id and version name one state of one file for ever.
-    """
-
-    epoch: int
-    seq: int
-    size: int | None
-    expected_sha256: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

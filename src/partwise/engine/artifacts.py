@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
 from typing import Protocol
 
 from partwise.core.digests import EMPTY_SHA256
 from partwise.core.errors import BodySizeMismatch, ChunkDigestMismatch, NotFound, StorageFailed, WrongState
 from partwise.core.ranges import ByteRange
-from partwise.core.records import Artifact, Page, Principal, TaskState, Upload
-from partwise.engine.chunks import Early, receive
-from partwise.engine.commit import commit_upload
+from partwise.core.records import Artifact, Page, Principal, TaskState
+from partwise.engine.chunks import Early, put_chunk
+from partwise.engine.commit import commit
 from partwise.engine.context import Engine
-from partwise.engine.ports import Body, Lock, Purpose
-from partwise.engine.uploads import create_internal, fix_size, remove
+from partwise.engine.ports import Body, Purpose
+from partwise.engine.uploads import create_upload, delete_upload, set_size
+
+#: How old the upload of a request is at least when it is taken for abandoned.
+ABANDONED_AFTER = timedelta(seconds=10)
 
 
 class FileBody(Body, Protocol):
@@ -27,53 +32,63 @@ class FileBody(Body, Protocol):
 async def store_file(engine: Engine, who: Principal, body: FileBody, *, bound: int) -> Artifact:
     """Make an artifact of one request that holds the whole file, of at most ``bound`` bytes.
 
-    The bytes take the way of any chunk, into an upload that nobody else can see or write to, and that does not stay.
-    Raises what ``create_upload`` and ``put_chunk`` raise, and ChunkDigestMismatch.
+    The bytes take the way of an upload with one chunk, which nobody sees and which does not stay. Raises what
+    ``create_upload`` and ``put_chunk`` raise, and ChunkDigestMismatch.
     """
-    upload = await create_internal(engine, who, max(bound, 1))
-    lock = await engine.storage.try_lock(upload.id, Purpose.STORE)  # while someone has it, the upload is in use
+    server = replace(who, internal=True)
+    upload = await create_upload(engine, who, size=bound, internal=True)
+    lock = await engine.storage.try_lock(upload.id, Purpose.RECEIVE)
     try:
-        digest, size = await _receive(engine, upload, body)
-        upload = await fix_size(engine, await engine.catalog.get_upload(upload.id), size)
+        sha256 = await _receive(engine, server, upload.id, body, bound)
         await engine.catalog.set_name(upload.id, body.filename, body.media_type, engine.clock())
-        task = await commit_upload(engine, upload, digest, wait=3600)
+        task = await commit(engine, server, upload.id, sha256, wait=3600)
         if task.state is not TaskState.COMPLETED or task.artifact_id is None:
             raise StorageFailed(task.error or "The file could not be stored; try again.")
         return await engine.catalog.get_artifact(task.artifact_id)
     finally:
-        await asyncio.shield(_clear(engine, upload.id, lock))
-
-
-async def _receive(engine: Engine, upload: Upload, body: Body) -> tuple[str, int]:
-    """The digest of the body, and its size."""
-    span = ByteRange(0, upload.size or 0)
-    try:
-        received = await receive(engine, upload.id, span, body, early=Early.ACCEPT, hashed=True)
-    except BodySizeMismatch as error:
-        if error.received != 0:
-            raise
-        if body.sha256 not in (None, EMPTY_SHA256):
-            raise ChunkDigestMismatch(str(body.sha256), EMPTY_SHA256) from None
-        return EMPTY_SHA256, 0
-    assert received.chunk.sha256 is not None
-    return received.chunk.sha256, received.chunk.size
-
-
-async def _clear(engine: Engine, upload_id: str, lock: Lock | None) -> None:
-    try:
-        await remove(engine, upload_id)
-    except (NotFound, WrongState):
-        return  # a commit that still runs is ended by the rounds, which then remove the upload
-    finally:
+        await asyncio.shield(_clear(engine, server, upload.id))
         if lock is not None:
             lock.release()
 
 
-async def clear_abandoned(engine: Engine, upload_id: str) -> None:
-    """Remove the upload of a request for a whole file, unless its process still is at it."""
-    lock = await engine.storage.try_lock(upload_id, Purpose.STORE)
-    if lock is not None:
-        await _clear(engine, upload_id, lock)
+async def clear_abandoned(engine: Engine) -> None:
+    """Remove the uploads of requests whose process died: nobody can go on with them, and they hold room."""
+    for upload in await engine.catalog.list_internal():
+        lock = await engine.storage.try_lock(upload.id, Purpose.RECEIVE)
+        if lock is None:
+            continue
+        try:
+            # It may just have been made, and its request be about to take the lock.
+            if engine.clock() - upload.updated > ABANDONED_AFTER:
+                await _clear(engine, Principal(upload.owner, internal=True), upload.id)
+        finally:
+            lock.release()
+
+
+async def _receive(engine: Engine, server: Principal, upload_id: str, body: Body, bound: int) -> str:
+    """Receive the file as one chunk, and return its SHA-256."""
+    size, sha256 = 0, EMPTY_SHA256
+    if bound:
+        try:
+            span = ByteRange(0, bound)
+            received = await put_chunk(engine, server, upload_id, span, body, early=Early.ACCEPT, hashed=True)
+        except BodySizeMismatch as error:
+            if error.received != 0:
+                raise
+        else:
+            assert received.chunk.sha256 is not None, "it was hashed as it came"
+            size, sha256 = received.chunk.size, received.chunk.sha256
+    if body.sha256 not in (None, sha256):
+        raise ChunkDigestMismatch(str(body.sha256), sha256)
+    await set_size(engine, server, upload_id, size)
+    return sha256
+
+
+async def _clear(engine: Engine, who: Principal, upload_id: str) -> None:
+    try:
+        await delete_upload(engine, who, upload_id)
+    except (NotFound, WrongState):
+        return  # a commit that still runs is ended by the rounds; its upload then expires like any other
 
 
 async def get_artifact(engine: Engine, who: Principal, artifact_id: str) -> Artifact:

@@ -25,6 +25,7 @@ from partwise.core.errors import (
     RangeBusy,
     StorageFailed,
     Superseded,
+    SyncFailed,
     WrongState,
 )
 from partwise.core.ranges import MAX_SIZE, ByteRange, split
@@ -33,7 +34,7 @@ from partwise.core.state import Event, UploadState, next_state
 from partwise.engine.context import Engine
 from partwise.engine.expiry import kept_alive
 from partwise.engine.follower import InFlight
-from partwise.engine.ports import Body, ChunkWriter
+from partwise.engine.ports import BLOCK, Body, ChunkWriter
 from partwise.engine.reading import TURN
 from partwise.engine.uploads import chunk_limit, get_frontier, grow
 
@@ -72,48 +73,34 @@ async def put_chunk(
     *,
     total: int | None = None,
     early: Early = Early.REFUSE,
+    hashed: bool = False,
 ) -> Received:
     """Receive the bytes of ``span`` and record them, or leave the range missing and say why.
 
     ``total`` is the file's size as the request states it. A body that may end ``early`` never replaces recorded
     bytes, nor is it compared with them: ChunkOverlap. One that was cut raises, whatever was kept of it. Everything
-    that can be refused is refused before ``body.drain`` is called.
+    that can be refused is refused before ``body.drain`` is called. With ``hashed`` the chunk has its SHA-256, whether
+    the client sent one or not.
 
     Raises NotFound, WrongState, BadContentRange, ChunkOverlap, RangeBusy, Superseded, BodyInterrupted,
     BodySizeMismatch, ChunkDigestMismatch, TooManyChunks, OutOfSpace, StorageFailed; where the size is not declared
     yet also UploadTooLarge and QuotaExceeded.
     """
-    await engine.authorize(who, upload_id)
-    return await receive(engine, upload_id, span, body, total=total, early=early)
-
-
-async def receive(
-    engine: Engine,
-    upload_id: str,
-    span: ByteRange,
-    body: Body,
-    *,
-    total: int | None = None,
-    early: Early = Early.REFUSE,
-    hashed: bool = False,
-) -> Received:
-    """``put_chunk``, whoever asks for it: the only way that bytes come in. ``hashed``: the chunk gets its digest.
-
-    The range is held from before the first byte until the row is recorded.
-    """
     began = time.perf_counter()
+    await engine.authorize(who, upload_id)
     writer = await _claim(engine, upload_id, span, exact=early is Early.REFUSE)
+    room: int | None = None
     try:
         # Only now: state and rows as they were before the claim prove nothing.
         upload, same = await _check(engine, upload_id, span, total)
         if same is not None and early is not Early.REFUSE:
             raise ChunkOverlap([same.range], 1)
         room = await _reserve(engine, upload, span)
-        hashed = hashed or body.sha256 is not None
-        with _Receiver(engine, upload, span, body, hashed, writer, same, room, early) as receiver:
+        receiver = _Receiver(engine, upload, span, body.sha256, writer, same, room, early, hashed=hashed)
+        with receiver, engine.workers.receptions.entered(upload_id, receiver):
             try:
                 with kept_alive(engine, upload_id):
-                    await _drain(body, receiver, writer)
+                    await _drain(body, receiver)
                 if body.sha256 is not None:
                     await receiver.hash_written()
                 receiver.check(body.sha256)
@@ -132,6 +119,8 @@ async def receive(
             engine.observe("chunk", time.perf_counter() - began)
             return received
     finally:
+        if room is not None:
+            await asyncio.shield(engine.catalog.end_growth(upload_id))
         writer.close()
 
 
@@ -160,7 +149,7 @@ async def _claim(engine: Engine, upload_id: str, span: ByteRange, *, exact: bool
         # A completed upload has no staging file any more: that is a conflict, not an absence.
         upload = await engine.catalog.get_upload(upload_id)
         next_state(upload.state, Event.WRITE)
-        raise
+        raise StorageFailed("The upload's file cannot be found now; try again later.") from None
 
 
 async def _check(engine: Engine, upload_id: str, span: ByteRange, total: int | None) -> tuple[Upload, Chunk | None]:
@@ -194,17 +183,17 @@ async def _reserve(engine: Engine, upload: Upload, span: ByteRange) -> int | Non
     return end
 
 
-async def _drain(body: Body, receiver: _Receiver, writer: ChunkWriter) -> None:
+async def _drain(body: Body, receiver: _Receiver) -> None:
     """Run the body through the receiver, and leave as soon as a newer writer asks for the range."""
     pump = asyncio.ensure_future(body.drain(receiver.take))
-    knock = asyncio.ensure_future(writer.superseded())
+    preempted = asyncio.ensure_future(receiver.superseded())
     try:
-        await asyncio.wait({pump, knock}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({pump, preempted}, return_when=asyncio.FIRST_COMPLETED)
         if not pump.done():
             raise Superseded
         pump.result()
     finally:
-        knock.cancel()
+        preempted.cancel()
         if not pump.done():
             pump.cancel()
             await asyncio.wait({pump})
@@ -214,7 +203,7 @@ async def _record(engine: Engine, receiver: _Receiver, declared: str | None) -> 
     upload = receiver.upload
     try:
         stored = await receiver.writer.finish(receiver.received, durable=engine.durable_chunks)
-    except StorageFailed:
+    except SyncFailed:
         if engine.storage.in_place:
             receiver.writer.close()
             await engine.workers.flusher.distrust(upload.id)
@@ -238,8 +227,7 @@ async def _record(engine: Engine, receiver: _Receiver, declared: str | None) -> 
         max_chunks=chunk_limit(engine, receiver.upload),
         replace=not engine.storage.in_place,
     )
-    if receiver.inflight is not None:
-        receiver.inflight.record(chunk.range)
+    receiver.inflight.record(chunk.range)
     engine.failpoint("chunk.recorded")
     if engine.durable_chunks:
         await engine.catalog.mark_durable(upload.id, chunk.seq)
@@ -261,12 +249,13 @@ class _Receiver:
         engine: Engine,
         upload: Upload,
         span: ByteRange,
-        body: Body,
-        hashed: bool,
+        declared: str | None,
         writer: ChunkWriter,
         same: Chunk | None,
         room: int | None,
         early: Early,
+        *,
+        hashed: bool,
     ) -> None:
         self.upload = upload
         #: What is not recorded yet, and how many bytes of it are written.
@@ -274,21 +263,43 @@ class _Receiver:
         self.received = 0
         self.writer = writer
         self._engine = engine
-        self._body = body
         self._room = room
         self._same = same
         self._early = early
+        self._declared = declared
         self._comparing = same is not None and engine.storage.in_place
-        self._hasher = hashlib.sha256() if hashed or not engine.storage.in_place else None
+        hashed = hashed or declared is not None or not engine.storage.in_place
+        self._hasher = hashlib.sha256() if hashed else None
         #: The digest that was made of what is stored.
         self._read_back: str | None = None
         self._loop = asyncio.get_running_loop()
         self._following = ExitStack()
-        #: Known to the follower while bytes are written; None while they are only compared.
-        self.inflight: InFlight | None = None
-        self._since = time.monotonic()
-        if not self._comparing:
-            self._begin()
+        #: Set when the client's connection, the upload or the range is another's now.
+        self._preempted = asyncio.Event()
+        #: Set when ``writer`` has been replaced.
+        self._rolled = asyncio.Event()
+        self._begin()
+
+    def preempt(self) -> None:
+        """End the reception: the upload is being deleted. Call on the event loop."""
+        self._preempted.set()
+
+    async def superseded(self) -> None:
+        """Wait until somebody else asks for the range, or for the whole upload."""
+        while True:
+            writer = self.writer
+            self._rolled.clear()
+            waits = [
+                asyncio.ensure_future(wait)
+                for wait in (writer.superseded(), self._preempted.wait(), self._rolled.wait())
+            ]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                if waits[0].done() or waits[1].done():
+                    return
+            finally:
+                for wait in waits:
+                    wait.cancel()
 
     def __enter__(self) -> Self:
         return self
@@ -299,7 +310,17 @@ class _Receiver:
 
     def _begin(self) -> None:
         self._since = time.monotonic()
-        self.inflight = self._following.enter_context(self._engine.workers.follower.writing(self.upload.id, self.span))
+        self.inflight = InFlight(self.span)
+        if not self._comparing:
+            self._follow()
+
+    async def _follow_now(self) -> None:
+        self._follow()
+
+    def _follow(self) -> None:
+        """Tell the background hasher of bytes that are written now. A body that is only compared writes none."""
+        writing = self._engine.workers.follower.writing(self.upload.id, self.inflight)
+        self._following.enter_context(writing)
 
     @property
     def digest(self) -> str | None:
@@ -328,17 +349,38 @@ class _Receiver:
         if self._hasher:
             self._hasher.update(block)
         if self._comparing and self._differs(position, block):
-            self._refuse_damaged()
-            self._await(self._engine.catalog.unrecord_chunk, self.upload.id, self.span.offset)
-            self._engine.failpoint("chunk.unrecorded")
-            self._await(self._overwrite)
+            self._replace()
         if self._room is not None and position + len(block) > self._room:
             self._extend(position + len(block))
         if not self._comparing:
             self.writer.write(position, block)
         self.received += len(block)
-        if self.inflight is not None:
+        if not self._comparing:
             self.inflight.advance(self.received)
+
+    def _replace(self) -> None:
+        """The body is another than the recorded chunk: invalidate that, and write from here on.
+
+        Where the client declares the digest that is recorded, one of the two was damaged. If the stored bytes still
+        have the digest, it was the body on its way: nothing changes, and the client sends it again.
+        """
+        assert self._same is not None
+        if self._declared is not None and self._declared == self._same.sha256 and self._is_stored_right():
+            raise ChunkDigestMismatch(self._declared)
+        self._await(self._engine.catalog.unrecord_chunk, self.upload.id, self.span.offset)
+        self._engine.failpoint("chunk.unrecorded")
+        self._comparing = False
+        self._await(self._follow_now)
+
+    def _is_stored_right(self) -> bool:
+        """Whether the stored bytes of the recorded chunk have its digest."""
+        hasher = hashlib.sha256()
+        try:
+            for piece in split(self.span, BLOCK):
+                hasher.update(self.writer.read(piece.offset, piece.size))
+        except BytesLost:
+            return False
+        return hasher.hexdigest() == self._declared
 
     def _differs(self, position: int, block: memoryview) -> bool:
         """Whether other bytes are stored there, or none that can be read."""
@@ -346,17 +388,6 @@ class _Receiver:
             return self.writer.read(position, len(block)) != block
         except BytesLost:
             return True
-
-    def _refuse_damaged(self) -> None:
-        """Who sends the same digest again means the same bytes: what differs was damaged on its way, and is no news."""
-        declared = self._body.sha256
-        if declared is not None and self._same is not None and self._same.sha256 == declared:
-            raise ChunkDigestMismatch(declared)
-
-    async def _overwrite(self) -> None:
-        """From here on bytes are written, from the first that differs."""
-        self._comparing = False
-        self._begin()
 
     def _is_segment(self) -> bool:
         """Whether what was written is to be recorded before more is: not where many more rows would be too many."""
@@ -371,9 +402,9 @@ class _Receiver:
         end = done.chunk.range.end
         assert end == self.span.offset + self.received, "a body that goes on cannot be asked for bytes again"
         self.span, self.received = ByteRange(end, self.span.end - end), 0
-        if not self._engine.storage.in_place:
-            self.writer.close()
-            self.writer = await self._engine.storage.claim(self.upload.id, self.span, exact=False)
+        self.writer = self.writer.roll(self.span)
+        self._rolled.set()
+        if self._hasher is not None:
             self._hasher = hashlib.sha256()
         self._following.close()
         self._begin()

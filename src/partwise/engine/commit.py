@@ -6,8 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
 from partwise.core.errors import (
     ArtifactDigestMismatch,
@@ -16,10 +15,12 @@ from partwise.core.errors import (
     NotFound,
     OutOfSpace,
     RangeBusy,
+    StaleGeneration,
     StorageFailed,
+    Superseded,
+    SyncFailed,
     WrongState,
 )
-from partwise.core.ranges import MAX_SIZE, ByteRange
 from partwise.core.records import Principal, Task, TaskState, Upload
 from partwise.core.state import UploadState
 from partwise.engine.context import Engine
@@ -42,12 +43,7 @@ async def commit(engine: Engine, who: Principal, upload_id: str, sha256: str | N
     task tells the outcome, also that the digest was wrong (the upload is open again). Raises, without a task:
     IncompleteUpload, UnverifiedUpload, WrongState, and ArtifactDigestMismatch when two expectations disagree.
     """
-    return await commit_upload(engine, await engine.owned_upload(who, upload_id), sha256, wait=wait)
-
-
-async def commit_upload(engine: Engine, upload: Upload, sha256: str | None, *, wait: float = 0.0) -> Task:
-    """``commit``, whoever asks for it."""
-    upload_id = upload.id
+    upload = await engine.owned_upload(who, upload_id)
     expected = sha256 or upload.declared_sha256
     if upload.declared_sha256 and expected and expected != upload.declared_sha256:
         raise ArtifactDigestMismatch(expected, upload.declared_sha256)
@@ -65,7 +61,7 @@ async def commit_upload(engine: Engine, upload: Upload, sha256: str | None, *, w
         task = await engine.catalog.begin_commit(upload_id, expected, task, engine.clock())
     except WrongState:
         # Another process may have ended the same commit since: that is a repeat, not a conflict.
-        upload = await engine.catalog.get_upload(upload_id)
+        upload = await engine.owned_upload(who, upload_id)
         if upload.state is not UploadState.COMPLETED:
             raise
         return await _repeated(engine, upload, expected)
@@ -126,17 +122,16 @@ class Commits:
                     await _carry_through(engine, upload_id)
                 except BytesLost as error:
                     await _open_again_without(engine, upload_id, error)
-                except (Conflict, RangeBusy) as error:  # someone else was at it, or writes that do not end
-                    log.info("commit of %s starts over: %s", upload_id, error)
-                    await asyncio.sleep(POLL)
                 except NotFound:
-                    await _remove_what_lost_its_file(engine, upload_id)
+                    await _open_again_without_file(engine, upload_id)
+                except StaleGeneration:
+                    log.warning("the upload %s changed while its commit went on", upload_id)
                 finally:
                     lock.release()
         except NotFound:
             return  # deleted, or published and gone between two looks
         # The upload stays committing; the rounds of any process take it up again.
-        except StorageFailed as error:
+        except (StorageFailed, RangeBusy, Superseded) as error:
             log.warning("commit of %s failed for now: %s", upload_id, error)
             await asyncio.sleep(RETRY)
         except Exception:
@@ -152,60 +147,40 @@ async def _carry_through(engine: Engine, upload_id: str) -> None:
     digest = await _digest(engine, upload)
     if upload.expected_sha256 not in (None, digest):
         error = ArtifactDigestMismatch(str(upload.expected_sha256), digest)
-        await engine.catalog.reject_commit(upload_id, upload.version, str(error), engine.clock(), found_sha256=digest)
+        await _reject(engine, upload, str(error), found_sha256=digest)
         return
     engine.failpoint("commit.digested")
     try:
         # Before the link: an upload that a power loss opens again must not share its file with an artifact.
         await engine.workers.flusher.flushed(upload_id)
-    except (StorageFailed, OutOfSpace) as error:
-        await _give_up(engine, upload, error)
-        return
-    engine.failpoint("commit.flushed")
-    async with _without_writers(engine, upload):
-        failure = await _publish(engine, upload, digest)
-    if failure is not None:
+        engine.failpoint("commit.flushed")
+        async with engine.storage.exclude_writers(upload_id), engine.storage.digest_lock(digest):
+            await _publish(engine, upload, digest)
+    except BytesLost:
+        raise
+    except (StorageFailed, OutOfSpace) as failure:
         await _give_up(engine, upload, failure)
         return
     await engine.storage.discard(upload_id)
     engine.workers.follower.notify(upload_id)
 
 
-@asynccontextmanager
-async def _without_writers(engine: Engine, upload: Upload) -> AsyncIterator[None]:
-    """Hold the whole file, after everyone who has it open for writing has left. Raises Conflict, RangeBusy, NotFound.
-
-    An artifact never changes: who could still write into its file would change it. What was true before all had left
-    proves nothing, so the upload is looked at again.
-    """
+async def _publish(engine: Engine, upload: Upload, digest: str) -> None:
+    """Make the upload's file the artifact's, and record that. The caller keeps writers out, and holds the digest."""
+    if (await engine.catalog.get_upload(upload.id)).epoch != upload.epoch:
+        raise StaleGeneration
+    await engine.storage.publish(upload.id, digest, size=upload.size or 0)
+    engine.failpoint("commit.published")
     try:
-        holder = await engine.storage.claim(upload.id, ByteRange(0, MAX_SIZE))
-    except WrongState:
-        holder = None  # the file is an artifact's already, and nobody can write into it any more
-    try:
-        if (await engine.catalog.get_upload(upload.id)).version != upload.version:
-            raise Conflict("The upload has changed.")
-        yield
-    finally:
-        if holder is not None:
-            holder.close()
-
-
-async def _publish(engine: Engine, upload: Upload, digest: str) -> StorageFailed | OutOfSpace | None:
-    """Make the file an artifact and record it, or return why the storage could not. BytesLost."""
-    async with engine.storage.digest_lock(digest):
+        await engine.catalog.complete_commit(
+            upload.id, digest, str(uuid.uuid4()), engine.clock(), generation=upload.epoch
+        )
+    except Conflict:  # stale, or not committing any more: the file is still the upload's
         recorded = await engine.catalog.has_artifact(digest)
-        try:
-            await engine.storage.publish(upload.id, digest, size=upload.size or 0, recorded=recorded)
-        except BytesLost:
-            raise
-        except (StorageFailed, OutOfSpace) as error:
-            return error
-        engine.failpoint("commit.published")
-        await engine.catalog.complete_commit(upload.id, upload.version, digest, str(uuid.uuid4()), engine.clock())
-        engine.failpoint("commit.recorded")
-        engine.observe("commit", (engine.clock() - upload.updated).total_seconds())
-    return None
+        await engine.storage.withdraw(upload.id, digest, recorded=recorded)
+        raise
+    engine.failpoint("commit.recorded")
+    engine.observe("commit", (engine.clock() - upload.updated).total_seconds())
 
 
 async def _digest(engine: Engine, upload: Upload) -> str:
@@ -220,33 +195,44 @@ async def _digest(engine: Engine, upload: Upload) -> str:
 async def _open_again_without(engine: Engine, upload_id: str, error: BytesLost) -> None:
     """Bytes of the upload cannot be read back: those chunks are missing again, and the upload is open."""
     log.error("commit of %s: %s", upload_id, error)
-    upload = await engine.catalog.get_upload(upload_id)
     chunks = await engine.catalog.list_chunks(upload_id)
     lost = [chunk.offset for chunk in chunks if not await is_readable(engine, upload_id, chunk)]
     if not lost:
         await asyncio.sleep(RETRY)  # it has healed: whoever drives the commit goes on with it
         return
     message = "The server's disk lost bytes of the file. Look at what is missing, send it, and commit again."
-    await engine.catalog.reject_commit(upload_id, upload.version, message, engine.clock(), lost=lost)
+    await _reject(engine, await engine.catalog.get_upload(upload_id), message, lost=lost)
 
 
-async def _remove_what_lost_its_file(engine: Engine, upload_id: str) -> None:
-    """The upload was deleted meanwhile; or it is there, and its file is not: then nobody can go on with it."""
+async def _open_again_without_file(engine: Engine, upload_id: str) -> None:
+    """The upload was deleted meanwhile; or its staging file is gone: then all its chunks have to be sent again."""
     upload = await engine.catalog.get_upload(upload_id)
     if upload.state is not UploadState.COMMITTING:
         return
+    if not await engine.storage.is_lost(upload_id):
+        raise StorageFailed("The upload's file could not be found, and is not known to be lost.")
     log.error("removing the upload %s: its staging file is gone", upload_id)
-    message = "The server's disk lost the file. Upload it again."
-    await engine.catalog.reject_commit(upload_id, upload.version, message, engine.clock())
+    await _reject(engine, upload, "The server's disk lost the file. Upload it again.")
     await remove(engine, upload_id)
 
 
+async def _reject(
+    engine: Engine, upload: Upload, message: str, *, found_sha256: str | None = None, lost: Sequence[int] = ()
+) -> None:
+    await engine.catalog.reject_commit(
+        upload.id, message, engine.clock(), generation=upload.epoch, found_sha256=found_sha256, lost=lost
+    )
+
+
 async def _give_up(engine: Engine, upload: Upload, error: StorageFailed | OutOfSpace) -> None:
-    """The bytes could not be made durable. The upload is open again; what is not certain is missing again."""
+    """The file could not be published. The upload is open again; after a failed sync what is not certain is missing."""
     log.error("publishing %s failed: %s", upload.id, error)
-    if isinstance(error, StorageFailed):
+    message = "The server could not store the file now. All chunks are kept: commit again later."
+    if isinstance(error, SyncFailed):
         await engine.workers.flusher.distrust(upload.id)
-    upload = await engine.catalog.get_upload(upload.id)
-    if upload.state is UploadState.COMMITTING:
         message = "The server could not bring the file to its disk. Look at what is missing, send it, and commit again."
-        await engine.catalog.reject_commit(upload.id, upload.version, message, engine.clock())
+    elif isinstance(error, OutOfSpace):
+        message = "The server has no room to publish the file. All chunks are kept: commit again later."
+    now = await engine.catalog.get_upload(upload.id)
+    if now.state is UploadState.COMMITTING:
+        await _reject(engine, now, message)

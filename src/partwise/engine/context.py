@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,9 @@ from datetime import UTC, datetime, timedelta
 from partwise.core.errors import NotFound
 from partwise.core.records import Principal, Upload
 from partwise.engine.ports import Catalog, OwnerLimits, Storage
+from partwise.engine.receptions import Receptions
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +72,8 @@ class Engine:
     #: Bring every chunk to disk before it is acknowledged (``durability = chunk``).
     durable_chunks: bool = False
     workers: Workers = field(init=False)
-    _owners: dict[str, str] = field(default_factory=dict, init=False)
+    #: Of uploads, by id: what decides who sees them.
+    _seen: dict[str, Upload] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.workers = Workers(self)
@@ -81,10 +86,26 @@ class Engine:
         await recover(self)
         self.workers.start()
 
-    async def open(self, *, look_only: bool = False) -> None:
-        """Open the ports alone, for work beside running servers. ``stop`` ends it. ``look_only``: nothing changes."""
+    async def open(self, *, look_only: bool = False, discard_unsynced: bool = False) -> None:
+        """Open the ports alone, for work beside running servers. ``stop`` ends it. ``look_only``: nothing changes.
+
+        Whoever opens them makes sure that database and bytes belong together, and invalidates what the last boot of
+        the machine had not brought to disk. ``discard_unsynced``: within one boot too, after the volume was lost or
+        set back while the machine ran; once, before any process serves. Raises StorageFailed, OutOfSpace.
+        """
         await self.catalog.start(look_only=look_only)
+        if not look_only:
+            installation, recorded = await self.catalog.installation()
+            await self.storage.bind(installation, recorded=recorded)
         await self.storage.start(look_only=look_only)
+        if look_only:
+            return
+        boot = self.storage.boot()
+        if boot is None:
+            return
+        count = await self.catalog.new_boot(boot, distrust=discard_unsynced)
+        if count:
+            log.warning("%d chunks were not on disk when the machine stopped: they are missing again", count)
 
     async def stop(self) -> None:
         """Stop the workers and close the ports. Commits that still run go on at the next start."""
@@ -94,26 +115,19 @@ class Engine:
 
     async def authorize(self, who: Principal, upload_id: str) -> None:
         """Raise NotFound unless ``who`` may see the upload. An owner never changes, so the answer is remembered."""
-        owner = self._owners.get(upload_id)
-        if owner is None:
-            owner = (await self._visible_upload(upload_id)).owner
-            if len(self._owners) >= 10_000:
-                self._owners.clear()
-            self._owners[upload_id] = owner
-        if not who.owns(owner):
+        upload = self._seen.get(upload_id)
+        if upload is None:
+            upload = await self.catalog.get_upload(upload_id)
+            if len(self._seen) >= 10_000:
+                self._seen.clear()
+            self._seen[upload_id] = upload
+        if not who.sees(upload):
             raise NotFound("upload")
 
     async def owned_upload(self, who: Principal, upload_id: str) -> Upload:
         """The upload, or NotFound when there is none or it is someone else's."""
-        upload = await self._visible_upload(upload_id)
-        if not who.owns(upload.owner):
-            raise NotFound("upload")
-        return upload
-
-    async def _visible_upload(self, upload_id: str) -> Upload:
-        """The upload, or NotFound; of a request that brings a whole file no one else knows that there is one."""
         upload = await self.catalog.get_upload(upload_id)
-        if upload.internal:
+        if not who.sees(upload):
             raise NotFound("upload")
         return upload
 
@@ -127,6 +141,7 @@ class Workers:
         from partwise.engine.flusher import Flusher
         from partwise.engine.follower import Follower
 
+        self.receptions = Receptions()
         self.follower = Follower(engine.storage, engine.catalog)
         self.flusher = Flusher(engine.storage, engine.catalog, engine.failpoint)
         self.commits = Commits(engine)

@@ -28,8 +28,7 @@ from partwise.core.errors import (
 from partwise.core.ranges import missing_ranges
 from partwise.core.records import Principal, Task, TaskState, Upload
 from partwise.core.state import Event, UploadState, next_state
-from partwise.engine.artifacts import clear_abandoned
-from partwise.engine.commit import commit_upload
+from partwise.engine.commit import commit
 from partwise.engine.context import Engine
 from partwise.engine.ports import Lock, Purpose
 from partwise.engine.uploads import check_size, get_upload, record_new, remove
@@ -39,16 +38,12 @@ log = logging.getLogger(__name__)
 #: The longest pause, in seconds, between looks at work that another process does.
 POLL = 0.05
 
-#: What the keys of joined uploads are made in, so that the same parts of the same owner always give the same key.
+#: What the ids of joined uploads are made in, so that the same parts of the same owner always give the same id.
 _JOINED = uuid.UUID("5b6f2c1e-8f55-4a3c-9d0b-6f0f8c1b7a42")
 
 
-def join_key(owner: str, parts: Sequence[str]) -> str:
-    """What a request of ``owner`` to join ``parts`` is known by, so that its repeat finds the same upload.
-
-    It is not the upload's id: deleted and made again, that upload would have the id of the one before, and what is
-    still under way for that one would be taken for the new one's.
-    """
+def joined_id(owner: str, parts: Sequence[str]) -> str:
+    """The id of the upload that ``owner`` makes of ``parts``."""
     return str(uuid.uuid5(_JOINED, "\n".join((owner, *parts))))
 
 
@@ -66,17 +61,19 @@ async def concatenate(
     Its bytes come with ``finish``. Raises NotFound, IncompleteUpload (a part is not whole), WrongState (a part is
     not open), UploadTooLarge, QuotaExceeded, OutOfSpace.
     """
-    key = join_key(who.name, parts)
-    lock = await _wait_for_lock(engine, key)
+    upload_id = joined_id(who.name, parts)
+    lock = await _wait_for_lock(engine, upload_id)
     try:
-        if (found := await engine.catalog.find_joined(key)) is not None:
-            return found
+        try:
+            return await get_upload(engine, who, upload_id)
+        except NotFound:
+            pass
         wholes = [await _whole(engine, who, part) for part in parts]
         size = sum(whole.size or 0 for whole in wholes)
         check_size(engine, size)
         now = engine.clock()
         upload = Upload(
-            id=str(uuid.uuid4()),
+            id=upload_id,
             owner=who.name,
             size=size,
             created=now,
@@ -85,7 +82,6 @@ async def concatenate(
             media_type=media_type,
             auto_commit=True,
             parts=tuple(parts),
-            join_key=key,
             notes=notes or {},
         )
         return await record_new(engine, upload, 0)
@@ -169,10 +165,7 @@ class Finishes:
 async def take_up(engine: Engine) -> None:
     """Go on with what no process may be busy with."""
     for upload in await engine.catalog.list_unattended():
-        if upload.internal:
-            await clear_abandoned(engine, upload.id)
-        else:
-            engine.workers.finishes.drive(upload.id)
+        engine.workers.finishes.drive(upload.id)
 
 
 async def _carry_on(engine: Engine, upload_id: str) -> None:
@@ -203,28 +196,24 @@ async def _join(engine: Engine, upload: Upload) -> None:
         for part in upload.parts:
             await _whole(engine, owner, part)
         parts = [(part, await engine.catalog.list_chunks(part)) for part in upload.parts]
-        await _begin_again(engine, upload)
         chunks = await engine.storage.concatenate(upload.id, parts)
     except NotFound:
         await engine.catalog.get_upload(upload.id)
         await remove(engine, upload.id)
         raise Conflict("One of the uploads that it was to be made of is gone.") from None
     engine.failpoint("join.copied")
+    recorded = {chunk.offset for chunk in await engine.catalog.list_chunks(upload.id)}
     for chunk in chunks:
-        limit = engine.limits.max_chunks
-        await engine.catalog.record_chunk(upload.id, chunk, now=engine.clock(), max_chunks=limit)
+        if chunk.offset not in recorded:
+            limit = engine.limits.max_chunks
+            await engine.catalog.record_chunk(upload.id, chunk, now=engine.clock(), max_chunks=limit)
     engine.failpoint("join.recorded")
     engine.workers.flusher.notify(upload.id)
 
 
-async def _begin_again(engine: Engine, upload: Upload) -> None:
-    """Un-record what an interrupted join has recorded: its parts may have other bytes since, a digest saw these."""
-    for chunk in await engine.catalog.list_chunks(upload.id):
-        await engine.catalog.unrecord_chunk(upload.id, chunk.offset)
-
-
 async def _commit(engine: Engine, upload: Upload) -> None:
-    task = await commit_upload(engine, upload, None, wait=0)
+    owner = Principal(upload.owner)
+    task = await commit(engine, owner, upload.id, None, wait=0)
     while task.state is TaskState.RUNNING:
         await asyncio.wait({engine.workers.commits.drive(upload.id)})
         task = await engine.catalog.get_task(task.id)

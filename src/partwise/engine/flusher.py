@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from partwise.core.errors import NotFound, RangeBusy, StorageFailed, Superseded, WrongState
+from partwise.core.errors import NotFound, RangeBusy, StorageFailed, Superseded, SyncFailed, WrongState
 from partwise.core.ranges import MAX_SIZE, ByteRange
 from partwise.engine.ports import Catalog, Purpose, Storage
 
@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 PAUSE = 0.05
 #: Seconds between looks at a flush that someone else is at.
 POLL = 0.01
+#: Seconds before another try to keep writers out after a failed sync.
+RETRY = 0.5
 
 
 class Flusher:
@@ -50,9 +52,9 @@ class Flusher:
     async def flush(self, upload_id: str) -> bool:
         """Make everything that is recorded now durable, and say so in the catalog. False: someone else is at it.
 
-        When the storage fails to write back, what it lost cannot be known, and a second try would report success for
-        pages that are gone: everything that was not durable before is un-recorded, and StorageFailed comes out.
-        Raises NotFound.
+        When the sync itself fails, what was lost cannot be known, and a second try would report success for pages that
+        are gone: everything that was not durable before is un-recorded, and SyncFailed comes out. Any other failure
+        (no descriptors, a locked database) changes nothing: StorageFailed. Raises NotFound.
         """
         lock = await self._storage.try_lock(upload_id, Purpose.FLUSH)
         if lock is None:
@@ -62,7 +64,7 @@ class Flusher:
             if upload.durable_seq < upload.seq:
                 try:
                     await self._storage.flush(upload_id)
-                except StorageFailed:
+                except SyncFailed:
                     await self.distrust(upload_id)
                     raise
                 self._failpoint("flush.synced")
@@ -87,6 +89,12 @@ class Flusher:
             try:
                 writer = await self._storage.claim(upload_id, ByteRange(0, MAX_SIZE))
             except (RangeBusy, Superseded):
+                continue
+            except SyncFailed:
+                raise
+            except StorageFailed as error:  # no descriptor left, say: the news of the failed sync must not get lost
+                log.error("keeping writers out of %s failed, trying again: %s", upload_id, error)
+                await asyncio.sleep(RETRY)
                 continue
             except (NotFound, WrongState):
                 return  # nobody writes into it any more

@@ -88,19 +88,19 @@ class Follower:
         self._runs: dict[str, _Run] = {}
 
     @contextmanager
-    def writing(self, upload_id: str, span: ByteRange) -> Iterator[InFlight]:
+    def writing(self, upload_id: str, inflight: InFlight) -> Iterator[None]:
         """Tell the follower of a chunk in flight for as long as it is written and recorded."""
-        inflight = InFlight(span)
+        offset = inflight.span.offset
         run = self._run(upload_id)
         # A chunk that comes later over the same range replaces the entry of its older twin.
-        run.inflight[span.offset] = inflight
+        run.inflight[offset] = inflight
         run.wake()
         try:
-            yield inflight
+            yield
         finally:
             inflight.end()
-            if run.inflight.get(span.offset) is inflight:
-                del run.inflight[span.offset]
+            if run.inflight.get(offset) is inflight:
+                del run.inflight[offset]
             run.wake()
 
     def notify(self, upload_id: str) -> None:

@@ -5,11 +5,9 @@ How a chunk becomes part of a file, on a storage that writes in place (local fil
 1. ``Storage.claim`` the range: a kernel lock, so that one writer at a time has it, across processes. The newest wins.
 2. *After* the claim, ``Catalog.find_chunks``: state and rows as they were before it are worth nothing.
 3. The same range is recorded already: compare the body with the stored bytes as it comes. All equal: done, nothing
-   written. At the first difference ``Catalog.unrecord_chunk`` (the upload must be open; the epoch rises), then write;
-   but a body that declares the digest which is recorded was damaged on its way: it is refused, and nothing changes.
+   written. At the first difference ``Catalog.unrecord_chunk`` (the upload must be open; the epoch rises), then write.
 4. ``ChunkWriter.write`` in large blocks on a worker thread. Short body, wrong digest: nothing is recorded.
 5. ``Catalog.record_chunk``: one transaction {lock the upload's row; it is open; nothing overlaps; insert, next seq}.
-   The range is held until then: a digest is of bytes that nobody can change before they are recorded.
 6. ``ChunkWriter.close``. Whoever is still inside ``write`` then closes the descriptor itself when it comes out:
    closed under a running write, its number could belong to another upload's file by the time the write starts.
 
@@ -21,12 +19,12 @@ How an upload becomes an artifact
 ---------------------------------
 1. ``Catalog.begin_commit``: open and covered → committing.
 2. Wait for the digest of the whole file under the current epoch. Not the expected one: ``Catalog.reject_commit``.
+   Judgements carry the epoch: a process that was frozen meanwhile changes nothing any more.
 3. Flush, and ``Catalog.mark_durable``: from here on no power loss opens the upload again, whose file is about to
    have a second name.
-4. ``Storage.claim`` the whole file, which asks every writer to leave and waits for them; the upload must still have the
-   version that the digest is of. While it is held, and under ``Storage.digest_lock``: ``Storage.publish`` (bytes to
-   disk, then link, then the folder to disk), and ``Catalog.complete_commit``, which checks the version again.
-   Deleting an artifact takes the same lock.
+4. Under ``Storage.digest_lock`` and with ``Storage.exclude_writers`` (no writer and no writable descriptor is left):
+   ``Storage.publish`` (bytes to disk, then link, then the folder to disk), and ``Catalog.complete_commit``; what turns
+   out to be stale is withdrawn. Deleting an artifact takes the same lock.
 5. ``Storage.discard`` the staging name. Each step may be repeated after a crash, by any process that holds the
    upload's COMMIT lock.
 
@@ -54,7 +52,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from partwise.core.ranges import ByteRange
-from partwise.core.records import Artifact, Chunk, Page, Segment, Task, Totals, Upload, Usage, Version
+from partwise.core.records import Artifact, Chunk, Page, Segment, Task, Totals, Upload, Usage
 
 #: The largest block that moves at once, in bytes: measured best (256 KiB and 4 MiB are slower).
 BLOCK = 1 << 20
@@ -93,7 +91,7 @@ class Purpose(Enum):
     COMMIT = "commit"  # carry a commit through
     FLUSH = "flush"  # bring recorded chunks to disk
     JOIN = "join"  # make it of its parts
-    STORE = "store"  # receive a file in one request: who does it still lives
+    RECEIVE = "receive"  # receive the one request that it exists for
 
 
 class Lock(Protocol):
@@ -133,6 +131,13 @@ class ChunkWriter(Protocol):
 
     async def superseded(self) -> None:
         """Returns when a newer writer asks for an overlapping range. The holder then stops writing and closes."""
+
+    def roll(self, chunk: ByteRange) -> ChunkWriter:
+        """Go on with ``chunk``, the rest of the range, behind a part of it that was finished and recorded.
+
+        The hold on the range lasts without a gap; who asked for it has asked the writer that is returned. Use that
+        one alone from then on.
+        """
 
     def close(self) -> None:
         """Give the range back; what was written and not recorded is worth nothing. Does not block, may be repeated."""
@@ -192,6 +197,32 @@ class Storage(Protocol):
     async def stop(self) -> None:
         """Give back descriptors, threads and connections."""
 
+    async def bind(self, installation: str, *, recorded: bool) -> None:
+        """Make sure that the bytes here belong to the records of ``installation``, and mark the place as theirs.
+
+        ``recorded``: there are records of chunks or artifacts. StorageFailed says what does not go together, and what
+        to do; nothing was changed then. Call before ``start``.
+        """
+
+    def boot(self) -> str | None:
+        """Name the time since the machine that writes to stable storage has started; None where that cannot matter.
+
+        After another boot, what was written and not synced may be lost.
+        """
+
+    async def is_lost(self, upload_id: str) -> bool:
+        """Whether the upload's staging file is gone for certain: found missing in two ways, in the place of ``bind``.
+
+        StorageFailed: nothing is known, since the place itself is not there.
+        """
+
+    def exclude_writers(self, upload_id: str) -> AbstractAsyncContextManager[None]:
+        """Ask every writer of the upload to leave, and keep others out while the context lasts.
+
+        Behind it no writer, and no writable descriptor, of the upload is left. RangeBusy when one does not leave in
+        time, Superseded when another asks for the same, NotFound without a staging file.
+        """
+
     async def reserve(self, upload_id: str, size: int) -> Lock:
         """Make the staging file of a new upload with all its bytes reserved; OutOfSpace before any is taken if not.
 
@@ -242,14 +273,21 @@ class Storage(Protocol):
     def digest_lock(self, sha256: str) -> AbstractAsyncContextManager[None]:
         """Serialise publishing and deleting of one artifact, across processes."""
 
-    async def publish(self, upload_id: str, sha256: str, *, size: int, recorded: bool) -> None:
+    async def publish(self, upload_id: str, sha256: str, *, size: int) -> None:
         """Make the staging file the artifact's: bytes to disk, link, folder to disk, mode 0400. Idempotent, no copy.
 
         ``size`` is the upload's: what the file has more is cut off; BytesLost when it has less.
 
-        Call under the digest's lock. An artifact file that exists is kept: at once when ``recorded`` (the catalog has
-        the artifact) and of that size; otherwise after verifying it, unless an upload could still write into it. One
-        that fails is replaced. After an error the upload is as it was before: no artifact has its file.
+        Call under the digest's lock, with writers excluded. An artifact file that exists gives way: the bytes of this
+        one were hashed just now, and those of another are never taken on trust. After an error the upload is as it was
+        before: no artifact has its file. NotFound: the staging file is missing.
+        """
+
+    async def withdraw(self, upload_id: str, sha256: str, *, recorded: bool) -> None:
+        """Undo ``publish``, where its record was refused: the upload has a file of its own again, to be written.
+
+        The artifact's name goes if it leads to that file; ``recorded``: others have the artifact, so it keeps the file
+        and the upload gets a copy. Call under the digest's lock, with writers excluded. Idempotent.
         """
 
     async def discard(self, upload_id: str) -> None:
@@ -327,9 +365,6 @@ class Catalog(Protocol):
     async def get_upload(self, upload_id: str) -> Upload:
         """The upload, or NotFound."""
 
-    async def find_joined(self, join_key: str) -> Upload | None:
-        """The upload that the request of this key made, unless it is being deleted."""
-
     async def list_uploads(
         self,
         owner: str | None,
@@ -341,7 +376,16 @@ class Catalog(Protocol):
         internal: bool = False,
     ) -> Page[Upload]:
         """Uploads of ``owner`` (None: anyone's), newest first, that are in one of ``states`` (empty: any) and whose
-        file name contains ``search`` (case is ignored). Those of one request only with ``internal``."""
+        file name contains ``search`` (case is ignored); with ``internal`` also those that exist for one request."""
+
+    async def grow(self, upload_id: str, end: int, limits: OwnerLimits) -> None:
+        """Reserve room up to ``end`` for an open upload of undeclared size, in the owner's account.
+
+        QuotaExceeded: counted in the same transaction, so that uploads which grow at once cannot race.
+        """
+
+    async def end_growth(self, upload_id: str) -> None:
+        """Give back what ``grow`` reserved and was not received. No error when the upload is gone."""
 
     async def set_name(self, upload_id: str, filename: str | None, media_type: str | None, now: datetime) -> None:
         """What the file is called, and its type: where that is learnt while it comes."""
@@ -354,7 +398,7 @@ class Catalog(Protocol):
 
     async def list_unattended(self) -> list[Upload]:
         """Uploads that the server itself has to go on with: open ones with ``auto_commit`` whose bytes are all
-        there, those with ``parts``, which are still to be taken over or to be deleted, and ``internal`` ones."""
+        there, and those with ``parts``, which are still to be taken over or to be deleted."""
 
     async def forget_parts(self, upload_id: str) -> None:
         """The parts of a completed upload are gone. No error when the upload is, too."""
@@ -407,12 +451,13 @@ class Catalog(Protocol):
         """If the catalog knows another boot than ``boot_id`` (or ``distrust``): un-record what is not durable of every
         upload, and remember this boot, in one transaction. Returns how many chunks were un-recorded."""
 
+    async def installation(self) -> tuple[str, bool]:
+        """The id of these records, made when it is first asked for; and whether there is any upload or artifact."""
+
     # commit
 
     async def publish_digest(self, upload_id: str, epoch: int, hashed: int, digest: str | None) -> bool:
         """The follower's progress. Changes nothing and returns False when the epoch is another, or the upload is gone.
-
-        As no id is used twice, id and epoch tell which bytes the digest is of.
 
         ``digest`` is given when ``hashed`` is the whole size.
         """
@@ -428,27 +473,37 @@ class Catalog(Protocol):
     async def reject_commit(
         self,
         upload_id: str,
-        version: Version,
         task_error: str,
         now: datetime,
         *,
+        generation: int | None = None,
         found_sha256: str | None = None,
         lost: Sequence[int] = (),
     ) -> None:
-        """Committing → open; its running task has failed, with ``task_error``. Conflict unless of this ``version``.
+        """Committing → open; its running task has failed, with ``task_error``.
+
+        ``generation``: the epoch that the judgement is about. StaleGeneration, and no change, when it is another now.
 
         ``found_sha256``: what the file amounts to, when that is not what was expected. ``lost``: offsets of chunks to
         un-record, since their bytes are not to be had any more.
         """
 
     async def complete_commit(
-        self, upload_id: str, version: Version, sha256: str, artifact_id: str, now: datetime
+        self, upload_id: str, sha256: str, artifact_id: str, now: datetime, *, generation: int
     ) -> Artifact:
         """Committing → completed: artifact, owner's link (``artifact_id`` when it is new), task, upload, all at once.
 
-        ``version`` is that of the upload whose bytes have the digest; Conflict when it is another now.
+        ``generation``: the epoch that the digest was made under. StaleGeneration, and no change, when it is another
+        now: chunks were replaced, or the upload is another one of the same id.
+
         Completed already with this digest: the same answer again.
         """
+
+    async def list_internal(self) -> list[Upload]:
+        """Uploads that exist for one request."""
+
+    async def closed_uploads(self, upload_ids: Sequence[str]) -> list[str]:
+        """Those of ``upload_ids`` that are not open: committing, completed, being deleted, or gone."""
 
     async def list_committing(self) -> list[str]:
         """The ids of uploads that are committing."""

@@ -7,28 +7,17 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
-from partwise.core.errors import BytesLost, NotFound
-from partwise.core.ranges import ByteRange
-from partwise.core.records import Chunk, Upload
+from partwise.core.errors import NotFound
+from partwise.core.records import Upload
 from partwise.core.state import UploadState
 from partwise.engine.context import Engine
 from partwise.engine.finish import take_up
-from partwise.engine.ports import Catalog
 from partwise.engine.uploads import remove
 
+#: Uploads that are looked at at once.
+PAGE = 1000
+
 log = logging.getLogger(__name__)
-
-
-async def begin_boot(catalog: Catalog, boot_id: str, *, distrust: bool = False) -> int:
-    """Call once, before any process serves: after a restart of the machine, chunks that were not on disk are missing.
-
-    ``boot_id`` names the time since the machine started. ``distrust``: un-record them within one boot too, after the
-    volume was lost or set back while the machine ran. Returns how many chunks were un-recorded.
-    """
-    count = await catalog.new_boot(boot_id, distrust=distrust)
-    if count:
-        log.warning("%d chunks were not on disk when the machine stopped: they are missing again", count)
-    return count
 
 
 async def recover(engine: Engine) -> None:
@@ -61,7 +50,7 @@ async def _settle_staged(engine: Engine, upload_id: str) -> None:
 
 async def _settle_unstaged(engine: Engine, upload_id: str) -> None:
     """An unfinished upload whose staging file is gone cannot be trusted or gone on with: its record goes too."""
-    if await asyncio.to_thread(_has_file, engine, upload_id):
+    if not await engine.storage.is_lost(upload_id):
         return  # made after the files were listed
     upload = await engine.catalog.get_upload(upload_id)
     if upload.state is not UploadState.OPEN:
@@ -70,17 +59,14 @@ async def _settle_unstaged(engine: Engine, upload_id: str) -> None:
     await remove(engine, upload_id)
 
 
-def _has_file(engine: Engine, upload_id: str) -> bool:
-    """Whether there is a staging file, also one that its creator still holds (and that no listing shows)."""
-    try:
-        engine.storage.read_staged(upload_id, Chunk(offset=0, size=0), ByteRange(0, 0), lambda _block: None)
-    except (NotFound, BytesLost):
-        return False
-    return True
-
-
 async def _unfinished(engine: Engine) -> AsyncIterator[Upload]:
     states = (UploadState.OPEN, UploadState.COMMITTING, UploadState.DELETING)
-    page = await engine.catalog.list_uploads(None, states=states, limit=1_000_000, internal=True)
-    for upload in page.items:
-        yield upload
+    offset = 0
+    while True:
+        page = await engine.catalog.list_uploads(None, states=states, offset=offset, limit=PAGE, internal=True)
+        for upload in page.items:
+            yield upload
+        if len(page.items) < PAGE:
+            return
+        # Some of these may be gone now, and what is behind them has moved up: look at some twice rather than miss one.
+        offset += PAGE // 2

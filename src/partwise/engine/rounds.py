@@ -7,6 +7,7 @@ import logging
 import time
 
 from partwise.core.errors import NotFound, StorageFailed
+from partwise.engine.artifacts import clear_abandoned
 from partwise.engine.context import Engine
 from partwise.engine.expiry import Grace, expire, prune_tasks, trim
 from partwise.engine.finish import take_up
@@ -19,21 +20,27 @@ COMMITS, SLOW = 0.1, 5.0
 RETRY = 1.0
 #: Slow rounds from one look for users with too many completed uploads to the next.
 TRIM_EVERY = 12
+#: Looks for commits from one look for uploads that take no more bytes to the next.
+PREEMPT_EVERY = 5
 
 
 async def rounds(engine: Engine) -> None:
     """Run until cancelled. An error of one round is logged, and the next goes on."""
     slow = time.monotonic()
     grace = Grace(engine)
-    count = 0
+    count = looks = 0
     while True:
         await asyncio.sleep(COMMITS)
         try:
             await take_up_commits(engine)
+            looks += 1
+            if looks % PREEMPT_EVERY == 0:
+                await engine.workers.receptions.preempt_closed(engine.catalog)
             if time.monotonic() - slow >= SLOW:
                 slow = time.monotonic()
                 await take_up_flushes(engine)
                 await take_up(engine)
+                await clear_abandoned(engine)
                 count += 1
                 if count % TRIM_EVERY == 1:
                     await trim(engine)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
-from partwise.core.errors import NotFound, QuotaExceeded, StorageFailed, UploadTooLarge
+from partwise.core.errors import BytesLost, NotFound, RangeBusy, Superseded, SyncFailed, UploadTooLarge
 from partwise.core.ranges import MAX_SIZE, ByteRange, Gaps
 from partwise.core.records import Chunk, Page, Principal, Task, TaskState, Upload
 from partwise.core.state import Event, UploadState, next_state
@@ -30,6 +32,7 @@ async def create_upload(
     sha256: str | None = None,
     notes: dict[str, str] | None = None,
     auto_commit: bool = False,
+    internal: bool = False,
 ) -> Upload:
     """Reserve the space for a file of ``size`` bytes and record the upload.
 
@@ -49,19 +52,12 @@ async def create_upload(
         filename=filename,
         media_type=media_type,
         auto_commit=auto_commit,
+        internal=internal,
         notes=notes or {},
     )
     if sha256 is not None and size is not None and await _complete_instantly(engine, upload, sha256):
         return await engine.catalog.get_upload(upload.id)
     return await record_new(engine, upload, size or 0)
-
-
-async def create_internal(engine: Engine, who: Principal, size: int) -> Upload:
-    """The upload that one request receives a whole file of at most ``size`` bytes into."""
-    check_size(engine, size)
-    now = engine.clock()
-    upload = Upload(id=str(uuid.uuid4()), owner=who.name, size=size, created=now, updated=now, internal=True)
-    return await record_new(engine, upload, size)
 
 
 def check_size(engine: Engine, size: int) -> None:
@@ -83,6 +79,8 @@ def chunk_limit(engine: Engine, upload: Upload) -> int:
 async def record_new(engine: Engine, upload: Upload, reserved: int) -> Upload:
     """Make the staging file with ``reserved`` bytes, then the row."""
     lock = await engine.storage.reserve(upload.id, reserved)
+    # Where the generation begins at random, no digest of an earlier upload of the same id is taken for one of this.
+    upload = replace(upload, epoch=secrets.randbits(48))
     try:
         engine.failpoint("create.reserved")
         await engine.catalog.create_upload(upload, engine.limits.owner)
@@ -197,7 +195,7 @@ async def with_stored_digests(
 async def _digest_of(engine: Engine, upload_id: str, chunk: Chunk) -> str:
     try:
         return await stored_digest(engine, upload_id, chunk)
-    except NotFound:
+    except (NotFound, BytesLost):  # a completed upload's bytes are its artifact's, wherever those are now
         upload = await engine.catalog.get_upload(upload_id)
         if upload.sha256 is None:
             raise
@@ -209,21 +207,17 @@ async def set_size(engine: Engine, who: Principal, upload_id: str, size: int) ->
 
     UploadTooLarge, QuotaExceeded, OutOfSpace; Conflict when bytes beyond ``size`` are recorded.
     """
-    return await fix_size(engine, await engine.owned_upload(who, upload_id), size)
-
-
-async def fix_size(engine: Engine, upload: Upload, size: int) -> Upload:
-    """``set_size``, whoever asks for it."""
+    upload = await engine.owned_upload(who, upload_id)
     next_state(upload.state, Event.WRITE)
     check_size(engine, size)
     # Whoever writes beyond the size leaves first, and comes back only to find that there is a size now.
     beyond = ByteRange(size, max(1, MAX_SIZE - size))
-    writer = await engine.storage.claim(upload.id, beyond) if upload.size is None else None
+    writer = await engine.storage.claim(upload_id, beyond) if upload.size is None else None
     try:
         # Room first, then the record, then the cut: a file that a crash leaves too long harms nobody.
-        await _resize(engine, upload.id, size, at_least=True)
-        changed = await engine.catalog.set_size(upload.id, size, engine.limits.owner, engine.clock())
-        await _resize(engine, upload.id, size)
+        await _resize(engine, upload_id, size, at_least=True)
+        changed = await engine.catalog.set_size(upload_id, size, engine.limits.owner, engine.clock())
+        await _resize(engine, upload_id, size)
     finally:
         if writer is not None:
             writer.close()
@@ -233,7 +227,7 @@ async def fix_size(engine: Engine, upload: Upload, size: int) -> Upload:
 async def _resize(engine: Engine, upload_id: str, size: int, *, at_least: bool = False) -> None:
     try:
         await engine.storage.resize(upload_id, size, at_least=at_least)
-    except StorageFailed:
+    except SyncFailed:
         # It syncs: the failure may be that of chunks, and the next sync would not tell.
         await engine.workers.flusher.distrust(upload_id)
         raise
@@ -245,12 +239,7 @@ async def grow(engine: Engine, upload: Upload, end: int) -> None:
     UploadTooLarge, QuotaExceeded, OutOfSpace.
     """
     check_size(engine, end)
-    quota = engine.limits.quota
-    if quota is not None:
-        held = await engine.catalog.usage(upload.owner)
-        used = held.reserved + held.stored - upload.received
-        if used + end > quota:
-            raise QuotaExceeded(end, used, quota)
+    await engine.catalog.grow(upload.id, end, engine.limits.owner)
     await engine.storage.resize(upload.id, end, at_least=True)
 
 
@@ -271,8 +260,15 @@ async def remove(engine: Engine, upload_id: str) -> None:
 
 
 async def finish_removal(engine: Engine, upload_id: str) -> None:
-    """Carry the deletion of an upload in state deleting through. Idempotent."""
+    """Carry the deletion of an upload in state deleting through. Idempotent.
+
+    Whoever still writes is sent away first: bytes in a file without a name would count for nobody.
+    """
     engine.failpoint("delete.begun")
+    engine.workers.receptions.preempt(upload_id)
+    with suppress(NotFound, RangeBusy, Superseded):  # no file, or one who cannot leave now
+        async with engine.storage.exclude_writers(upload_id):
+            pass
     await engine.storage.discard(upload_id)
     engine.failpoint("delete.discarded")
     await engine.catalog.finish_delete(upload_id)

@@ -20,17 +20,13 @@ from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from partwise import __version__
-from partwise.catalog import CatalogMissing, CatalogTooNew, migrate, open_catalog, pending_migrations
+from partwise.catalog import CatalogMissing, CatalogTooNew, migrate, pending_migrations
 from partwise.core.errors import OutOfSpace, PartwiseError, StorageFailed
-from partwise.engine.ports import Catalog
-from partwise.engine.recovery import begin_boot
-from partwise.server.assembly import MissingPart, check_engines
+from partwise.server.assembly import MissingPart, check_engines, make_engine
 from partwise.server.connection import BoundedProtocol
 from partwise.server.guard import is_loopback
 from partwise.server.logs import configure
 from partwise.server.settings import Settings
-from partwise.storage.kernel import boot_id
-from partwise.storage.local import LocalStorage
 
 _READY_TIMEOUT_SECONDS = 60.0
 _PR_SET_PDEATHSIG = 1
@@ -50,8 +46,7 @@ def serve(settings: Settings) -> None:
     configure(settings.log_level, settings.log_format)
     _check(settings)
     prepare(settings)
-    if settings.storage is None:  # an object store has what it acknowledged, whatever happens to this machine
-        asyncio.run(_begin_boot(settings))
+    asyncio.run(_try_out(settings))
     listener = _listen(settings)
     with listener, _shared_figures(settings.workers):
         config = _config(settings)
@@ -124,37 +119,20 @@ def _usable_records(settings: Settings) -> Iterator[None]:
         raise CannotServe("PostgreSQL needs its driver: pip install 'partwise[postgres]'.") from error
 
 
-async def _begin_boot(settings: Settings) -> None:
-    """Before any worker: find out whether the folder will do, and un-record what the last boot had not on disk."""
-    storage, catalog = LocalStorage(settings.data), open_catalog(settings.catalog_url)
-    try:
-        known = settings.catalog is None or (settings.data / "staging").exists()
-        if known:
-            await storage.start()
-            await storage.stop()
-        await catalog.start()
-        try:
-            if not known:
-                await _refuse_without_volume(settings, catalog)
-            await begin_boot(catalog, boot_id(), distrust=settings.distrust_unsynced)
-        finally:
-            await catalog.stop()
-    except (StorageFailed, OutOfSpace) as error:
-        raise CannotServe(f"The server cannot use {settings.data.absolute()}: {_reason(error)}") from error
+async def _try_out(settings: Settings) -> None:
+    """Before any worker: open everything once, so that what is wrong with the place is said in one sentence.
 
-
-async def _refuse_without_volume(settings: Settings, catalog: Catalog) -> None:
-    """Records that are elsewhere survive a volume that is not mounted: in its empty folder all would look lost.
-
-    Open uploads without a file are removed at a start.
+    Each worker opens it in the same way; ``discard_unsynced`` alone is for this one time.
     """
-    totals, states = await catalog.totals(), await catalog.count_states()
-    if totals.artifacts or sum(states.values()):
-        raise CannotServe(
-            f"The records in PostgreSQL know {totals.artifacts} artifacts and {sum(states.values())} uploads, but "
-            f"{settings.data.absolute()} is empty. Is its volume not mounted? If their bytes are gone for good, make "
-            "an empty folder 'staging' in it, and start again: uploads that are not complete are removed then."
-        )
+    engine, _tokens = make_engine(settings)
+    try:
+        try:
+            await engine.open(discard_unsynced=settings.distrust_unsynced)
+        finally:
+            await engine.stop()
+    except (StorageFailed, OutOfSpace) as error:
+        place = settings.storage or settings.data.absolute()
+        raise CannotServe(f"The server cannot use {place}: {_reason(error)}") from error
 
 
 def _reason(error: PartwiseError) -> str:

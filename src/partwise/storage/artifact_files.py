@@ -10,11 +10,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 
-from partwise.core.errors import BytesLost, NotFound
+from partwise.core.errors import BytesLost, NotFound, SyncFailed
 from partwise.core.ranges import ByteRange, split
 from partwise.engine.ports import BLOCK
 from partwise.storage.files import (
@@ -25,11 +24,13 @@ from partwise.storage.files import (
     failures,
     hold_open,
     in_thread,
+    open_file,
     opened,
     plain_files,
     read_blocks,
     reading,
     sync_folder,
+    syncing,
 )
 
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -54,40 +55,65 @@ class ArtifactFiles:
             raise ValueError("not a SHA-256 in lower-case hexadecimal")
         return os.path.join(self._folder, sha256[:2], sha256[2:])
 
-    async def publish(self, staged: str, sha256: str, *, size: int, recorded: bool) -> None:
-        """Fdatasync, link, fsync of the folder, and mode 0400 last: a failed publish leaves the upload writable."""
-        target = self.path(sha256)
-        found = await in_thread(_what_is_there, staged, target)
-        if recorded and found is not None and await in_thread(_is_sealed, target, size):
-            return
-        # With a second name it is an upload's file too, and changes with that.
-        if found == "another" and await in_thread(_names, target) == 1 and await self.verify(sha256):
-            staged = target  # nothing is known of how it came here: bring it to disk as if it were new
-        await in_thread(self._publish, staged, target, size)
+    async def publish(self, staged: str, sha256: str, *, size: int) -> None:
+        """Fdatasync, link, fsync of the folder, and mode 0400 last: a failed publish leaves the upload writable.
+
+        Whatever stands under the name gives way: these bytes were hashed just now, those may have been damaged since.
+        """
+        await in_thread(self._publish, staged, self.path(sha256), size)
+
+    async def withdraw(self, staged: str, sha256: str, *, recorded: bool) -> None:
+        """Give the upload a file of its own again; see ``Storage.withdraw``."""
+        await in_thread(self._withdraw, staged, self.path(sha256), recorded)
+
+    def _withdraw(self, staged: str, target: str, recorded: bool) -> None:
+        with existing("upload"), failures("take a publication back"), opened(staged, os.O_RDONLY) as fd:
+            with suppress(FileNotFoundError):
+                if recorded and os.path.samestat(os.fstat(fd), os.lstat(target)):
+                    self._copy(fd, staged)
+                    return
+            self._take_back(fd, target)
+
+    def _copy(self, source: int, path: str) -> None:
+        """Put a copy of a file in the place of ``path``, which is a name of that file."""
+        new, size, done = path + ".new", os.fstat(source).st_size, 0
+        with opened(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as fd:
+            while done < size:
+                done += self._calls.copy_file_range(source, fd, size - done, done, done)
+            self._calls.fsync(fd)
+        os.rename(new, path)
 
     def _publish(self, source: str, target: str, size: int) -> None:
-        with existing("upload"), failures("publish a file"), opened(source, os.O_RDONLY) as fd:
-            # The digest is of these bytes, which were read before: what was done to the file since shows in its size.
-            surplus = os.fstat(fd).st_size - size
-            if surplus < 0:
-                raise BytesLost("The storage lost bytes: a file is shorter than its upload.")
-            if surplus:  # a crash left the room that the upload turned out not to need
-                os.fchmod(fd, 0o600)
-                with opened(source, os.O_RDWR) as writable:
-                    self._calls.ftruncate(writable, size)
-            try:
+        with existing("upload"), failures("open a file"):
+            fd = open_file(source, os.O_RDONLY)
+        try:
+            # What is missing from here on is not the upload, but a folder of the artifacts: nothing is known then.
+            with failures("publish a file"):
+                self._publish_open(fd, source, target, size)
+        finally:
+            os.close(fd)
+
+    def _publish_open(self, fd: int, source: str, target: str, size: int) -> None:
+        # The digest is of these bytes, which were read before: what was done to the file since shows in its size.
+        surplus = os.fstat(fd).st_size - size
+        if surplus < 0:
+            raise BytesLost("The storage lost bytes: a file is shorter than its upload.")
+        if surplus:  # a crash left the room that the upload turned out not to need
+            os.fchmod(fd, 0o600)
+            with opened(source, os.O_RDWR) as writable:
+                self._calls.ftruncate(writable, size)
+        try:
+            with syncing():
                 self._calls.fdatasync(fd)
-                self._failpoint("publish.synced")
-                if source != target:
-                    self._link(source, target)
-                self._failpoint("publish.linked")
-                sync_folder(self._calls, os.path.dirname(target))
-                self._failpoint("publish.folder_synced")
-                os.fchmod(fd, 0o400)
-            except OSError:
-                if source != target:
-                    self._take_back(fd, target)
-                raise
+            self._failpoint("publish.synced")
+            self._link(source, target)
+            self._failpoint("publish.linked")
+            sync_folder(self._calls, os.path.dirname(target))
+            self._failpoint("publish.folder_synced")
+            os.fchmod(fd, 0o400)
+        except (OSError, SyncFailed):
+            self._take_back(fd, target)
+            raise
 
     @staticmethod
     def _take_back(fd: int, target: str) -> None:
@@ -103,7 +129,7 @@ class ArtifactFiles:
         except FileExistsError:
             if os.path.samestat(os.lstat(source), os.lstat(target)):
                 return
-            # A file that failed its digest: readers see the bad one or the good one, never none.
+            # Readers see the old one or the new one, never none. A link or a device in its place gives way, too.
             new = target + ".new"
             with suppress(FileNotFoundError):
                 os.unlink(new)
@@ -159,26 +185,3 @@ class ArtifactFiles:
             for name in plain_files(os.path.join(self._folder, folder)):
                 if _SHA256.fullmatch(folder + name):
                     yield folder + name
-
-
-def _what_is_there(staged: str, target: str) -> str | None:
-    """What the artifact's name leads to: None, "the same" file as the upload's, or "another"."""
-    with failures("look at a file"):
-        if not os.path.lexists(target):
-            return None
-        if os.path.lexists(staged) and os.path.samestat(os.lstat(staged), os.lstat(target)):
-            return "the same"
-        return "another"
-
-
-def _names(path: str) -> int:
-    """How many names the file at ``path`` has."""
-    with failures("look at a file"):
-        return os.lstat(path).st_nlink
-
-
-def _is_sealed(path: str, size: int) -> bool:
-    """Whether the file is one that was published to its end, of that size: no upload could write into it since."""
-    with failures("look at a file"):
-        found = os.lstat(path)
-    return stat.S_ISREG(found.st_mode) and not found.st_mode & 0o222 and found.st_size == size

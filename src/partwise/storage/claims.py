@@ -12,6 +12,7 @@ so that thousands of writers cost nothing.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
 import threading
@@ -22,7 +23,7 @@ from partwise.core.errors import BytesLost, NotFound, RangeBusy, StorageFailed, 
 from partwise.core.ranges import ByteRange
 from partwise.core.state import Event, UploadState
 from partwise.engine.ports import Stored
-from partwise.storage.files import FailPoint, SystemCalls, failures, in_thread, open_file, reading
+from partwise.storage.files import FailPoint, SystemCalls, failures, in_thread, open_file, reading, syncing
 from partwise.storage.locks import FIRST_PAUSE, LONGEST_PAUSE, WHOLE_FILE, Area, LockFile, is_locked, try_lock, unlock
 
 #: Seconds between two looks at the knocks of other processes.
@@ -87,11 +88,15 @@ class LocalWriter:
     def _sync(self) -> None:
         fd = self._enter(self.chunk.offset, 0)
         try:
-            with failures("make bytes durable"):
+            with syncing():
                 self._claims.calls.fdatasync(fd)
             self._claims.failpoint("write.synced")
         finally:
             self._leave()
+
+    def roll(self, chunk: ByteRange) -> LocalWriter:
+        """The claim covers the rest already."""
+        return self
 
     async def superseded(self) -> None:
         """Wait until a newer writer knocks."""
@@ -169,7 +174,9 @@ class Claims:
             raise NotFound("upload") from None
         except PermissionError:  # mode 0400
             raise WrongState(UploadState.COMMITTING, Event.WRITE) from None
-        except OSError:
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # someone put a symbolic link in its place
+                raise NotFound("upload") from None
             with failures("open the upload's file"):
                 raise
         try:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from partwise.core.errors import BytesLost, NotFound, OutOfSpace, StorageFailed
+from partwise.core.errors import BytesLost, NotFound, OutOfSpace, StorageFailed, SyncFailed
 from partwise.engine.ports import BLOCK, Sink
 from partwise.storage import kernel
 
@@ -55,6 +55,20 @@ def failures(action: str) -> Iterator[None]:
             raise OutOfSpace from error
         code = errno.errorcode.get(error.errno or 0, "unknown error")
         raise StorageFailed(f"The storage failed to {action} ({code}).") from error
+
+
+@contextmanager
+def syncing() -> Iterator[None]:
+    """Turn an OSError of fsync(2) or fdatasync(2) on a file of chunks into SyncFailed, whatever it says.
+
+    The kernel calls pages clean that it failed to write, and tells of that once, also where it says ENOSPC. Around the
+    call alone: a file that could not be opened says nothing about what was written before.
+    """
+    try:
+        yield
+    except OSError as error:
+        code = errno.errorcode.get(error.errno or 0, "unknown error")
+        raise SyncFailed(f"The storage could not bring bytes to its disk ({code}).") from error
 
 
 #: What a file system says of bytes that it cannot give back: a bad sector, a checksum that is wrong, or (ELOOP) that
@@ -110,7 +124,7 @@ def existing(what: str) -> Iterator[None]:
     try:
         yield
     except StorageFailed as error:
-        if isinstance(error.__cause__, FileNotFoundError):
+        if isinstance(error.__cause__, FileNotFoundError) and not isinstance(error, SyncFailed):
             raise NotFound(what) from error.__cause__
         raise
 

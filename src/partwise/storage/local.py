@@ -4,6 +4,7 @@
 
     DATA/staging/<upload id>      a file with all its room reserved; chunks are written at their final place
     DATA/artifacts/ab/cdef…       the same file, by its SHA-256: linked there when it is whole, never copied
+    DATA/installation             the id of the installation whose records describe all of it (``place.py``)
     DATA/locks/…                  empty files whose bytes are locks (``locks.py``)
 
 Folders are 0700, files 0600 and artifacts 0400. What a name on disk is made of is an upload id or a digest, checked
@@ -16,10 +17,10 @@ import errno
 import os
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
-from partwise.core.errors import BytesLost, NotFound, OutOfSpace, StorageFailed
+from partwise.core.errors import BytesLost, NotFound, OutOfSpace, StorageFailed, WrongState
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Chunk
 from partwise.engine.ports import ChunkWriter, Lock, Purpose, RunningHash, Sink, Space
@@ -39,10 +40,13 @@ from partwise.storage.files import (
     read_blocks,
     reading,
     sync_folder,
+    syncing,
 )
 from partwise.storage.hashing import HashProcess, ThreadedHash, cores, one_by_one
 from partwise.storage.joining import copy, placed, share
-from partwise.storage.locks import LockFile, name_byte
+from partwise.storage.kernel import boot_id
+from partwise.storage.locks import WHOLE_FILE, LockFile, name_byte
+from partwise.storage.place import Place
 from partwise.storage.probe import can_allocate, check_fitness
 
 _UPLOAD_ID = re.compile(r"[0-9a-f-]{1,64}", re.ASCII)
@@ -52,7 +56,8 @@ class LocalStorage:
     """The storage port on local files, safe for any number of processes on one ``data`` folder.
 
     ``floor``: bytes of the file system that new uploads leave free. ``patience``: seconds that a chunk waits for
-    another writer of its range. ``failpoint`` and ``calls`` let tests stop or fail at single steps.
+    another writer of its range. ``failpoint`` and ``calls`` let tests stop or fail at single steps, and ``boot`` lets
+    them restart the machine.
     """
 
     in_place = True
@@ -65,6 +70,7 @@ class LocalStorage:
         patience: float = 10.0,
         failpoint: FailPoint = no_failpoint,
         calls: SystemCalls | None = None,
+        boot: str | None = None,
     ) -> None:
         self._data = os.path.abspath(os.fspath(data))
         self._staging, self._locks = (os.path.join(self._data, name) for name in ("staging", "locks"))
@@ -79,6 +85,8 @@ class LocalStorage:
         self._digests = self._lock_file("digests")
         self.hash_process = HashProcess(cores())
         self._allocates = False
+        self._boot = boot
+        self._place = Place(self._data, self._calls)
 
     # start and stop
 
@@ -110,6 +118,37 @@ class LocalStorage:
                     sync_folder(self._calls, folder)
                 _make_folder(self._locks)
             self._allocates = can_allocate(self._calls, self._staging, artifacts)
+
+    async def bind(self, installation: str, *, recorded: bool) -> None:
+        """See ``place.py``."""
+        await in_thread(self._place.bind, installation, recorded=recorded)
+
+    def boot(self) -> str | None:
+        """The kernel's own id of it."""
+        return self._boot or boot_id()
+
+    async def is_lost(self, upload_id: str) -> bool:
+        """Missing by its name and in the listing of the folder, while the folder is the right one."""
+        return await in_thread(self._is_lost, self._staging_path(upload_id))
+
+    def _is_lost(self, path: str) -> bool:
+        if os.path.lexists(path):
+            return False
+        self._place.check()
+        with failures("list files"):
+            return os.path.basename(path) not in os.listdir(self._staging) and not os.path.lexists(path)
+
+    @asynccontextmanager
+    async def exclude_writers(self, upload_id: str) -> AsyncIterator[None]:
+        """A claim on the whole file: the last one to hold any of it, with a descriptor that can write.
+
+        A file that is published already has had that, and nobody can open it for writing since.
+        """
+        async with AsyncExitStack() as stack:
+            with suppress(WrongState):
+                writer = await self._claims.take(upload_id, self._staging_path(upload_id), WHOLE_FILE)
+                stack.callback(writer.close)
+            yield
 
     # staging files
 
@@ -160,7 +199,8 @@ class LocalStorage:
             else:
                 self._calls.ftruncate(fd, size)
             if not at_least:  # that would wait for all that was written so far
-                self._calls.fsync(fd)
+                with syncing():
+                    self._calls.fsync(fd)
 
     def _extend(self, fd: int, end: int) -> None:
         before = os.fstat(fd).st_size  # what a crash interrupted has its room already
@@ -230,7 +270,7 @@ class LocalStorage:
         await in_thread(self._flush, self._staging_path(upload_id))
 
     def _flush(self, path: str) -> None:
-        with existing("upload"), failures("make bytes durable"), opened(path, os.O_RDONLY) as fd:
+        with existing("upload"), failures("make bytes durable"), opened(path, os.O_RDONLY) as fd, syncing():
             self._calls.fdatasync(fd)
 
     async def discard(self, upload_id: str) -> None:
@@ -275,9 +315,13 @@ class LocalStorage:
         """One byte of the digests' file of locks."""
         return self._digests.held(name_byte(sha256))
 
-    async def publish(self, upload_id: str, sha256: str, *, size: int, recorded: bool) -> None:
+    async def publish(self, upload_id: str, sha256: str, *, size: int) -> None:
         """Fdatasync, link, fsync of the folder, and mode 0400 last: a failed publish leaves the upload writable."""
-        await self._artifacts.publish(self._staging_path(upload_id), sha256, size=size, recorded=recorded)
+        await self._artifacts.publish(self._staging_path(upload_id), sha256, size=size)
+
+    async def withdraw(self, upload_id: str, sha256: str, *, recorded: bool) -> None:
+        """Unlink the artifact's name and make the file writable again, or make a copy of it."""
+        await self._artifacts.withdraw(self._staging_path(upload_id), sha256, recorded=recorded)
 
     async def delete_artifact(self, sha256: str, *, damaged: bool = False) -> None:
         """Unlink, and bring the folder to disk."""
@@ -302,9 +346,13 @@ class LocalStorage:
     # space and paths
 
     async def space(self) -> Space:
-        """From statvfs(2), with reservations that hold no blocks yet taken off."""
+        """From statvfs(2), with reservations that hold no blocks yet taken off. StorageFailed: the folder is away."""
         with failures("look at the free space"):
-            return await in_thread(self._space)
+            return await in_thread(self._checked_space)
+
+    def _checked_space(self) -> Space:
+        self._place.check()
+        return self._space()
 
     def _space(self) -> Space:
         stat = self._calls.statvfs(self._staging)

@@ -6,12 +6,12 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
 from partwise.core.errors import BytesLost, NotFound, OutOfSpace, RangeBusy, StorageFailed, Superseded, WrongState
-from partwise.core.ranges import ByteRange, split
+from partwise.core.ranges import MAX_SIZE, ByteRange, split
 from partwise.core.records import Chunk
 from partwise.core.state import Event, UploadState
 from partwise.engine.ports import BLOCK, ChunkWriter, Lock, Purpose, RunningHash, Sink, Space, Stored
@@ -69,6 +69,10 @@ class MemoryWriter:
         """Nothing to do: the bytes are at their place."""
         return Stored(size)
 
+    def roll(self, chunk: ByteRange) -> MemoryWriter:
+        """The claim covers the rest already."""
+        return self
+
     async def superseded(self) -> None:
         """Wait until a newer writer asks for the range."""
         await self._superseded.wait()
@@ -124,6 +128,37 @@ class MemoryStorage:
         for file in self.staged.values():
             for writer in list(file.writers):
                 writer.close()
+
+    async def bind(self, installation: str, *, recorded: bool) -> None:
+        """Nothing that could be another's."""
+
+    def boot(self) -> str | None:
+        """None: nothing here outlives the process."""
+        return None
+
+    async def is_lost(self, upload_id: str) -> bool:
+        """Whether there is no such file."""
+        return upload_id not in self.staged
+
+    @asynccontextmanager
+    async def exclude_writers(self, upload_id: str) -> AsyncIterator[None]:
+        """A claim on the whole file, unless it is published."""
+        with ExitStack() as stack:
+            with suppress(WrongState):
+                writer = await self.claim(upload_id, ByteRange(0, MAX_SIZE))
+                stack.callback(writer.close)
+            yield
+
+    async def withdraw(self, upload_id: str, sha256: str, *, recorded: bool) -> None:
+        """Take the second name away, or make a copy."""
+        file = self._file(upload_id)
+        if self.artifacts.get(sha256) is not file:
+            file.published = False
+        elif recorded:
+            self.staged[upload_id] = MemoryFile(bytearray(file.data))
+        else:
+            file.published = False
+            del self.artifacts[sha256]
 
     async def reserve(self, upload_id: str, size: int) -> Lock:
         """Make the file with all its bytes."""
@@ -209,13 +244,9 @@ class MemoryStorage:
         """A lock of the event loop."""
         return self._digests.setdefault(sha256, asyncio.Lock())
 
-    async def publish(self, upload_id: str, sha256: str, *, size: int, recorded: bool) -> None:
+    async def publish(self, upload_id: str, sha256: str, *, size: int) -> None:
         """Give the file its second name."""
-        file, found = self.staged.get(upload_id), self.artifacts.get(sha256)
-        if found is not None and found is not file and (recorded or await self.verify_artifact(sha256)):
-            return
-        if file is None:
-            raise NotFound("upload")
+        file = self._file(upload_id)
         if len(file.data) < size:
             raise BytesLost("The storage lost bytes: a file is shorter than its upload.")
         del file.data[size:]

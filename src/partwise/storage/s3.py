@@ -122,6 +122,26 @@ class S3Storage:
             future.exception()
             raise
 
+    async def bind(self, installation: str, *, recorded: bool) -> None:
+        """See ``s3_housekeeping.py``."""
+        await self._run(self.bucket.bind, installation, recorded=recorded)
+
+    def boot(self) -> str | None:
+        """None: the store has what it acknowledged, whatever happens to this machine."""
+        return None
+
+    async def is_lost(self, upload_id: str) -> bool:
+        """Never: an upload has nothing here but the objects of its chunks."""
+        return False
+
+    @asynccontextmanager
+    async def exclude_writers(self, upload_id: str) -> AsyncIterator[None]:
+        """Nothing: what a writer stores that is not recorded in time is garbage."""
+        yield
+
+    async def withdraw(self, upload_id: str, sha256: str, *, recorded: bool) -> None:
+        """Nothing: a publication is a part of the transaction that records it."""
+
     # uploads
 
     async def reserve(self, upload_id: str, size: int) -> Lock:
@@ -139,8 +159,18 @@ class S3Storage:
         range is taken, or the newcomer does.
         """
         await self._ask_to_leave(upload_id, chunk)
-        key = f"chunks/{upload_id}/{uuid.uuid4().hex}"
-        writer = S3Writer(self.bucket, key, chunk, exact=exact, run=self._run, executor=self._threads)
+        return self._writer(upload_id, chunk, exact=exact)
+
+    def _writer(self, upload_id: str, chunk: ByteRange, *, exact: bool) -> S3Writer:
+        writer = S3Writer(
+            self.bucket,
+            f"chunks/{upload_id}/{uuid.uuid4().hex}",
+            chunk,
+            exact=exact,
+            run=self._run,
+            executor=self._threads,
+            follow_on=partial(self._writer, upload_id, exact=exact),
+        )
         if not exact:
             self._partial.setdefault(upload_id, set()).add(writer)
             writer.closed.add_done_callback(lambda _: self._left(upload_id, writer))
@@ -214,7 +244,7 @@ class S3Storage:
         """Nothing: what it would protect is in the catalog's transactions."""
         yield
 
-    async def publish(self, upload_id: str, sha256: str, *, size: int, recorded: bool) -> None:
+    async def publish(self, upload_id: str, sha256: str, *, size: int) -> None:
         """The catalog makes the chunks' objects the artifact's segments when it completes the commit."""
 
     async def delete_artifact(self, sha256: str, *, damaged: bool = False) -> None:
@@ -244,7 +274,13 @@ class S3Storage:
                 blocks.close()
 
     async def verify_artifact(self, sha256: str) -> bool:
-        """Read it all, and hash it. A store that is away raises StorageFailed: that says nothing about the artifact."""
+        """Read it all, and hash it. A store that is away raises StorageFailed: that says nothing about the artifact.
+
+        Bytes that have another digest are read once more, before anybody believes that the store damaged them.
+        """
+        return await self._has_digest(sha256) or await self._has_digest(sha256)
+
+    async def _has_digest(self, sha256: str) -> bool:
         hasher, position = hashlib.sha256(), 0
         try:
             while segments := await self._records.list_segments(sha256, start=position):

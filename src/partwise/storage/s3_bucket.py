@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from botocore.config import Config
@@ -18,8 +19,11 @@ from partwise.core.errors import StorageFailed
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Segment
 from partwise.storage.s3_address import S3Address
-from partwise.storage.s3_failures import failures, status_of
+from partwise.storage.s3_failures import ObjectMissing, failures, status_of
 from partwise.storage.s3_streams import IDLE_CONNECTIONS, SILENCE_SECONDS, Put, Streams, read_all
+
+#: The key of the object that says whose the place is.
+MARKER = "installation"
 
 #: Parts of one multipart upload, at most.
 MAX_PARTS = 10_000
@@ -69,6 +73,8 @@ class Bucket:
         except (BotoCoreError, ValueError) as error:
             raise StorageFailed(f"The object store cannot be used: {error}.") from error
         meta = self._client.meta
+        #: The installation that this process serves; None before ``bind``.
+        self._installation: str | None = None
         self._streams = Streams(address, meta.endpoint_url, meta.region_name, find_credentials(session))
 
     def close(self) -> None:
@@ -89,8 +95,78 @@ class Bucket:
         return Put(self._streams, key, query, size)
 
     def read(self, pieces: Iterable[tuple[str, ByteRange]]) -> Generator[bytes]:
-        """The bytes of spans (not empty) of objects one behind the other, in blocks. NotFound, StorageFailed."""
-        return read_all(self._streams, pieces)
+        """The bytes of spans (not empty) of objects one behind the other, in blocks.
+
+        Raises NotFound when an object is missing for certain, StorageFailed when nothing is known.
+        """
+        try:
+            yield from read_all(self._streams, pieces)
+        except ObjectMissing as error:
+            self.confirm_missing(error)
+            raise
+
+    # is it there?
+
+    def bind(self, installation: str, *, recorded: bool) -> None:
+        """Make sure that the objects belong to ``installation``, and mark the place where no marker says so yet.
+
+        Raises StorageFailed, with what to do: see ``Storage.bind``.
+        """
+        where = f"s3 bucket {self.address.bucket}, prefix {self.address.prefix or '(none)'}"
+        found = self._marker()
+        if found is None:
+            held = any(self._is_listed(below, whole=False) for below in ("chunks/", "artifacts/"))
+            if held and not recorded:
+                raise StorageFailed(
+                    f"{where} holds objects, but the metadata database is empty. Is it the right database? Every "
+                    "object would be deleted as abandoned. Restore the database that belongs to them, or use another "
+                    "prefix."
+                )
+            if recorded and not held:
+                raise StorageFailed(
+                    f"The metadata database knows artifacts or chunks, but {where} is empty. Is it the right bucket "
+                    f"and prefix? If the bytes are gone for good, store an object '{MARKER}' with the content "
+                    f"'{installation}' there, and start again."
+                )
+            put = self.put(MARKER, len(installation))
+            put.write(memoryview(installation.encode()))
+            put.finish()
+        elif found != installation:
+            raise StorageFailed(
+                f"{where} belongs to another installation ({found}) than the metadata database ({installation}). "
+                "Use the database and the bucket that belong together. If they do (one was restored from a copy), "
+                f"delete the object '{self.address.prefix}{MARKER}' and start again."
+            )
+        self._installation = installation
+
+    def confirm_missing(self, error: ObjectMissing) -> None:
+        """Return when the object is missing for certain; raise StorageFailed when nothing is known.
+
+        Two independent ways must agree: the listing does not have it either, and the marker of the installation, which
+        is always there, can be read and is the right one.
+        """
+        unknown = "The object store does not find an object, but may not be answering itself; nothing is known."
+        if self._is_listed(error.key, whole=True):
+            raise StorageFailed(unknown) from error
+        if self._installation is not None and self._marker() != self._installation:
+            raise StorageFailed(unknown) from error
+
+    def _is_listed(self, key: str, *, whole: bool) -> bool:
+        """Whether a listing has an object of this key, or (not ``whole``) one whose key begins so."""
+        return any(not whole or item.key == key for item in islice(self.list(key), 10))
+
+    def _marker(self) -> str | None:
+        """The installation that the place is marked as; None when a listing confirms that there is no marker."""
+        try:
+            with failures("read the marker of the installation", missing=MARKER):
+                answer = self._client.get_object(**self._place(MARKER))
+                return str(answer["Body"].read(100).decode("ascii", "replace")).strip()
+        except ObjectMissing as error:
+            if self._is_listed(MARKER, whole=True):
+                raise StorageFailed(
+                    "The object store lists the marker of the installation and cannot read it."
+                ) from error
+            return None
 
     # multipart uploads
 
@@ -102,11 +178,19 @@ class Bucket:
     def copy(self, key: str, upload: str, part: int, source: str, span: ByteRange) -> str:
         """Make a part of bytes that another object has, inside the store; the part's ETag."""
         origin = {"Bucket": self.address.bucket, "Key": self.address.prefix + source}
-        with failures("copy within the store"):
-            answer = self._client.upload_part_copy(
-                **self._place(key), UploadId=upload, PartNumber=part, CopySource=origin, CopySourceRange=f"bytes={span}"
-            )
-        return str(answer["CopyPartResult"]["ETag"])
+        try:
+            with failures("copy within the store", missing=source):
+                answer = self._client.upload_part_copy(
+                    **self._place(key),
+                    UploadId=upload,
+                    PartNumber=part,
+                    CopySource=origin,
+                    CopySourceRange=f"bytes={span}",
+                )
+                return str(answer["CopyPartResult"]["ETag"])
+        except ObjectMissing as error:
+            self.confirm_missing(error)
+            raise
 
     def complete(self, key: str, upload: str, etags: list[str]) -> None:
         """Make one object of all parts."""
@@ -128,9 +212,13 @@ class Bucket:
     # the rest
 
     def size(self, key: str) -> int:
-        """An object's size. NotFound."""
-        with failures("look at an object"):
-            return int(self._client.head_object(**self._place(key))["ContentLength"])
+        """An object's size. NotFound when it is missing for certain."""
+        try:
+            with failures("look at an object", missing=key):
+                return int(self._client.head_object(**self._place(key))["ContentLength"])
+        except ObjectMissing as error:
+            self.confirm_missing(error)
+            raise
 
     def delete(self, key: str) -> None:
         """Delete an object. Idempotent."""

@@ -15,12 +15,15 @@ _NO_ROOM = {"XMinioStorageFull", "InsufficientCapacity", "QuotaExceeded", "Insuf
 
 
 @contextmanager
-def failures(action: str) -> Iterator[None]:
-    """Turn what botocore and connections raise into the project's errors."""
+def failures(action: str, *, missing: str | None = None) -> Iterator[None]:
+    """Turn what botocore and connections raise into the project's errors. ``missing``: see ``refusal``."""
     try:
         yield
     except ClientError as error:
-        raise refusal(action, status_of(error), b"", str(error.response.get("Error", {}).get("Code", ""))) from error
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        raise refusal(action, status_of(error), b"", code, missing=missing) from error
+    except KeyError as error:  # an answer that is not the store's own lacks what every answer has
+        raise StorageFailed(f"The object store's answer makes no sense: it failed to {action}.") from error
     except (BotoCoreError, OSError, http.client.HTTPException) as error:
         raise StorageFailed(f"The object store failed to {action} ({type(error).__name__}).") from error
 
@@ -30,15 +33,28 @@ def status_of(error: ClientError) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
-def refusal(action: str, status: int, text: bytes, code: str = "") -> Exception:
-    """What the store's answer means; ``text`` is its body, where ``code`` is not known yet."""
+class ObjectMissing(NotFound):
+    """The store, or something on the way to it, says that there is no such object. That proves nothing yet."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__("object")
+        self.key = key
+
+
+def refusal(action: str, status: int, text: bytes, code: str = "", *, missing: str | None = None) -> Exception:
+    """What the store's answer means; ``text`` is its body, where ``code`` is not known yet.
+
+    A 404 is ObjectMissing where an object, whose key is ``missing``, may be absent; a proxy, a replica that lags and a
+    wrong route answer 404, too, so whoever acts on it confirms it first (``Bucket.is_missing``). All else, a 404 of a
+    write too, is StorageFailed: nothing is known.
+    """
     if not code and text:
         try:
             code = ElementTree.fromstring(text).findtext("{*}Code") or ""  # noqa: S314 (our own store's answer)
         except ElementTree.ParseError:
             code = ""
-    if status == 404 and code not in ("NoSuchBucket", "NoSuchUpload"):
-        return NotFound("upload")
+    if missing is not None and status == 404 and code not in ("NoSuchBucket", "NoSuchUpload"):
+        return ObjectMissing(missing)
     if status == 507 or code in _NO_ROOM:
         return OutOfSpace()
     return StorageFailed(f"The object store refused to {action} (status {status}{f', {code}' if code else ''}).")

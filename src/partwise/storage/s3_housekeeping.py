@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import threading
 import time
 import uuid
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 #: Artifacts whose segments are smaller than this on average, in bytes, are made one object: a request for each of
 #: many small ones costs more than their bytes.
 SMALL_SEGMENT = 8 << 20
+#: The keys of chunks and of merged artifacts.
+_OWN = re.compile(r"chunks/[0-9a-f-]{36}/[0-9a-f]{32}|artifacts/[0-9a-f]{64}/[0-9a-f]{32}", re.ASCII)
 #: Garbage that is deleted in one go, and keys that are looked up in one.
 BATCH = 1000
 #: Seconds between two looks for abandoned objects, which list the whole store.
@@ -146,11 +149,11 @@ class Housekeeping:
         for below in ("chunks/", "artifacts/"):
             listing = self._bucket.list(below)
             while listed := await self._run(_next, listing):  # a store may hold more keys than fit into memory
-                reaped += await self._reap([item for item in listed if item.modified < oldest])
+                reaped += await self._reap([item for item in listed if item.modified < oldest and _is_own(item.key)])
             listing = self._bucket.list_unfinished(below)
             while listed := await self._run(_next, listing):
                 for unfinished in listed:
-                    if unfinished.modified < begun_before and unfinished.upload is not None:
+                    if unfinished.modified < begun_before and unfinished.upload is not None and _is_own(unfinished.key):
                         await self._run(self._bucket.abort, unfinished.key, unfinished.upload)
                         reaped += 1
         if reaped:
@@ -164,6 +167,11 @@ class Housekeeping:
         unknown = [ref for ref in refs if ref not in known]
         await self._run(self._delete, unknown)
         return len(unknown)
+
+
+def _is_own(key: str) -> bool:
+    """Whether a key has exactly the shape of this installation's: one with a longer prefix has others below this."""
+    return _OWN.fullmatch(key) is not None
 
 
 def _next(listing: Iterator[Listed]) -> list[Listed]:

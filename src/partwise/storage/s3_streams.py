@@ -150,6 +150,10 @@ class Put:
             self.abort()
             raise refusal("write", answer.status, text)
         etag = answer.headers.get("ETag", "")
+        if not etag.strip('"') or text.strip():
+            # A store answers with an ETag and no body: this came from something else on the way.
+            self.abort()
+            raise StorageFailed("The object store did not confirm that it has the object (no ETag, or a page instead).")
         self._streams.give_back(self._connection)
         if self._md5 and etag.strip('"') != self._md5.hexdigest():
             raise StorageFailed("The object store got other bytes than were sent; try again.")
@@ -220,10 +224,10 @@ class Reader:
     def _read(self, size: int) -> bytes:
         if self._answer is None:
             answer = self._ask().getresponse()
-            if answer.status not in (200, 206) or answer.length != self._span.size:
+            if answer.status not in (200, 206) or answer.length != self._span.size or "ETag" not in answer.headers:
                 text = answer.read(10_000)
                 self.close()
-                raise refusal("read", answer.status, text)
+                raise refusal("read", answer.status, text, missing=self._key)
             self._answer = answer
         block = self._answer.read(size)
         if len(block) < size:

@@ -45,13 +45,22 @@ class S3Writer:
     """
 
     def __init__(
-        self, bucket: Bucket, key: str, span: ByteRange, *, exact: bool, run: RunInThread, executor: Executor
+        self,
+        bucket: Bucket,
+        key: str,
+        span: ByteRange,
+        *,
+        exact: bool,
+        run: RunInThread,
+        executor: Executor,
+        follow_on: Callable[[ByteRange], S3Writer],
     ) -> None:
         self._bucket, self._key, self.span = bucket, key, span
         #: Done once ``close`` was called.
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._knocked = asyncio.Event()
         self._run, self._executor = run, executor
+        self._follow_on = follow_on
         self._parts = not exact or span.size > WHOLE_SIZE
         self._part_size = part_size(min(span.size, MAX_OBJECT)) if self._parts else span.size
         self._gathered: IO[bytes] | None = tempfile.TemporaryFile() if not exact else None  # noqa: SIM115
@@ -148,6 +157,14 @@ class S3Writer:
     def knock(self) -> None:
         """Ask it to leave."""
         self._knocked.set()
+
+    def roll(self, chunk: ByteRange) -> S3Writer:
+        """A new object. Nothing waits in between, so a newcomer finds either this writer or the next one."""
+        rest = self._follow_on(chunk)
+        if self._knocked.is_set():
+            rest.knock()
+        self.close()
+        return rest
 
     async def superseded(self) -> None:
         """Returns when someone has knocked."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from partwise.core.records import Artifact, Chunk, Task, Upload
+from partwise.core.records import Chunk, Task, Upload
 from partwise.core.state import UploadState
 from partwise.engine.ports import Catalog, OwnerLimits
 
@@ -80,27 +79,7 @@ async def committed(
     """An upload that went all the way; returns the id of its owner's link."""
     await covered(catalog, upload_id, owner=owner, filename=filename)
     await catalog.begin_commit(upload_id, sha256, make_task(f"t-{upload_id}", upload_id, owner=owner), now)
-    return (await complete(catalog, upload_id, sha256, artifact_id, now)).id
-
-
-async def complete(catalog: Catalog, upload_id: str, sha256: str, artifact_id: str, now: datetime) -> Artifact:
-    """Complete the commit of the upload as it is now."""
-    version = (await catalog.get_upload(upload_id)).version
-    return await catalog.complete_commit(upload_id, version, sha256, artifact_id, now)
-
-
-async def reject(
-    catalog: Catalog,
-    upload_id: str,
-    error: str,
-    now: datetime,
-    *,
-    found_sha256: str | None = None,
-    lost: Sequence[int] = (),
-) -> None:
-    """Reject the commit of the upload as it is now."""
-    version = (await catalog.get_upload(upload_id)).version
-    await catalog.reject_commit(upload_id, version, error, now, found_sha256=found_sha256, lost=lost)
+    return (await catalog.complete_commit(upload_id, sha256, artifact_id, now, generation=0)).id
 
 
 async def check_invariants(catalog: Catalog, upload_id: str = "u1") -> None:

@@ -16,13 +16,11 @@ from tests.contract.catalog.support import (
     SHA_B,
     UNLIMITED,
     committed,
-    complete,
     covered,
     later,
     make_task,
     make_upload,
     record,
-    reject,
 )
 
 
@@ -45,7 +43,7 @@ async def test_an_empty_file_has_a_digest_at_once(catalog: Catalog) -> None:
     assert await catalog.publish_digest("u1", 0, 0, EMPTY_SHA256)
     assert (await catalog.get_upload("u1")).digest == EMPTY_SHA256
     await catalog.begin_commit("u1", None, make_task(), NOW)
-    assert (await complete(catalog, "u1", EMPTY_SHA256, "a1", NOW)).size == 0
+    assert (await catalog.complete_commit("u1", EMPTY_SHA256, "a1", NOW, generation=0)).size == 0
 
 
 async def test_a_covered_upload_goes_all_the_way(catalog: Catalog) -> None:
@@ -57,7 +55,7 @@ async def test_a_covered_upload_goes_all_the_way(catalog: Catalog) -> None:
     assert await catalog.list_committing() == ["u1"]
     upload = await catalog.get_upload("u1")
     assert (upload.state, upload.expected_sha256, upload.updated) == (UploadState.COMMITTING, SHA_A, later(1))
-    made = await complete(catalog, "u1", SHA_A, "a1", later(2))
+    made = await catalog.complete_commit("u1", SHA_A, "a1", later(2), generation=0)
     assert made == Artifact(
         id="a1",
         owner="ann",
@@ -129,7 +127,7 @@ async def test_a_commit_that_is_rejected_for_lost_bytes_opens_the_upload_without
     await covered(catalog)
     await catalog.begin_commit("u1", SHA_A, make_task(), NOW)
     first, *rest = await catalog.list_chunks("u1")
-    await reject(catalog, "u1", "lost", later(3), lost=[first.offset])
+    await catalog.reject_commit("u1", "lost", later(3), lost=[first.offset])
     upload = await catalog.get_upload("u1")
     assert (upload.state, upload.epoch, upload.received) == (UploadState.OPEN, 1, sum(chunk.size for chunk in rest))
     assert await catalog.list_chunks("u1") == rest
@@ -140,7 +138,7 @@ async def test_a_rejected_commit_leaves_the_upload_open_and_intact(catalog: Cata
     await covered(catalog)
     await catalog.begin_commit("u1", SHA_B, make_task(), NOW)
     before = await catalog.list_chunks("u1")
-    await reject(catalog, "u1", "another digest", later(3), found_sha256=SHA_A)
+    await catalog.reject_commit("u1", "another digest", later(3), found_sha256=SHA_A)
     upload = await catalog.get_upload("u1")
     assert (upload.state, upload.expected_sha256, upload.epoch) == (UploadState.OPEN, None, 0)
     assert await catalog.list_chunks("u1") == before
@@ -148,26 +146,26 @@ async def test_a_rejected_commit_leaves_the_upload_open_and_intact(catalog: Cata
     assert (task.state, task.error, task.finished) == (TaskState.FAILED, "another digest", later(3))
     assert task.found_sha256 == SHA_A
     with pytest.raises(WrongState):
-        await reject(catalog, "u1", "again", NOW)
+        await catalog.reject_commit("u1", "again", NOW)
     again = await catalog.begin_commit("u1", SHA_A, make_task("t2", created=later(4)), NOW)
     assert again.id == "t2"
     assert await catalog.find_task("u1") == again
-    await complete(catalog, "u1", SHA_A, "a1", NOW)
+    await catalog.complete_commit("u1", SHA_A, "a1", NOW, generation=0)
     assert (await catalog.get_task("t1")).state is TaskState.FAILED
 
 
 async def test_completing_again_gives_the_same_answer(catalog: Catalog) -> None:
     await covered(catalog)
     with pytest.raises(WrongState):
-        await complete(catalog, "u1", SHA_A, "a1", NOW)
+        await catalog.complete_commit("u1", SHA_A, "a1", NOW, generation=0)
     await catalog.begin_commit("u1", SHA_A, make_task(), NOW)
     with pytest.raises(Conflict):
-        await complete(catalog, "u1", SHA_B, "a1", NOW)
-    first = await complete(catalog, "u1", SHA_A, "a1", later(1))
-    assert await complete(catalog, "u1", SHA_A, "a2", later(2)) == first
+        await catalog.complete_commit("u1", SHA_B, "a1", NOW, generation=0)
+    first = await catalog.complete_commit("u1", SHA_A, "a1", later(1), generation=0)
+    assert await catalog.complete_commit("u1", SHA_A, "a2", later(2), generation=0) == first
     assert (await catalog.list_artifacts(None)).count == 1
     with pytest.raises(WrongState):
-        await complete(catalog, "u1", SHA_B, "a3", NOW)
+        await catalog.complete_commit("u1", SHA_B, "a3", NOW, generation=0)
     with pytest.raises(WrongState):
         await catalog.begin_commit("u1", SHA_A, make_task("t2"), NOW)
 

@@ -19,7 +19,6 @@ from tests.contract.catalog.support import (
     make_task,
     make_upload,
     record,
-    reject,
 )
 
 
@@ -68,7 +67,7 @@ async def test_old_tasks_are_forgotten_but_not_those_that_answer_for_an_upload(c
     await committed(catalog, "gone", sha256=SHA_B, artifact_id="a2", now=later(1))
     await covered(catalog, "open")
     await catalog.begin_commit("open", SHA_A, make_task("failed", "open"), NOW)
-    await reject(catalog, "open", "no", later(1))
+    await catalog.reject_commit("open", "no", later(1))
     await catalog.begin_commit("open", SHA_A, make_task("running", "open"), NOW)
     await catalog.begin_delete("gone")
     await catalog.finish_delete("gone")
@@ -100,7 +99,7 @@ async def test_of_failed_commits_only_the_last_few_are_kept(catalog: Catalog) ->
     await covered(catalog)
     for number in range(15):
         await catalog.begin_commit("u1", SHA_B, make_task(f"t{number:02}", created=later(number)), NOW)
-        await reject(catalog, "u1", "no", later(number))
+        await catalog.reject_commit("u1", "no", later(number))
     kept = [task.id for task in (await catalog.list_tasks("ann")).items]
     assert kept == [f"t{number:02}" for number in range(14, 3, -1)]
 

@@ -11,16 +11,7 @@ from partwise.catalog.uploads import change_upload, lock_upload
 from partwise.core.errors import ChunkOverlap, IncompleteUpload
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Chunk, Segment
-from tests.contract.catalog.support import (
-    NOW,
-    SHA_A,
-    UNLIMITED,
-    check_invariants,
-    complete,
-    later,
-    make_task,
-    make_upload,
-)
+from tests.contract.catalog.support import NOW, SHA_A, UNLIMITED, check_invariants, later, make_task, make_upload
 
 CHUNK, COUNT = 1_048_575, 50_000
 SIZE = CHUNK * COUNT
@@ -68,7 +59,7 @@ async def test_fifty_thousand_chunks(catalog: SqlCatalog) -> None:
     ]
 
     await catalog.begin_commit("u1", SHA_A, make_task(), NOW)
-    await complete(catalog, "u1", SHA_A, "a1", NOW)
+    await catalog.complete_commit("u1", SHA_A, "a1", NOW, generation=0)
     assert await catalog.scattered_artifacts(average=CHUNK + 1, limit=10) == [SHA_A]
     (middle,) = await catalog.list_segments(SHA_A, start=missing.offset + 5, limit=1)
     assert middle == Segment(offset=missing.offset, size=CHUNK, ref="last")

@@ -12,13 +12,11 @@ from tests.contract.catalog.support import (
     SHA_A,
     UNLIMITED,
     committed,
-    complete,
     covered,
     later,
     make_task,
     make_upload,
     record,
-    reject,
 )
 
 
@@ -52,8 +50,8 @@ async def test_what_is_not_there_is_not_found(catalog: Catalog) -> None:
         catalog.unrecord_chunk("no", 0),
         catalog.unrecord_undurable("no"),
         catalog.begin_commit("no", None, make_task(), NOW),
-        reject(catalog, "no", "", NOW),
-        complete(catalog, "no", SHA_A, "a1", NOW),
+        catalog.reject_commit("no", "", NOW),
+        catalog.complete_commit("no", SHA_A, "a1", NOW, generation=0),
         catalog.get_artifact("no"),
         catalog.unlink_artifact("no"),
         catalog.get_task("no"),

@@ -24,7 +24,7 @@ async def test_what_was_uploaded_is_the_artifact(storage: Storage, recorded: boo
     content = os.urandom(2 * BLOCK + 3)
     digest = sha256(content)
     async with staged(storage, content) as upload_id:
-        await storage.publish(upload_id, digest, size=len(content), recorded=recorded)
+        await storage.publish(upload_id, digest, size=len(content))
     assert list(storage.list_artifacts()) == [digest]
     assert await artifact(storage, digest, ByteRange(0, len(content))) == content
     assert await artifact(storage, digest, ByteRange(BLOCK - 1, 2)) == content[BLOCK - 1 : BLOCK + 1]
@@ -35,7 +35,7 @@ async def test_what_was_uploaded_is_the_artifact(storage: Storage, recorded: boo
 
 async def test_the_artifact_of_no_bytes(storage: Storage) -> None:
     async with staged(storage, size=0) as upload_id:
-        await storage.publish(upload_id, EMPTY_SHA256, size=0, recorded=False)
+        await storage.publish(upload_id, EMPTY_SHA256, size=0)
     assert await artifact(storage, EMPTY_SHA256, ByteRange(0, 0)) == b""
     assert await storage.verify_artifact(EMPTY_SHA256)
     await storage.delete_artifact(EMPTY_SHA256)
@@ -43,19 +43,17 @@ async def test_the_artifact_of_no_bytes(storage: Storage) -> None:
 
 async def test_publishing_again_changes_nothing(storage: Storage) -> None:
     async with staged(storage, CONTENT) as upload_id:
-        for recorded in (False, False, True):
-            await storage.publish(upload_id, DIGEST, size=len(CONTENT), recorded=recorded)
-    for recorded in (True, False):
-        await storage.publish(upload_id, DIGEST, size=len(CONTENT), recorded=recorded)
+        for _ in range(3):
+            await storage.publish(upload_id, DIGEST, size=len(CONTENT))
     assert await artifact(storage, DIGEST, WHOLE) == CONTENT
     await storage.delete_artifact(DIGEST)
 
 
 async def test_the_same_content_twice_is_one_artifact(storage: Storage) -> None:
     async with staged(storage, CONTENT) as first:
-        await storage.publish(first, DIGEST, size=len(CONTENT), recorded=False)
+        await storage.publish(first, DIGEST, size=len(CONTENT))
     async with staged(storage, CONTENT) as second:
-        await storage.publish(second, DIGEST, size=len(CONTENT), recorded=True)
+        await storage.publish(second, DIGEST, size=len(CONTENT))
     assert list(storage.list_artifacts()) == [DIGEST]
     assert await storage.verify_artifact(DIGEST)
     await storage.delete_artifact(DIGEST)
@@ -65,7 +63,7 @@ async def test_a_good_file_without_a_record_is_kept(harness: Harness) -> None:
     storage = harness.storage
     harness.plant(DIGEST, CONTENT)
     async with staged(storage, CONTENT) as upload_id:
-        await storage.publish(upload_id, DIGEST, size=len(CONTENT), recorded=False)
+        await storage.publish(upload_id, DIGEST, size=len(CONTENT))
     assert await storage.verify_artifact(DIGEST)
     await storage.delete_artifact(DIGEST)
 
@@ -76,8 +74,8 @@ async def test_a_bad_file_without_a_record_is_replaced(harness: Harness, bad: by
     harness.plant(DIGEST, bad)
     assert not await storage.verify_artifact(DIGEST)
     async with staged(storage, CONTENT) as upload_id:
-        await storage.publish(upload_id, DIGEST, size=len(CONTENT), recorded=False)
-        await storage.publish(upload_id, DIGEST, size=len(CONTENT), recorded=False)
+        await storage.publish(upload_id, DIGEST, size=len(CONTENT))
+        await storage.publish(upload_id, DIGEST, size=len(CONTENT))
     assert await storage.verify_artifact(DIGEST)
     assert await artifact(storage, DIGEST, WHOLE) == CONTENT
     await storage.delete_artifact(DIGEST)
@@ -85,20 +83,20 @@ async def test_a_bad_file_without_a_record_is_replaced(harness: Harness, bad: by
 
 async def test_a_recorded_file_that_is_gone_comes_back(storage: Storage) -> None:
     async with staged(storage, CONTENT) as upload_id:
-        await storage.publish(upload_id, DIGEST, size=len(CONTENT), recorded=True)
+        await storage.publish(upload_id, DIGEST, size=len(CONTENT))
     assert await storage.verify_artifact(DIGEST)
     await storage.delete_artifact(DIGEST)
 
 
 async def test_nothing_to_publish_is_not_found(storage: Storage) -> None:
     with pytest.raises(NotFound):
-        await storage.publish("ab", DIGEST, size=len(CONTENT), recorded=False)
+        await storage.publish("ab", DIGEST, size=len(CONTENT))
     assert list(storage.list_artifacts()) == []
 
 
 async def test_a_published_upload_takes_no_more_bytes(storage: Storage) -> None:
     async with staged(storage, CONTENT) as upload_id:
-        await storage.publish(upload_id, DIGEST, size=len(CONTENT), recorded=False)
+        await storage.publish(upload_id, DIGEST, size=len(CONTENT))
         with pytest.raises(WrongState):
             await storage.claim(upload_id, WHOLE)
         assert list(storage.list_staged()) == [upload_id]
@@ -108,7 +106,7 @@ async def test_a_published_upload_takes_no_more_bytes(storage: Storage) -> None:
 
 async def test_a_deleted_artifact_is_not_found(storage: Storage) -> None:
     async with staged(storage, CONTENT) as upload_id:
-        await storage.publish(upload_id, DIGEST, size=len(CONTENT), recorded=False)
+        await storage.publish(upload_id, DIGEST, size=len(CONTENT))
     await storage.delete_artifact(DIGEST)
     await storage.delete_artifact(DIGEST)
     with pytest.raises(NotFound):
@@ -119,7 +117,7 @@ async def test_an_open_reader_keeps_what_it_has(storage: Storage) -> None:
     content = os.urandom(3 * BLOCK)
     digest = sha256(content)
     async with staged(storage, content) as upload_id:
-        await storage.publish(upload_id, digest, size=len(content), recorded=False)
+        await storage.publish(upload_id, digest, size=len(content))
     reader = storage.read_artifact(digest, ByteRange(0, len(content)))
     blocks = [await anext(reader)]
     await storage.delete_artifact(digest)
@@ -131,7 +129,7 @@ async def test_a_reader_that_stops_early_leaves_nothing_open(storage: Storage) -
     content = os.urandom(3 * BLOCK)
     digest = sha256(content)
     async with staged(storage, content) as upload_id:
-        await storage.publish(upload_id, digest, size=len(content), recorded=False)
+        await storage.publish(upload_id, digest, size=len(content))
     storage.read_artifact(digest, ByteRange(0, len(content)))
     reader = storage.read_artifact(digest, ByteRange(0, len(content)))
     assert await anext(reader) == content[:BLOCK]

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 
 import pytest
 
+from partwise.engine.finish import joined_id
 from tests.protocol.tus.sentences import must
-from tests.support.engines import CATALOG, new_data_folder
+from tests.support.engines import new_data_folder
 from tests.support.server import API, Answer, Http, ServerProcess, sha256
 from tests.support.tus import ROOT, Tus, repr_digest
 
@@ -39,11 +39,9 @@ class Joining:
         self.answers: list[Answer] = []
         self._thread = threading.Thread(target=self._ask)
         self._thread.start()
+        #: Its address, which is the same whenever the same parts are joined.
+        self.path = ROOT + joined_id("local", [part.removeprefix(ROOT) for part in self.parts])
         until(lambda: (server.data / "begun").exists())
-        with closing(sqlite3.connect(f"file:{server.data / CATALOG}?mode=ro", uri=True)) as records:
-            ((upload_id,),) = records.execute("SELECT id FROM uploads WHERE join_key IS NOT NULL")
-        #: Its address, which no answer has told yet.
-        self.path = ROOT + upload_id
 
     def _ask(self) -> None:
         with suppress(OSError, HTTPException), Http(self.server.port) as http:

@@ -174,15 +174,16 @@ async def test_links_of_older_records_get_their_sizes(url: str, path: Path) -> N
         (
             lambda connection: upload_queries.usage(connection, "ann"),
             [
-                "SEARCH uploads USING INDEX ix_uploads_owner_state_created_id_internal (owner=? AND state=?)",
+                "SEARCH uploads USING INDEX ix_uploads_owner_state_created_id (owner=? AND state=?)",
                 "SEARCH artifact_links USING COVERING INDEX ix_artifact_links_owner_size (owner=?)",
             ],
         ),
         (
             lambda connection: upload_queries.list_uploads(connection, "ann", states=("open",)),
             [
-                "SEARCH uploads USING COVERING INDEX ix_uploads_owner_state_created_id_internal (owner=? AND state=?)",
-                "SEARCH uploads USING INDEX ix_uploads_owner_state_created_id_internal (owner=? AND state=?)",
+                "SEARCH uploads USING COVERING INDEX ix_uploads_owner_state_created_id (owner=? AND state=?)",
+                "SCAN uploads USING INDEX ix_uploads_internal",
+                "SEARCH uploads USING INDEX ix_uploads_owner_state_created_id (owner=? AND state=?)",
             ],
         ),
         (
@@ -190,7 +191,8 @@ async def test_links_of_older_records_get_their_sizes(url: str, path: Path) -> N
                 connection, None, states=("open", "committing", "completed")
             ),
             [
-                "SCAN uploads USING COVERING INDEX ix_uploads_state_completed_internal",
+                "SCAN uploads USING COVERING INDEX ix_uploads_state_completed",
+                "SCAN uploads USING INDEX ix_uploads_internal",
                 "SCAN uploads USING INDEX ix_uploads_created_id",
             ],
         ),

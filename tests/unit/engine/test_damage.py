@@ -21,7 +21,6 @@ from partwise.engine.artifacts import list_artifacts, read_artifact
 from partwise.engine.chunks import put_chunk
 from partwise.engine.commit import commit
 from partwise.engine.context import Engine
-from partwise.engine.recovery import begin_boot
 from partwise.storage.files import SystemCalls
 from tests.support.bodies import BytesBody, sha256
 from tests.support.engines import catalog_of, fast_folder, new_data_folder, open_engine
@@ -218,7 +217,7 @@ async def test_what_is_acknowledged_as_there_already_is_on_disk_where_each_chunk
 
     engine = open_engine(data, failpoint=at, durable_chunks=True)
     await engine.open()
-    await begin_boot(engine.catalog, "boot 1")
+    await engine.catalog.new_boot("boot 1")
     upload = await uploads.create_upload(engine, ALICE, size=len(DATA))
     with pytest.raises(Crash):
         await put(engine, upload, THIRDS[0])
@@ -229,6 +228,6 @@ async def test_what_is_acknowledged_as_there_already_is_on_disk_where_each_chunk
     await engine.stop()
     catalog = catalog_of(data)
     await catalog.start()
-    assert await begin_boot(catalog, "boot 2") == 0
+    assert await catalog.new_boot("boot 2") == 0
     assert len(await catalog.list_chunks(upload.id)) == 1
     await catalog.stop()

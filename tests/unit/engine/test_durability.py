@@ -22,7 +22,7 @@ from partwise.engine import uploads
 from partwise.engine.chunks import put_chunk
 from partwise.engine.commit import commit
 from partwise.engine.context import Engine
-from partwise.engine.recovery import begin_boot, recover
+from partwise.engine.recovery import recover
 from partwise.storage.files import SystemCalls
 from tests.support.bodies import BytesBody, sha256
 from tests.support.engines import CATALOG, catalog_of, fast_folder, new_data_folder, open_engine
@@ -106,17 +106,17 @@ async def durable(engine: Engine, upload: Upload) -> None:
 async def test_a_new_boot_takes_what_was_not_on_disk(engine: Engine, data: Path) -> None:
     catalog = catalog_of(data)
     await catalog.start()
-    await begin_boot(catalog, "boot 1")
+    await catalog.new_boot("boot 1")
     upload = await create(engine)
     await put(engine, upload, THIRDS[0])
     await durable(engine, upload)
     without_flusher(engine)
     await put(engine, upload, THIRDS[1])
-    assert await begin_boot(catalog, "boot 1") == 0
-    assert await begin_boot(catalog, "boot 2") == 1
+    assert await catalog.new_boot("boot 1") == 0
+    assert await catalog.new_boot("boot 2") == 1
     assert await recorded(engine, upload) == [THIRDS[0]]
     await put(engine, upload, THIRDS[2])
-    assert await begin_boot(catalog, "boot 2", distrust=True) == 1
+    assert await catalog.new_boot("boot 2", distrust=True) == 1
     assert await recorded(engine, upload) == [THIRDS[0]]
     await catalog.stop()
 
@@ -183,7 +183,7 @@ async def test_after_a_failed_sync_nothing_is_trusted_that_was_not_certain(engin
     with pytest.raises(StorageFailed):
         await engine.workers.flusher.flushed(upload.id)
     assert await recorded(engine, upload) == [THIRDS[0]]
-    assert (await uploads.get_upload(engine, ALICE, upload.id)).epoch == 1
+    assert (await uploads.get_upload(engine, ALICE, upload.id)).epoch == upload.epoch + 1
 
 
 async def test_a_size_whose_sync_fails_takes_what_was_not_certain(engine: Engine, disk: Disk) -> None:
@@ -237,7 +237,7 @@ async def test_a_publish_that_fails_after_one_that_was_cut_off_leaves_the_upload
         await put(engine, upload, span)
     await durable(engine, upload)
     # The process was killed behind this.
-    await engine.storage.publish(upload.id, sha256(DATA), size=len(DATA), recorded=False)
+    await engine.storage.publish(upload.id, sha256(DATA), size=len(DATA))
     disk.fail()
     task = await commit(engine, ALICE, upload.id, sha256(DATA), wait=20)
     assert task.state is TaskState.FAILED
@@ -252,7 +252,7 @@ async def test_an_artifact_is_never_a_file_that_an_upload_still_writes(engine: E
         for span in THIRDS:
             await put(engine, upload, span)
         await durable(engine, upload)
-    await engine.storage.publish(first.id, sha256(DATA), size=len(DATA), recorded=False)
+    await engine.storage.publish(first.id, sha256(DATA), size=len(DATA))
     (data / "staging" / first.id).chmod(0o600)
     task = await commit(engine, ALICE, second.id, sha256(DATA), wait=20)
     assert task.state is TaskState.COMPLETED

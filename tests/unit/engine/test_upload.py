@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -25,16 +24,14 @@ from partwise.core.errors import (
     WrongState,
 )
 from partwise.core.ranges import MAX_SIZE, ByteRange, split
-from partwise.core.records import Artifact, Chunk, Principal, Task, TaskState, Upload
+from partwise.core.records import Artifact, Principal, Task, TaskState, Upload
 from partwise.core.state import UploadState
 from partwise.engine import artifacts, chunks, uploads
 from partwise.engine.chunks import Early, Received, put_chunk
 from partwise.engine.commit import commit
 from partwise.engine.context import Engine, Limits
 from partwise.engine.expiry import expire
-from partwise.engine.finish import concatenate, finish
 from partwise.engine.ports import ChunkWriter, Stored
-from partwise.engine.recovery import recover
 from tests.support.bodies import BytesBody, sha256
 from tests.support.missing import missing
 from tests.unit.engine.conftest import ADMIN, ALICE, BOB, Clock
@@ -131,7 +128,7 @@ async def test_the_same_chunk_again_changes_nothing(engine: Engine) -> None:
     assert not first.unchanged
     assert again.unchanged
     after = await uploads.get_upload(engine, ALICE, upload.id)
-    assert (after.epoch, after.chunk_count, after.received) == (0, 1, span.size)
+    assert (after.epoch, after.chunk_count, after.received) == (upload.epoch, 1, span.size)
 
 
 async def test_other_bytes_replace_a_chunk_and_void_the_digest(engine: Engine) -> None:
@@ -142,7 +139,7 @@ async def test_other_bytes_replace_a_chunk_and_void_the_digest(engine: Engine) -
     assert (await done(engine, upload, sha256(DATA))).state is TaskState.FAILED
     replaced = await put(engine, upload, ByteRange(0, 500_000))
     assert not replaced.unchanged
-    assert (await uploads.get_upload(engine, ALICE, upload.id)).epoch == 1
+    assert (await uploads.get_upload(engine, ALICE, upload.id)).epoch == upload.epoch + 1
     assert await content(engine, await artifact_of(engine, await done(engine, upload, sha256(DATA)))) == DATA
 
 
@@ -492,157 +489,3 @@ async def test_the_size_of_a_completed_upload_stays(engine: Engine) -> None:
     for size in (len(DATA) - 1, len(DATA) + 1):
         with pytest.raises(WrongState):
             await uploads.set_size(engine, ALICE, upload.id, size)
-
-
-async def test_what_one_request_brings_is_nobody_elses_until_it_is_an_artifact(engine: Engine) -> None:
-    gate = asyncio.Event()
-    body = BytesBody(DATA, block=1 << 18, before_block=lambda number: gate if number else None)
-    storing = asyncio.create_task(artifacts.store_file(engine, ALICE, body, bound=len(DATA) + 500))
-    await body.started.wait()
-    (hidden,) = (await engine.catalog.list_uploads(None, internal=True)).items
-    for who in (ALICE, BOB, ADMIN):
-        assert (await uploads.list_uploads(engine, who)).count == 0
-        span = ByteRange(0, 10)
-        for attempt in (
-            uploads.get_upload(engine, who, hidden.id),
-            put_chunk(engine, who, hidden.id, span, BytesBody(bytes(10))),
-            chunks.settle(engine, who, hidden.id),
-            commit(engine, who, hidden.id, None),
-            uploads.set_size(engine, who, hidden.id, 10),
-            uploads.delete_upload(engine, who, hidden.id),
-            concatenate(engine, who, [hidden.id]),
-        ):
-            with pytest.raises(NotFound):
-                await attempt
-    await recover(engine)  # another process that starts now leaves it alone, too
-    gate.set()
-    assert await content(engine, await storing) == DATA
-    assert list(engine.storage.list_staged()) == []
-
-
-async def test_a_file_of_one_request_goes_with_the_process_that_received_it(engine: Engine) -> None:
-    left = await uploads.create_internal(engine, ALICE, 1000)
-    await recover(engine)
-    with pytest.raises(NotFound):
-        await engine.catalog.get_upload(left.id)
-    assert list(engine.storage.list_staged()) == []
-
-
-async def test_an_empty_file_in_one_request(engine: Engine) -> None:
-    for bound in (0, 500):
-        artifact = await artifacts.store_file(engine, ALICE, BytesBody(b"", sha256=sha256(b"")), bound=bound)
-        assert (artifact.size, artifact.sha256) == (0, sha256(b""))
-    with pytest.raises(ChunkDigestMismatch):
-        await artifacts.store_file(engine, ALICE, BytesBody(b"", sha256=sha256(b"x")), bound=5)
-
-
-async def test_the_range_is_held_until_the_row_of_a_file_in_one_request_is_there(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whoever came between the last byte and the row would change what the digest was made of."""
-    recorded = engine.catalog.record_chunk
-    busy: list[bool] = []
-
-    async def record(upload: str, *arguments: Any, **more: Any) -> Chunk:
-        rival = asyncio.create_task(engine.storage.claim(upload, ByteRange(0, 1)))
-        await asyncio.wait({rival}, timeout=0.1)
-        busy.append(not rival.done())
-        rival.cancel()
-        await asyncio.wait({rival})
-        return await recorded(upload, *arguments, **more)
-
-    monkeypatch.setattr(engine.catalog, "record_chunk", record)
-    await artifacts.store_file(engine, ALICE, BytesBody(DATA), bound=len(DATA))
-    assert busy == [True]
-
-
-@in_place
-async def test_nobody_can_write_into_a_file_that_is_being_published(engine: Engine, monkeypatch: Any) -> None:
-    upload = await create(engine)
-    await put(engine, upload, ByteRange(0, len(DATA)))
-    body = BytesBody(DATA, block=1 << 18, before_block=lambda number: asyncio.Event() if number else None)
-    stalled = asyncio.create_task(put_chunk(engine, ALICE, upload.id, ByteRange(0, len(DATA)), body))
-    await body.started.wait()
-    publish, rivals = engine.storage.publish, []
-
-    async def spy(*arguments: Any, **more: Any) -> None:
-        assert stalled.done()
-        rivals.append(asyncio.create_task(engine.storage.claim(upload.id, ByteRange(0, 10))))
-        await asyncio.wait({rivals[0]}, timeout=0.1)
-        assert not rivals[0].done()
-        await publish(*arguments, **more)
-
-    monkeypatch.setattr(engine.storage, "publish", spy)
-    await artifact_of(engine, await done(engine, upload, sha256(DATA)))
-    for call, refusal in ((stalled, Superseded), (rivals[0], (NotFound, WrongState))):
-        with pytest.raises(refusal):
-            await call
-
-
-@in_place
-async def test_a_stalled_duplicate_of_a_recorded_chunk_holds_nobody_up(engine: Engine) -> None:
-    upload = await create(engine)
-    half = len(DATA) // 2
-    await put(engine, upload, ByteRange(half, len(DATA) - half))
-    rest = DATA[half:]
-    body = BytesBody(rest, block=1 << 16, before_block=lambda number: asyncio.Event() if number else None)
-    stalled = asyncio.create_task(put_chunk(engine, ALICE, upload.id, ByteRange(half, len(rest)), body))
-    await body.started.wait()
-    await put(engine, upload, ByteRange(0, half))
-    async with asyncio.timeout(WAIT):
-        assert await engine.workers.follower.digest(upload.id) == sha256(DATA)
-    assert not stalled.done()
-    await artifact_of(engine, await done(engine, upload, sha256(DATA)))
-    with pytest.raises(Superseded):
-        await stalled
-
-
-async def test_a_body_that_was_damaged_on_its_way_takes_nothing_from_the_recorded_chunk(engine: Engine) -> None:
-    upload = await create(engine)
-    span, digest = ByteRange(0, len(DATA)), sha256(DATA)
-    await put(engine, upload, span, sha256=digest)
-    before = (await engine.catalog.get_upload(upload.id)).version
-    damaged = bytearray(DATA)
-    damaged[500_000] ^= 1
-    with pytest.raises(ChunkDigestMismatch):
-        await put(engine, upload, span, bytes(damaged), sha256=digest)
-    assert (await engine.catalog.get_upload(upload.id)).version == before
-    # Another digest, or none, means other bytes.
-    await put(engine, upload, span, bytes(damaged), sha256=sha256(bytes(damaged)))
-    await put(engine, upload, span)
-    assert await content(engine, await artifact_of(engine, await done(engine, upload, digest))) == DATA
-
-
-async def test_an_upload_that_is_joined_again_is_another_one(engine: Engine) -> None:
-    """Else what a process still does with the first, or knows of it, would be taken for the second's."""
-    part = await uploads.create_upload(engine, ALICE, size=len(DATA))
-    await put(engine, part, ByteRange(0, len(DATA)))
-    first = await concatenate(engine, ALICE, [part.id])
-    assert (await concatenate(engine, ALICE, [part.id])).id == first.id
-    await uploads.delete_upload(engine, ALICE, first.id)
-    second = await concatenate(engine, ALICE, [part.id])
-    assert second.id != first.id
-    assert not await engine.catalog.publish_digest(first.id, first.epoch, len(DATA), sha256(b"old"))
-    joined = await finish(engine, ALICE, second.id, wait=WAIT)
-    assert joined.sha256 == sha256(DATA)
-
-
-async def test_a_join_that_was_interrupted_begins_again_under_another_epoch(engine: Engine) -> None:
-    """Its parts may have other bytes by then, of which a digest of the first copy knows nothing."""
-    pieces = [DATA[:300_000], DATA[300_000:]]
-    parts = [await uploads.create_upload(engine, ALICE, size=len(piece)) for piece in pieces]
-    for part, piece in zip(parts, pieces, strict=True):
-        await put_chunk(engine, ALICE, part.id, ByteRange(0, len(piece)), BytesBody(piece))
-    final = await concatenate(engine, ALICE, [part.id for part in parts])
-    copied = await engine.storage.concatenate(
-        final.id, [(part.id, await engine.catalog.list_chunks(part.id)) for part in parts]
-    )
-    await engine.catalog.record_chunk(final.id, copied[0], now=engine.clock(), max_chunks=9)
-    assert await engine.catalog.publish_digest(final.id, final.epoch, len(pieces[0]), None)
-    other = bytes(len(pieces[0]))
-    await put_chunk(engine, ALICE, parts[0].id, ByteRange(0, len(other)), BytesBody(other))
-    joined = await finish(engine, ALICE, final.id, wait=WAIT)
-    assert joined.sha256 == sha256(other + pieces[1])
-    assert joined.artifact_id is not None
-    artifact = await artifacts.get_artifact(engine, ALICE, joined.artifact_id)
-    assert await content(engine, artifact) == other + pieces[1]

@@ -68,6 +68,7 @@ PROBLEMS: Mapping[type[errors.PartwiseError], Problem] = {
     errors.IncompleteUpload: Problem("incomplete-upload", 409, "Bytes are missing"),
     errors.UnverifiedUpload: Problem("unverified-upload", 409, "The file's digest is needed"),
     errors.WrongState: Problem("wrong-state", 409, "The upload's state does not allow it"),
+    errors.StaleGeneration: Problem("stale-generation", 409, "The upload was changed meanwhile"),
     errors.RangeBusy: Problem("range-busy", 409, "The range is being written"),
     errors.Superseded: Problem("superseded", 409, "A newer request took over"),
     errors.LimitExceeded: Problem("limit-exceeded", 413, "A limit of the server is reached"),
@@ -77,6 +78,7 @@ PROBLEMS: Mapping[type[errors.PartwiseError], Problem] = {
     errors.TooManyChunks: Problem("too-many-chunks", 413, "Too many chunks"),
     errors.OutOfSpace: Problem("out-of-space", 507, "The server has no room"),
     errors.StorageFailed: Problem("storage-failed", 503, "The storage failed"),
+    errors.SyncFailed: Problem("sync-failed", 503, "The storage could not bring bytes to its disk"),
     errors.BytesLost: Problem("bytes-lost", 500, "The storage lost bytes"),
 }
 
