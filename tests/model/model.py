@@ -109,6 +109,8 @@ class ModelUpload:
             return refusal  # compared, and the same as far as it came: nothing changes
         if refusal is not None and not self.in_place:
             return refusal
+        if self.in_place and old.verified and sent.digest == sha256(old.data):
+            return ChunkDigestMismatch  # the same bytes were meant: these were damaged on their way
         del self.chunks[sent.offset]
         if refusal is None:
             self._record(sent.offset, ModelChunk(sent.data, sent.digest is not None), now)

@@ -104,6 +104,8 @@ def reject_commit(
     if generation not in (None, upload.epoch):
         raise StaleGeneration
     state = next_state(upload.state, Event.REJECT)
+    if found_sha256 is not None and upload.expected_sha256 in (None, found_sha256):
+        raise StaleGeneration  # the commit of now expects what was found; an earlier one did not
     tasks.fail_running(connection, upload_id, task_error, now, found_sha256)
     change_upload(connection, upload, state=state, expected_sha256=None, updated=now)
     for offset in lost:

@@ -103,7 +103,11 @@ def set_size(connection: Connection, upload_id: str, size: int, limits: OwnerLim
     if last is not None and last.offset + last.size > size:
         raise Conflict(f"Bytes up to {last.offset + last.size} are recorded, beyond the size of {size}.")
     _check_limits(connection, upload, size, limits, new=False)
-    return change_upload(connection, upload, size=size, digest=None, updated=now)
+    changes: dict[str, Any] = {"size": size, "digest": None, "updated": now}
+    if upload.size not in (None, size):
+        # Another file than the one that a commit may have begun with: what that commit found out is void.
+        changes |= {"epoch": upload.epoch + 1, "hashed": 0}
+    return change_upload(connection, upload, **changes)
 
 
 def grow(connection: Connection, upload_id: str, end: int, limits: OwnerLimits) -> None:

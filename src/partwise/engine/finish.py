@@ -196,19 +196,27 @@ async def _join(engine: Engine, upload: Upload) -> None:
         for part in upload.parts:
             await _whole(engine, owner, part)
         parts = [(part, await engine.catalog.list_chunks(part)) for part in upload.parts]
+        await _begin_again(engine, upload)
         chunks = await engine.storage.concatenate(upload.id, parts)
     except NotFound:
         await engine.catalog.get_upload(upload.id)
         await remove(engine, upload.id)
         raise Conflict("One of the uploads that it was to be made of is gone.") from None
     engine.failpoint("join.copied")
-    recorded = {chunk.offset for chunk in await engine.catalog.list_chunks(upload.id)}
     for chunk in chunks:
-        if chunk.offset not in recorded:
-            limit = engine.limits.max_chunks
-            await engine.catalog.record_chunk(upload.id, chunk, now=engine.clock(), max_chunks=limit)
+        limit = engine.limits.max_chunks
+        await engine.catalog.record_chunk(upload.id, chunk, now=engine.clock(), max_chunks=limit)
     engine.failpoint("join.recorded")
     engine.workers.flusher.notify(upload.id)
+
+
+async def _begin_again(engine: Engine, upload: Upload) -> None:
+    """Invalidate the chunks that an interrupted join recorded.
+
+    The parts may have changed since. A hasher has seen the bytes of then, so the generation has to rise.
+    """
+    for chunk in await engine.catalog.list_chunks(upload.id):
+        await engine.catalog.unrecord_chunk(upload.id, chunk.offset)
 
 
 async def _commit(engine: Engine, upload: Upload) -> None:

@@ -359,6 +359,8 @@ class Catalog(Protocol):
     async def set_size(self, upload_id: str, size: int, limits: OwnerLimits, now: datetime) -> Upload:
         """Fix the size of an open upload (deferred until then, or larger than the file turned out to be).
 
+        The epoch rises when it had another size before.
+
         QuotaExceeded; Conflict when a chunk lies beyond ``size``.
         """
 
@@ -484,7 +486,8 @@ class Catalog(Protocol):
 
         ``generation``: the epoch that the judgement is about. StaleGeneration, and no change, when it is another now.
 
-        ``found_sha256``: what the file amounts to, when that is not what was expected. ``lost``: offsets of chunks to
+        ``found_sha256``: what the file amounts to, when that is not what was expected; StaleGeneration when the commit
+        of now does expect it. ``lost``: offsets of chunks to
         un-record, since their bytes are not to be had any more.
         """
 

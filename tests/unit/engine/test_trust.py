@@ -27,7 +27,7 @@ from partwise.engine import artifacts, uploads
 from partwise.engine.chunks import Early, put_chunk
 from partwise.engine.commit import commit
 from partwise.engine.context import Engine, Limits
-from partwise.engine.finish import concatenate
+from partwise.engine.finish import concatenate, finish
 from partwise.storage.local import LocalStorage
 from tests.support.bodies import BytesBody, sha256
 from tests.support.engines import new_data_folder, open_engine
@@ -156,6 +156,45 @@ async def test_a_frozen_process_ends_no_commit_of_a_later_generation(engine: Eng
         with pytest.raises(StaleGeneration):
             await engine.catalog.reject_commit(upload.id, "no", engine.clock(), generation=stale)
     assert (await engine.catalog.get_upload(upload.id)).state is UploadState.COMMITTING
+
+
+async def test_a_frozen_process_ends_no_commit_of_another_size_or_expectation(engine: Engine) -> None:
+    upload = await create(engine, 2 * len(DATA))
+    await put_chunk(engine, ALICE, upload.id, WHOLE, BytesBody(DATA))
+    upload = await uploads.set_size(engine, ALICE, upload.id, len(DATA))
+    task = Task(id="t", owner="alice", upload_id=upload.id, created=engine.clock())
+    await engine.catalog.begin_commit(upload.id, sha256(DATA), task, engine.clock())
+    with pytest.raises(StaleGeneration):  # what was found is not wrong for this commit
+        await engine.catalog.reject_commit(
+            upload.id, "no", engine.clock(), generation=upload.epoch, found_sha256=sha256(DATA)
+        )
+    await engine.catalog.reject_commit(upload.id, "no", engine.clock(), generation=upload.epoch)
+    longer = await uploads.set_size(engine, ALICE, upload.id, len(DATA) + 1)
+    await put_chunk(engine, ALICE, upload.id, ByteRange(len(DATA), 1), BytesBody(b"x", sha256=sha256(b"x")))
+    await engine.catalog.begin_commit(upload.id, sha256(DATA + b"x"), replace(task, id="t2"), engine.clock())
+    with pytest.raises(StaleGeneration):
+        await engine.catalog.complete_commit(upload.id, sha256(DATA), "a", engine.clock(), generation=upload.epoch)
+    assert longer.epoch != upload.epoch
+
+
+async def test_a_join_that_was_interrupted_begins_again_under_another_generation(engine: Engine) -> None:
+    """Its parts may have other bytes by then, of which a digest of the first copy knows nothing."""
+    halves = [DATA[: len(DATA) // 2], DATA[len(DATA) // 2 :]]
+    parts = [await create(engine, len(half)) for half in halves]
+    for part, half in zip(parts, halves, strict=True):
+        await put_chunk(engine, ALICE, part.id, ByteRange(0, len(half)), BytesBody(half))
+    final = await concatenate(engine, ALICE, [part.id for part in parts])
+    copied = await engine.storage.concatenate(
+        final.id, [(part.id, await engine.catalog.list_chunks(part.id)) for part in parts]
+    )
+    await engine.catalog.record_chunk(final.id, copied[0], now=engine.clock(), max_chunks=9)
+    assert await engine.catalog.publish_digest(final.id, final.epoch, len(halves[0]), None)
+    other = bytes(len(halves[0]))
+    await put_chunk(engine, ALICE, parts[0].id, ByteRange(0, len(other)), BytesBody(other))
+    joined = await finish(engine, ALICE, final.id, wait=20)
+    assert not await engine.catalog.publish_digest(final.id, final.epoch, len(DATA), sha256(DATA))
+    assert joined.sha256 == sha256(other + halves[1])
+    assert await content(engine, joined.artifact_id) == other + halves[1]
 
 
 @pytest.mark.parametrize("recorded", [False, True])

@@ -233,6 +233,22 @@ async def test_a_body_that_is_kept_is_recorded_while_it_comes(
     assert await content(engine, await artifact_of(engine, await done(engine, upload, sha256(DATA)))) == DATA
 
 
+async def test_a_newer_request_takes_over_from_any_segment(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "SEGMENT", 100_000)
+    upload = await create(engine)
+    body = BytesBody(DATA, block=50_000, before_block=lambda number: asyncio.Event() if number == 7 else None)
+    stalled = asyncio.create_task(put_chunk(engine, ALICE, upload.id, ByteRange(0, len(DATA)), body, early=Early.KEEP))
+    while (await uploads.get_upload(engine, ALICE, upload.id)).received < 300_000:
+        await asyncio.sleep(0.01)
+    async with asyncio.timeout(5):
+        _, offset = await chunks.settle(engine, ALICE, upload.id)
+        with pytest.raises(Superseded):
+            await stalled
+    rest = ByteRange(offset, len(DATA) - offset)
+    await put_chunk(engine, ALICE, upload.id, rest, BytesBody(DATA[offset:]), early=Early.KEEP)
+    assert await content(engine, await artifact_of(engine, await done(engine, upload, sha256(DATA)))) == DATA
+
+
 async def test_a_slow_body_is_recorded_by_time(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "SEGMENT_SECONDS", 0.0)
     upload = await create(engine)
