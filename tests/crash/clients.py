@@ -17,7 +17,18 @@ from partwise.engine.chunks import Early, put_chunk
 from partwise.engine.commit import commit
 from partwise.engine.context import Engine
 from partwise.engine.finish import concatenate, finish, joined_id
-from tests.crash.known import CONTENTS, Event, Known, KnownJoin, KnownUpload, Variant, chunk_bytes, content, pieces
+from tests.crash.known import (
+    CONTENTS,
+    Event,
+    Known,
+    KnownJoin,
+    KnownPart,
+    KnownUpload,
+    Variant,
+    chunk_bytes,
+    content,
+    pieces,
+)
 from tests.support.bodies import BytesBody, sha256
 
 OWNERS = (Principal("alice"), Principal("bob"))
@@ -74,6 +85,8 @@ async def check(engine: Engine, known: Known) -> None:
             _must(upload.deleting, "an upload is lost", id_)
     for id_, join in known.joins.items():
         _check_join(found, id_, join)
+    for id_, part in known.parts.items():
+        await _check_part(engine, found.get(id_), id_, part)
     if engine.storage.in_place:
         await _check_staged(engine, {u.id for u in found.values() if u.state is UploadState.OPEN})
     await _check_artifacts(engine, known)
@@ -115,6 +128,20 @@ def _check_join(found: dict[str, Upload], id_: str, join: KnownJoin) -> None:
         _must(left == join.parts, "parts are lost", join.parts, left)
 
 
+async def _check_part(engine: Engine, upload: Upload | None, id_: str, part: KnownPart) -> None:
+    """What was told to be kept of a body that was cut is there, and all that is there is right."""
+    if part.kept is None:
+        return
+    _must(upload is not None, "a part is lost", id_)
+    stored: list[bytes] = []
+    for chunk in await engine.catalog.list_chunks(id_):
+        _must(chunk.offset == sum(map(len, stored)), "a part has a gap", id_, chunk)
+        engine.storage.read_staged(id_, chunk, chunk.range, lambda block: stored.append(bytes(block)))
+    data = b"".join(stored)
+    _must(len(data) >= part.kept, "kept bytes are lost", id_, len(data), part.kept)
+    _must(chunk_bytes(part.number, part.span, "right").startswith(data), "a part is damaged", id_)
+
+
 def _variant(engine: Engine, id_: str, number: int, span: ByteRange, chunk: Chunk | None) -> Variant | str:
     if chunk is None:
         return "missing"
@@ -145,7 +172,7 @@ async def _check_artifacts(engine: Engine, known: Known) -> None:
 
 async def _remove_unknown(engine: Engine, known: Known) -> None:
     """Uploads whose creation was never acknowledged: a client would see them in its list."""
-    joining = {part for join in known.joins.values() for part in join.parts} | known.joins.keys()
+    joining = {part for join in known.joins.values() for part in join.parts} | known.joins.keys() | known.parts.keys()
     for upload in (await engine.catalog.list_uploads(None, limit=10_000)).items:
         if upload.id not in known.uploads and upload.id not in joining:
             await uploads.delete_upload(engine, Principal(upload.owner), upload.id)
@@ -171,6 +198,9 @@ class _Client:
         for id_, join in list(self._known.joins.items()):
             if join.owner == self._owner.name:
                 await self._finish_join(id_, join)
+        for id_, part in list(self._known.parts.items()):
+            if part.owner == self._owner.name:
+                await self._drop_part(id_, part)
         for _ in range(cycles):
             luck = self._rng.random()
             if luck < 0.2:
@@ -195,12 +225,37 @@ class _Client:
         parts: list[str] = []
         for span in pieces(number):
             part = await uploads.create_upload(self._engine, self._owner, size=span.size)
-            body = BytesBody(chunk_bytes(number, span, "right"), block=_BLOCK)
-            await put_chunk(self._engine, self._owner, part.id, ByteRange(0, span.size), body, early=Early.KEEP)
+            self._tell("begun", part.id, self._owner.name, number, span.offset, span.size)
+            await self._append(part.id, self._known.parts[part.id])
             parts.append(part.id)
         id_ = joined_id(self._owner.name, parts)
         self._tell("joining", id_, self._owner.name, number, parts)
         await self._finish_join(id_, self._known.joins[id_])
+
+    async def _append(self, id_: str, part: KnownPart) -> None:
+        """Send what is missing of a part, from where it stands, in bodies that often break off."""
+        data = chunk_bytes(part.number, part.span, "right")
+        offset = part.kept or 0
+        while offset < len(data):
+            cut = self._rng.randrange(len(data) - offset) if self._rng.random() < 0.5 else None
+            body = BytesBody(data[offset:], block=_BLOCK, cut_after=cut)
+            span = ByteRange(offset, len(data) - offset)
+            with suppress(BodyInterrupted):
+                await put_chunk(self._engine, self._owner, id_, span, body, early=Early.KEEP)
+            _, frontier = await uploads.get_frontier(self._engine, self._owner, id_)
+            _must(frontier == (len(data) if cut is None else offset + cut), "what came was not kept", id_, frontier)
+            offset = frontier
+            self._tell("kept", id_, offset)
+
+    async def _drop_part(self, id_: str, part: KnownPart) -> None:
+        """After a restart: go on with it from where it stands, and then give it up."""
+        if part.kept is not None:
+            _, part.kept = await uploads.get_frontier(self._engine, self._owner, id_)
+            await self._append(id_, part)
+        self._tell("dropping", id_)
+        with suppress(NotFound):
+            await uploads.delete_upload(self._engine, self._owner, id_)
+        self._tell("dropped", id_)
 
     async def _finish_join(self, id_: str, join: KnownJoin) -> None:
         if not join.deleting:

@@ -97,12 +97,24 @@ class KnownJoin:
     weak: bool = False
 
 
+@dataclass
+class KnownPart:
+    """An upload that takes a piece of a content in turn, of which all that came is kept."""
+
+    owner: str
+    number: int
+    span: ByteRange
+    #: So many bytes from its start were told to be kept; None once it is given up.
+    kept: int | None = 0
+
+
 class Known:
     """The knowledge of all clients, as a fold over events."""
 
     def __init__(self) -> None:
         self.uploads: dict[str, KnownUpload] = {}
         self.joins: dict[str, KnownJoin] = {}
+        self.parts: dict[str, KnownPart] = {}
         #: By owner and digest: whether the artifact may be there, and whether it may be gone.
         self.artifacts: dict[tuple[str, str], set[bool]] = {}
 
@@ -126,6 +138,8 @@ class Known:
                 chunk.add("missing")
         for join in self.joins.values():
             join.weak = not join.joined
+        for part in self.parts.values():
+            part.kept = None if part.kept is None else 0
 
     def _created(self, upload_id: str, owner: str, number: int) -> None:
         self.uploads[upload_id] = KnownUpload(owner, number)
@@ -161,8 +175,22 @@ class Known:
         upload.committed = True
         self._stored(upload.owner, sha256(content(upload.number)))
 
+    def _begun(self, upload_id: str, owner: str, number: int, offset: int, size: int) -> None:
+        self.parts[upload_id] = KnownPart(owner, number, ByteRange(offset, size))
+
+    def _kept(self, upload_id: str, count: int) -> None:
+        self.parts[upload_id].kept = count
+
+    def _dropping(self, upload_id: str) -> None:
+        self.parts[upload_id].kept = None
+
+    def _dropped(self, upload_id: str) -> None:
+        del self.parts[upload_id]
+
     def _joining(self, upload_id: str, owner: str, number: int, parts: list[str]) -> None:
         self.joins.setdefault(upload_id, KnownJoin(owner, number, parts))
+        for part in parts:
+            self.parts.pop(part, None)
         self._storing(owner, sha256(content(number)))
 
     def _joined(self, upload_id: str) -> None:

@@ -15,6 +15,7 @@ from partwise.core.errors import (
     Conflict,
     IncompleteUpload,
     PartwiseError,
+    QuotaExceeded,
     UnverifiedUpload,
     WrongState,
 )
@@ -131,12 +132,14 @@ class ModelUpload:
         self.chunks[offset] = chunk
         self.updated = now
 
-    def resize(self, size: int, now: datetime) -> Refusal:
-        """Fix another size."""
+    def resize(self, size: int, now: datetime, room: int) -> Refusal:
+        """Fix another size; ``room`` is what the quota leaves for it."""
         if self.sha256 is not None:
             return WrongState
         if any(span.end > size for span in self.spans()):
             return Conflict
+        if size > room:
+            return QuotaExceeded
         self.size, self.updated = size, now
         return None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Awaitable, Coroutine
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -19,14 +20,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
 
 from partwise.catalog import open_catalog
-from partwise.core.errors import NotFound, PartwiseError, Superseded
+from partwise.core.errors import (
+    BodyInterrupted,
+    ChunkDigestMismatch,
+    NotFound,
+    PartwiseError,
+    QuotaExceeded,
+    Superseded,
+)
 from partwise.core.ranges import ByteRange, missing_ranges
-from partwise.core.records import Chunk, Principal, TaskState
+from partwise.core.records import Chunk, Principal, TaskState, Upload
 from partwise.core.state import UploadState
 from partwise.engine import artifacts, uploads
 from partwise.engine.chunks import Early, put_chunk
 from partwise.engine.commit import commit
-from partwise.engine.context import Engine
+from partwise.engine.context import Engine, Limits
 from partwise.engine.expiry import expire
 from partwise.engine.ports import Storage
 from partwise.storage.local import LocalStorage
@@ -41,6 +49,10 @@ T = TypeVar("T")
 
 USERS = (Principal("alice"), Principal("bob"))
 WAIT = 60.0
+#: What each user may hold: a few uploads of the sizes below.
+QUOTA = 200
+
+LIMITS = Limits(quota=QUOTA)
 
 #: Sizes and offsets that often meet: small, and mostly on a grid.
 sizes = st.sampled_from([0, 1, 8, 24, 40]) | st.integers(0, 48)
@@ -97,11 +109,11 @@ class EngineAgainstModel(RuleBasedStateMachine):
 
     def started(self) -> Engine:
         if self.urls:
-            engine, _, _ = open_objects(self.urls, clock=self.clock)
+            engine, _, _ = open_objects(self.urls, clock=self.clock, limits=LIMITS)
             self.run(engine.start())
             return engine
         files = LocalStorage(self.data, boot=f"boot {self.boots}")
-        engine = open_engine(self.data, storage=self.storage or files, clock=self.clock)
+        engine = open_engine(self.data, storage=self.storage or files, clock=self.clock, limits=LIMITS)
         self.run(engine.start())
         return engine
 
@@ -119,12 +131,51 @@ class EngineAgainstModel(RuleBasedStateMachine):
     def create(self, size: int, seed: int, user: Principal, declares: bool) -> str:
         content = content_of(seed, size)
         declared = sha256(content) if declares else None
-        found = self.run(uploads.create_upload(self.engine, user, size=size, sha256=declared))
+        known = declared is not None and (user.name, declared) in self.artifacts
+        got = self.run(outcome(uploads.create_upload(self.engine, user, size=size, sha256=declared)))
+        if not known and self.held(user.name) + size > QUOTA:
+            self._compare(got, QuotaExceeded)
+            return "refused"
+        assert isinstance(got, Upload)
+        found = got
         upload = ModelUpload(found.id, user.name, size, content, declared, self.clock.now, in_place=not self.urls)
-        if declared and (user.name, declared) in self.artifacts:
+        if known:
             upload.sha256, upload.completed = declared, self.clock.now
         self.uploads[found.id] = upload
         return found.id
+
+    def held(self, user: str, *, without: str | None = None) -> int:
+        """What counts against the quota of a user."""
+        unfinished = [u.size for u in self.uploads.values() if u.owner == user and u.sha256 is None and u.id != without]
+        return sum(unfinished) + sum(len(data) for (owner, _), data in self.artifacts.items() if owner == user)
+
+    @rule(
+        size=sizes,
+        seed=seeds,
+        user=st.sampled_from(USERS),
+        extra=st.integers(0, 5),
+        block=st.integers(1, 20),
+        cut=st.none() | st.none() | st.integers(0, 47),
+        digest=st.sampled_from([None, "right", "wrong"]),
+    )
+    def store(
+        self, size: int, seed: int, user: Principal, extra: int, block: int, cut: int | None, digest: str | None
+    ) -> None:
+        """A file in one request."""
+        data = content_of(seed, size)
+        cut = cut if cut is not None and cut < size else None
+        declared = {None: None, "right": sha256(data), "wrong": sha256(b"other" + data)}[digest]
+        body = BytesBody(data, late_sha256=declared, block=block, cut_after=cut)
+        got = self.run(outcome(artifacts.store_file(self.engine, user, body, bound=size + extra)))
+        if self.held(user.name) + size + extra > QUOTA:
+            self._compare(got, QuotaExceeded)
+        elif cut is not None:
+            self._compare(got, BodyInterrupted)
+        elif digest == "wrong":
+            self._compare(got, ChunkDigestMismatch)
+        else:
+            self._compare(got, None)
+            self.artifacts[user.name, sha256(data)] = data
 
     @rule(
         id_=ids,
@@ -214,7 +265,11 @@ class EngineAgainstModel(RuleBasedStateMachine):
         upload = self.uploads.get(id_)
         who = self.who(upload) if upload else USERS[0]
         got = self.run(outcome(uploads.set_size(self.engine, who, id_, size)))
-        self._compare(got, NotFound if upload is None else upload.resize(size, self.clock.now))
+        if upload is None:
+            self._compare(got, NotFound)
+            return
+        room = QUOTA - self.held(upload.owner, without=id_)
+        self._compare(got, upload.resize(size, self.clock.now, room))
 
     @rule(id_=consumes(ids))
     def delete(self, id_: str) -> None:
@@ -239,21 +294,40 @@ class EngineAgainstModel(RuleBasedStateMachine):
         size=lengths,
         first=damages,
         second=damages,
-        third=st.sampled_from(["put", "commit", "delete"]),
+        third=st.sampled_from(["put", "commit", "delete", "store"]),
+        partial=st.booleans(),
+        cut=st.none() | st.integers(1, 20),
     )
-    def race(self, id_: str, offset: int, size: int, first: int | None, second: int | None, third: str) -> None:
-        """Two writers of one range, and a third writer, a commit or a deletion, all at once."""
+    def race(
+        self,
+        id_: str,
+        offset: int,
+        size: int,
+        first: int | None,
+        second: int | None,
+        third: str,
+        partial: bool,
+        cut: int | None,
+    ) -> None:
+        """Two writers of one range, of which one may keep what comes of a cut body, and a third writer, a commit, a
+        deletion or a file in one request, all at once."""
         upload = self.uploads.get(id_)
         if upload is None or upload.sha256 is not None:
             return
         right = self._right(id_, offset, size)
         all_sent = [Sent(offset=offset, size=size, data=damaged(right, damage), block=4) for damage in (first, second)]
+        if partial:
+            all_sent[1] = replace(all_sent[1], partial=True, cut=cut if cut is not None and cut < size else None)
+        user = self.who(upload)
+        storing = third == "store" and self.held(user.name) + len(right) <= QUOTA
         calls: list[Awaitable[object]] = [self._put(id_, sent) for sent in all_sent]
         if third == "put":
             calls.append(self._put(id_, all_sent[0]))
         elif third == "commit":
             calls.append(commit(self.engine, self.who(upload), id_, None, wait=WAIT))
-        else:
+        elif storing:
+            calls.append(artifacts.store_file(self.engine, user, BytesBody(right, block=5), bound=len(right)))
+        elif third == "delete":
             calls.append(uploads.delete_upload(self.engine, self.who(upload), id_))
 
         async def all_at_once() -> list[object]:
@@ -261,6 +335,9 @@ class EngineAgainstModel(RuleBasedStateMachine):
 
         got = self.run(all_at_once())
         assert not all(isinstance(result, Superseded) for result in got), "someone must win"
+        if storing:
+            self._compare(got[-1], None)
+            self.artifacts[user.name, sha256(right)] = right
         self._take_over(upload, all_sent)
 
     def _take_over(self, upload: ModelUpload, all_sent: list[Sent]) -> None:
@@ -280,7 +357,11 @@ class EngineAgainstModel(RuleBasedStateMachine):
         upload.chunks = {}
         for chunk in self.run(self.engine.catalog.list_chunks(upload.id)):
             candidates = [before[chunk.offset].data] if chunk.offset in before else []
-            candidates += [sent.data for sent in all_sent if sent.span == chunk.range]
+            candidates += [
+                sent.arriving[: chunk.size]
+                for sent in all_sent
+                if sent.offset == chunk.offset and (sent.partial or sent.span == chunk.range)
+            ]
             if now.state is UploadState.COMPLETED:
                 data = self.artifacts[upload.owner, str(now.sha256)][chunk.offset : chunk.range.end]
             else:
