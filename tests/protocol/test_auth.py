@@ -91,7 +91,7 @@ def test_what_is_open_to_all(server: ServerProcess, path: str) -> None:
 def test_a_status_without_a_token_tells_versions_alone(server: ServerProcess, alice: User) -> None:
     """As Pulp's clients ask for it; they are in the description of the API too, which anyone may read."""
     hers = alice("GET", f"{API}status/").json
-    assert hers["storage"]["total"] > 0
+    assert hers["storage"] is None  # free space is for admins
     assert hers["user"] == "alice"
     with Http(server.port) as http:
         for path in (f"{API}status/", f"{API}status"):

@@ -109,6 +109,12 @@ class SqlCatalog:
     async def pending_flush(self, limit: int) -> list[Upload]:
         return await self._read(chunks.pending_flush, limit)
 
+    async def note_clock(self, now: datetime) -> None:
+        await self._write(chunks.note_clock, now)
+
+    async def noted_clock(self) -> datetime | None:
+        return await self._read(chunks.noted_clock)
+
     async def installation(self) -> tuple[str, bool]:
         return await self._write(chunks.installation)
 

@@ -212,6 +212,19 @@ def installation(connection: Connection) -> tuple[str, bool]:
     return known, recorded
 
 
+def note_clock(connection: Connection, now: datetime) -> None:
+    """Note the time of a running server."""
+    changed = connection.execute(update(meta).where(meta.c.key == "clock").values(value=now.isoformat()))
+    if changed.rowcount == 0:
+        connection.execute(insert(meta), {"key": "clock", "value": now.isoformat()})
+
+
+def noted_clock(connection: Connection) -> datetime | None:
+    """The time that was noted last."""
+    value = connection.execute(select(meta.c.value).where(meta.c.key == "clock")).scalar_one_or_none()
+    return None if value is None else datetime.fromisoformat(value)
+
+
 def new_boot(connection: Connection, boot_id: str, *, distrust: bool = False) -> int:
     """Un-record, in every upload, what the last boot had not brought to stable storage."""
     known = connection.execute(

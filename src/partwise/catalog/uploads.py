@@ -32,7 +32,7 @@ from partwise.catalog.tables import (
     has_name,
     uploads,
 )
-from partwise.core.errors import Conflict, NotFound, QuotaExceeded, TooManyUploads
+from partwise.core.errors import Conflict, NotFound, QuotaExceeded, TooManyArtifacts, TooManyUploads
 from partwise.core.records import Page, Totals, Upload, Usage
 from partwise.core.state import Event, UploadState, next_state
 from partwise.engine.ports import OwnerLimits
@@ -337,17 +337,18 @@ _RESERVED = select(*_sums(func.coalesce(uploads.c.size, _GROWN)), func.count()).
     uploads.c.id.not_in(bindparam("without", expanding=True)),
     uploads.c.state.in_(UNFINISHED),
 )
-_STORED = select(*_sums(artifact_links.c.size)).where(artifact_links.c.owner == bindparam("owner"))
+_STORED = select(*_sums(artifact_links.c.size), func.count()).where(artifact_links.c.owner == bindparam("owner"))
 
 
 def usage(connection: Connection, owner: str, *, without: Sequence[str] = ()) -> Usage:
     """What ``owner`` holds, the uploads ``without`` left out."""
     high, low, count = connection.execute(_RESERVED, {"owner": owner, "without": list(without)}).one()
-    stored_high, stored_low = connection.execute(_STORED, {"owner": owner}).one()
+    stored_high, stored_low, artifact_count = connection.execute(_STORED, {"owner": owner}).one()
     return Usage(
         reserved=int(high) * _MIB + int(low),
         stored=int(stored_high) * _MIB + int(stored_low),
         open_uploads=count,
+        artifacts=artifact_count,
     )
 
 
@@ -363,6 +364,8 @@ def _check_limits(connection: Connection, upload: Upload, size: int, limits: Own
     held = usage(connection, upload.owner, without=(upload.id, *upload.parts))
     if new and limits.open_uploads is not None and held.open_uploads >= limits.open_uploads:
         raise TooManyUploads(limits.open_uploads)
+    if new and limits.artifacts is not None and held.artifacts + held.open_uploads >= limits.artifacts:
+        raise TooManyArtifacts(limits.artifacts)
     used = held.reserved + held.stored
     if limits.quota is not None and used + size > limits.quota:
         raise QuotaExceeded(size, used, limits.quota)

@@ -17,24 +17,36 @@ if TYPE_CHECKING:
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and change nothing.")]
 
 
-def gc(data: Data = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
-    """Remove what has expired and what belongs to nothing. A running server does the first part by itself.
+def gc(
+    data: Data = None,
+    dry_run: DryRun = False,
+    now: Annotated[
+        bool, typer.Option("--now", help="Remove expired uploads even if no server has run within the last hour.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove expired uploads, old tasks and orphaned files. A running server removes the first two by itself.
 
-    Expired uploads, old tasks, and files in the data folder without a record.
+    After the server was down, or the clock was set, uploads do not expire for an hour: their clients need the time to
+    come back. See --now.
     """
-    work = partial(_gc, dry_run=dry_run, as_json=as_json)
+    work = partial(_gc, dry_run=dry_run, now=now, as_json=as_json)
     raise SystemExit(with_engine(data, work, look_only=dry_run))
 
 
-async def _gc(engine: Engine, *, dry_run: bool, as_json: bool) -> Exit:
+async def _gc(engine: Engine, *, dry_run: bool, now: bool, as_json: bool) -> Exit:
     from partwise.cli.output import say
     from partwise.engine import check, expiry
 
-    uploads = await expiry.expired(engine, limit=1_000_000)
-    removed = {upload.id for upload in uploads} if dry_run else set(await expiry.expire(engine))
-    for upload in uploads:
-        if upload.id in removed:
-            _tell("expired-upload", upload.id, as_json, removed=not dry_run)
+    removed: set[str] = set()
+    if dry_run:
+        removed = {upload.id async for upload in expiry.all_expired(engine)}
+    elif now or await expiry.is_clock_watched(engine):
+        removed = set(await expiry.expire(engine))
+    else:
+        say("No upload expires now: no server ran here within the last hour, or the clock was set. See --now.")
+    for upload_id in sorted(removed):
+        _tell("expired-upload", upload_id, as_json, removed=not dry_run)
     tasks = await expiry.prune_tasks(engine, dry_run=dry_run)
     orphans = 0
     async for finding in check.find_orphans(engine):

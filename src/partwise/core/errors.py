@@ -25,6 +25,7 @@
     │   ├── UploadTooLarge        size above the largest allowed
     │   ├── QuotaExceeded         the user's quota has no room for it
     │   ├── TooManyUploads        the user has too many open uploads
+    │   ├── TooManyArtifacts      the user has too many artifacts
     │   └── TooManyChunks         the upload has too many chunks
     ├── OutOfSpace                the storage has no room
     └── StorageFailed             the storage or the database failed; nothing is known of what is stored
@@ -243,6 +244,15 @@ class TooManyUploads(LimitExceeded):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"You have {limit} open uploads, the most allowed: commit or delete one.", limit)
+
+
+class TooManyArtifacts(LimitExceeded):
+    """The user has as many artifacts as allowed, open uploads counted as those that they may become."""
+
+    setting = "max_artifacts"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"You have {limit} artifacts and open uploads, the most allowed: delete some.", limit)
 
 
 class TooManyChunks(LimitExceeded):

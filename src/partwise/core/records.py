@@ -176,8 +176,9 @@ class Totals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What an owner holds: bytes of open uploads and of artifacts, and the number of open uploads."""
+    """What an owner holds: bytes of open uploads and of artifacts, and the number of either."""
 
     reserved: int
     stored: int
     open_uploads: int
+    artifacts: int

@@ -18,6 +18,8 @@ from partwise.engine.context import Engine
 from partwise.engine.ports import Body, Purpose
 from partwise.engine.uploads import create_upload, delete_upload, set_size
 
+#: Bytes of a block that is read to be sent: what a reader that takes none holds of the server's memory.
+READ_BLOCK = 256 << 10
 #: How old the upload of a request is at least when it is taken for abandoned.
 ABANDONED_AFTER = timedelta(seconds=10)
 
@@ -109,7 +111,7 @@ async def list_artifacts(
 
 def read_artifact(engine: Engine, artifact: Artifact, span: ByteRange) -> AsyncIterator[bytes]:
     """The bytes of ``span``, in blocks. Raises NotFound on the first step when the bytes are gone."""
-    return engine.storage.read_artifact(artifact.sha256, span)
+    return engine.storage.read_artifact(artifact.sha256, span, READ_BLOCK)
 
 
 async def artifact_url(engine: Engine, artifact: Artifact, headers: Mapping[str, str]) -> str | None:

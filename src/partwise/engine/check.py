@@ -14,7 +14,7 @@ from enum import StrEnum
 from partwise.core.errors import NotFound
 from partwise.core.state import UploadState
 from partwise.engine.context import Engine
-from partwise.engine.uploads import remove
+from partwise.engine.uploads import all_uploads, remove
 
 _PAGE = 1000
 
@@ -114,15 +114,15 @@ async def _is_recorded(engine: Engine, sha256: str) -> bool:
 
 
 async def _unbacked(engine: Engine) -> AsyncIterator[str]:
-    page = await engine.catalog.list_uploads(None, states=(UploadState.OPEN,), limit=1_000_000)
     # Uploads first, files after: one that is made in between has a file.
-    staged = set(await _staged(engine))
-    doubtful = [upload.id for upload in page.items if upload.id not in staged]
+    known = {upload.id async for upload in all_uploads(engine, UploadState.OPEN)}
+    doubtful = sorted(known - set(await _staged(engine)))
     if not doubtful:
         return
     staged = set(await _staged(engine))
     for upload_id in doubtful:
         if upload_id in staged or not await _has_upload(engine, upload_id):
             continue
-        if (await engine.catalog.get_upload(upload_id)).state is UploadState.OPEN:
+        upload = await engine.catalog.get_upload(upload_id)
+        if upload.state is UploadState.OPEN and await engine.storage.is_lost(upload_id):
             yield upload_id

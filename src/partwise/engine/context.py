@@ -25,6 +25,7 @@ class Limits:
     max_upload_size: int | None = None
     quota: int | None = None
     max_open_uploads: int | None = None
+    max_artifacts: int | None = None
     max_chunks: int = 100_000
     #: Completed uploads of each owner that stay in the list; None: all, for as long as ``completed_expiry``.
     max_completed_uploads: int | None = 10_000
@@ -36,7 +37,7 @@ class Limits:
     @property
     def owner(self) -> OwnerLimits:
         """The part of the limits that the catalog counts."""
-        return OwnerLimits(quota=self.quota, open_uploads=self.max_open_uploads)
+        return OwnerLimits(quota=self.quota, open_uploads=self.max_open_uploads, artifacts=self.max_artifacts)
 
 
 def utc_now() -> datetime:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
@@ -17,7 +17,7 @@ from partwise.core.errors import NotFound, PartwiseError
 from partwise.core.records import Upload
 from partwise.core.state import UploadState
 from partwise.engine.context import Engine
-from partwise.engine.uploads import finish_removal, remove
+from partwise.engine.uploads import all_uploads, finish_removal, remove
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,22 @@ async def expired(engine: Engine, limit: int = BATCH) -> list[Upload]:
     """Uploads that are to go now, and those whose deletion was begun and not ended."""
     open_before, completed_before = _cutoffs(engine)
     return await engine.catalog.idle_uploads(open_before=open_before, completed_before=completed_before, limit=limit)
+
+
+async def all_expired(engine: Engine) -> AsyncIterator[Upload]:
+    """Every upload that is to go now, a page at a time; changes nothing."""
+    open_before, completed_before = _cutoffs(engine)
+    async for upload in all_uploads(engine, *UploadState):
+        idle = upload.state is UploadState.OPEN and upload.updated < open_before
+        shown = upload.completed is not None and upload.completed < completed_before
+        if idle or shown or upload.state is UploadState.DELETING:
+            yield upload
+
+
+async def is_clock_watched(engine: Engine) -> bool:
+    """Whether a server noted the time within the last hour: else the clock may have leapt, or clients had no server."""
+    noted = await engine.catalog.noted_clock()
+    return noted is not None and abs(engine.clock() - noted) < GRACE
 
 
 async def expire(engine: Engine) -> list[str]:

@@ -20,7 +20,7 @@ from partwise.core.errors import BytesLost, NotFound, PartwiseError
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Chunk, Upload
 from partwise.core.state import UploadState
-from partwise.engine.ports import BLOCK, Catalog, Piece, Purpose, RunningHash, Storage
+from partwise.engine.ports import BLOCK, Catalog, Lock, Piece, Purpose, RunningHash, Storage
 
 log = logging.getLogger(__name__)
 
@@ -166,6 +166,7 @@ class _Run:
         self._id = upload_id
         self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._lock: Lock | None = None
         self._restart(0)
         self.task = asyncio.create_task(self._follow(), name=f"follow {upload_id}")
 
@@ -190,15 +191,21 @@ class _Run:
         return self._follower.storage.running_hash(self._id)
 
     async def _follow(self) -> None:
-        lock = await self._follower.storage.try_lock(self._id, Purpose.FOLLOW)
-        if lock is None:
+        self._lock = await self._follower.storage.try_lock(self._id, Purpose.FOLLOW)
+        if self._lock is None:
             return  # another process follows
         with ExitStack() as stack:
-            stack.callback(lock.release)
+            stack.callback(self._release)
             self._hash = self._new_hash()
             stack.callback(lambda: self._hash.close())
             poll, quiet = POLL_FIRST, 0.0
             while quiet < IDLE:
+                if quiet >= QUIET:
+                    self._release()  # it holds a descriptor, and nobody may come for an hour
+                elif self._lock is None:
+                    self._lock = await self._follower.storage.try_lock(self._id, Purpose.FOLLOW)
+                    if self._lock is None:
+                        return  # another process has taken over since
                 self._news.clear()
                 before = self._epoch, self._position
                 upload = await self._follower.catalog.get_upload(self._id)
@@ -213,6 +220,11 @@ class _Run:
                     poll, quiet = POLL_FIRST, 0.0
                 else:
                     poll, quiet = min(poll * 1.5, POLL_LAST), quiet + timeout
+
+    def _release(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
 
     async def _wait(self, timeout: float) -> bool:
         """Whether there was news within ``timeout`` seconds."""

@@ -57,7 +57,12 @@ async def copy_artifacts(source: Engine, target: Engine, transfers: Transfers) -
 
 
 async def _links(catalog: Catalog, sha256: str) -> list[Artifact]:
-    return (await catalog.list_artifacts(None, sha256=sha256, limit=1_000_000)).items
+    links: dict[str, Artifact] = {}
+    while page := (await catalog.list_artifacts(None, sha256=sha256, offset=len(links), limit=_PAGE)).items:
+        links |= {link.id: link for link in page}
+        if len(page) < _PAGE:
+            break
+    return list(links.values())
 
 
 async def _move(source: Storage, target: Engine, transfers: Transfers, links: list[Artifact]) -> Outcome:

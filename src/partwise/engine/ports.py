@@ -299,8 +299,11 @@ class Storage(Protocol):
         ``damaged``: the record stays, and the next commit of the same content brings good bytes.
         """
 
-    def read_artifact(self, sha256: str, span: ByteRange) -> AsyncIterator[bytes]:
-        """The bytes of ``span`` of an artifact, in blocks. NotFound when all its bytes are gone, BytesLost."""
+    def read_artifact(self, sha256: str, span: ByteRange, block: int = BLOCK) -> AsyncIterator[bytes]:
+        """The bytes of ``span`` of an artifact, in blocks of about ``block`` bytes.
+
+        Raises NotFound when all its bytes are gone, BytesLost.
+        """
 
     async def artifact_url(self, sha256: str, size: int, headers: Mapping[str, str]) -> str | None:
         """A URL, good for a short time, that answers with the whole artifact and, of ``headers``, with what it can.
@@ -330,6 +333,8 @@ class OwnerLimits:
 
     quota: int | None = None
     open_uploads: int | None = None
+    #: Artifacts, and open uploads as those that they may become.
+    artifacts: int | None = None
 
 
 class Catalog(Protocol):
@@ -452,6 +457,12 @@ class Catalog(Protocol):
     async def new_boot(self, boot_id: str, *, distrust: bool = False) -> int:
         """If the catalog knows another boot than ``boot_id`` (or ``distrust``): un-record what is not durable of every
         upload, and remember this boot, in one transaction. Returns how many chunks were un-recorded."""
+
+    async def note_clock(self, now: datetime) -> None:
+        """Note the time, as proof that a server ran then and what its clock was."""
+
+    async def noted_clock(self) -> datetime | None:
+        """The time that was noted last."""
 
     async def installation(self) -> tuple[str, bool]:
         """The id of these records, made when it is first asked for; and whether there is any upload or artifact."""

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from partwise.core.errors import NotFound
-from partwise.core.records import Upload
 from partwise.core.state import UploadState
 from partwise.engine.context import Engine
 from partwise.engine.finish import take_up
-from partwise.engine.uploads import remove
-
-#: Uploads that are looked at at once.
-PAGE = 1000
+from partwise.engine.uploads import all_uploads, remove
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +20,8 @@ async def recover(engine: Engine) -> None:
     staged = set(await asyncio.to_thread(lambda: list(engine.storage.list_staged())))
     for upload_id in staged:
         await _settle_staged(engine, upload_id)
-    async for upload in _unfinished(engine):
+    unfinished = (UploadState.OPEN, UploadState.COMMITTING, UploadState.DELETING)
+    async for upload in all_uploads(engine, *unfinished):
         with suppress(NotFound):  # another process ended its deletion meanwhile
             if upload.state is UploadState.DELETING:
                 await remove(engine, upload.id)
@@ -57,16 +53,3 @@ async def _settle_unstaged(engine: Engine, upload_id: str) -> None:
         return
     log.error("removing the upload %s: its staging file is gone", upload_id)
     await remove(engine, upload_id)
-
-
-async def _unfinished(engine: Engine) -> AsyncIterator[Upload]:
-    states = (UploadState.OPEN, UploadState.COMMITTING, UploadState.DELETING)
-    offset = 0
-    while True:
-        page = await engine.catalog.list_uploads(None, states=states, offset=offset, limit=PAGE, internal=True)
-        for upload in page.items:
-            yield upload
-        if len(page.items) < PAGE:
-            return
-        # Some of these may be gone now, and what is behind them has moved up: look at some twice rather than miss one.
-        offset += PAGE // 2

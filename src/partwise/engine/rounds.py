@@ -44,6 +44,7 @@ async def rounds(engine: Engine) -> None:
                 count += 1
                 if count % TRIM_EVERY == 1:
                     await trim(engine)
+                    await engine.catalog.note_clock(engine.clock())
                 if grace.is_over():
                     await expire(engine)
                     await prune_tasks(engine)

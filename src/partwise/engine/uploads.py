@@ -243,6 +243,22 @@ async def grow(engine: Engine, upload: Upload, end: int) -> None:
     await engine.storage.resize(upload.id, end, at_least=True)
 
 
+async def all_uploads(engine: Engine, *states: UploadState) -> AsyncIterator[Upload]:
+    """Every upload in one of ``states``, of anyone, internal ones too, a page at a time.
+
+    One that comes or goes meanwhile may be left out, or be given twice.
+    """
+    offset = 0
+    while True:
+        page = await engine.catalog.list_uploads(None, states=states, offset=offset, limit=PAGE, internal=True)
+        for upload in page.items:
+            yield upload
+        if len(page.items) < PAGE:
+            return
+        # Some of these may be gone now, and what is behind them has moved up: look at some twice rather than miss one.
+        offset += PAGE // 2
+
+
 async def delete_upload(engine: Engine, who: Principal, upload_id: str) -> None:
     """Abort an open upload, or clear a completed one from the list (its artifact stays).
 

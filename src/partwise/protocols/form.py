@@ -7,6 +7,7 @@ number of parts, the headers of a part, the length of every field that is not th
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
@@ -52,6 +53,8 @@ class FormParser:
         self.has_file = False
         self.filename: str | None = None
         self.media_type: str | None = None
+        #: Told the file's name and type before its first byte; what it raises ends the form.
+        self.on_head: Callable[[str | None, str | None], None] | None = None
         self._sink = sink
         self._part: MultipartSegment | None = None
         #: The Content-Length of the part, where it states one; the parser has refused all but one decimal number.
@@ -109,7 +112,7 @@ class FormParser:
             for event in self._parser.parse(piece):
                 self._handle(event)
         except MultipartError as error:
-            raise BadBody(f"The form cannot be read: {error}.") from error
+            raise BadBody(f"The form cannot be read: {_words(error)}.") from error
 
     def close(self) -> None:
         """The form is over. Raises BadBody when its closing boundary did not come."""
@@ -147,6 +150,8 @@ class FormParser:
             self.has_file = True
             self.filename = part.filename
             self.media_type = part.header("Content-Type")
+            if self.on_head is not None:
+                self.on_head(self.filename, self.media_type)
 
     def _end(self) -> None:
         if self._part is not None and not self._is_file:
@@ -166,8 +171,16 @@ class FormBody:
     ``sha256`` is a digest of the file that came otherwise, such as in Content-Digest.
     """
 
-    def __init__(self, body: Body, content_type: str, sha256: str | None = None) -> None:
+    def __init__(
+        self,
+        body: Body,
+        content_type: str,
+        sha256: str | None = None,
+        *,
+        on_head: Callable[[str | None, str | None], None] | None = None,
+    ) -> None:
         self._body = body
+        self._on_head = on_head
         self._content_type = content_type
         self._declared = sha256
         self.filename: str | None = None
@@ -182,6 +195,7 @@ class FormBody:
     async def drain(self, sink: Sink) -> None:
         """See ``Body``. Raises BadBody also when the form has no ``file``, BadDigest when two digests disagree."""
         parser = FormParser(self._content_type, sink)
+        parser.on_head = self._on_head
         await self._body.drain(parser.feed_block)
         parser.close()
         if not parser.has_file:
@@ -190,6 +204,12 @@ class FormBody:
         field = parser.fields.get("sha256")
         if field:
             self._declared = agreed(self._declared, parse_sha256(field))
+
+
+def _words(error: MultipartError) -> str:
+    """What the parser says, without the exception that it may carry along."""
+    said = str(error.args[0]) if error.args else "it is malformed"
+    return "the head of a part is not UTF-8" if "decode" in said else said
 
 
 def agreed(first: str | None, second: str | None) -> str | None:

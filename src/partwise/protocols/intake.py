@@ -14,3 +14,7 @@ class BodyOf(Protocol):
 
     def __call__(self, request: Request, sha256: str | None = None) -> Body:
         """The body, from which nothing has been read yet."""
+
+
+#: The name, among ``scope["extensions"]``, of a function that cuts the request's connection at once.
+ABORT = "partwise.abort"

@@ -27,7 +27,7 @@ from partwise.server.auth import Authenticator, TokenRequired, is_known, princip
 from partwise.server.body import Intake
 from partwise.server.connection import STATE_KEY, ConnectionLimits
 from partwise.server.cors import cors
-from partwise.server.guard import LoopbackOnly, NoNul
+from partwise.server.guard import LoopbackOnly, MethodOverride, NoNul
 from partwise.server.limits import RequestsInFlight, affordable_connections, limit_values
 from partwise.server.linger import LingeringClose
 from partwise.server.metrics import CONTENT_TYPE, Metrics
@@ -102,6 +102,7 @@ def create_app(settings: Settings) -> ASGIApp:
             Middleware(Observed, metrics=metrics),
             Middleware(RequestsInFlight, limit=settings.max_requests),
             *cors(settings.origins),
+            Middleware(MethodOverride, below=tus.prefix.rstrip("/")),
             _access(settings, authenticator),
             Middleware(NoNul),
         ],

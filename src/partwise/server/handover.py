@@ -27,6 +27,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from partwise.core.errors import BodyInterrupted
 from partwise.engine.ports import BLOCK, Sink
+from partwise.protocols.intake import ABORT
 from partwise.server.pace import Pace
 
 #: The name of the offer among ``scope["extensions"]``.
@@ -56,9 +57,10 @@ class HandoverProtocol(HttpToolsProtocol):
         """Offer the handover where it can be done and pays."""
         super().on_headers_complete()
         length = _content_length(self.headers)
+        # The type says that extensions are dictionaries; ASGI itself leaves their shape to whoever offers them.
+        self.scope["extensions"] = {ABORT: self.transport.abort}  # type: ignore[dict-item]
         if self.scheme == "http" and length >= SMALLEST:
-            # The type says that extensions are dictionaries; ASGI itself leaves their shape to whoever offers them.
-            self.scope["extensions"] = {EXTENSION: Handover(self, self.cycle, length)}  # type: ignore[dict-item]
+            self.scope["extensions"][EXTENSION] = Handover(self, self.cycle, length)  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
         """Skip what is left of a body that was given back; the rest is for the parser."""

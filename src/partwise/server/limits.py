@@ -24,6 +24,7 @@ LIMITS: Mapping[str, str | None] = {
     "max_upload_size": None,
     "quota": None,
     "max_open_uploads": None,
+    "max_artifacts": None,
     "max_completed_uploads": None,
     "max_chunks": None,
     "free_space_floor": "partwise_storage_bytes",

@@ -99,6 +99,7 @@ class Settings(BaseSettings):
     max_upload_size: ByteSize | None = Field(None, le=MAX_SIZE, description="Largest upload")
     quota: ByteSize | None = Field(None, description="Bytes for each user: open uploads and artifacts")
     max_open_uploads: int | None = Field(10_000, ge=1, description="Open uploads for each user")
+    max_artifacts: int | None = Field(1_000_000, ge=1, description="Artifacts of each user, open uploads counted too")
     max_chunks: int = Field(100_000, ge=1, description="Chunks of an upload")
     max_completed_uploads: int | None = Field(
         10_000, ge=1, description="Completed uploads of each user that stay in the list; the oldest leave first"
@@ -157,6 +158,7 @@ class Settings(BaseSettings):
             max_upload_size=self.max_upload_size,
             quota=self.quota,
             max_open_uploads=self.max_open_uploads,
+            max_artifacts=self.max_artifacts,
             max_chunks=self.max_chunks,
             max_completed_uploads=self.max_completed_uploads,
             idle_expiry=timedelta(days=self.idle_expiry_days),

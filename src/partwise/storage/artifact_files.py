@@ -147,15 +147,18 @@ class ArtifactFiles:
             self._failpoint("delete.unlinked")
             sync_folder(self._calls, os.path.dirname(path))
 
-    async def read(self, sha256: str, span: ByteRange) -> AsyncIterator[bytes]:
-        """Blocks of at most 1 MiB. The file is opened with the first, and closed with the last or with the iterator."""
+    async def read(self, sha256: str, span: ByteRange, block: int = BLOCK) -> AsyncIterator[bytes]:
+        """Blocks of at most ``block`` bytes.
+
+        The file is opened with the first, and closed with the last or with the iterator.
+        """
         file = await self._open(sha256)
-        for piece in split(span, BLOCK):
+        for piece in split(span, block):
             with reading():
-                block = await in_thread(os.pread, file.fd, piece.size, piece.offset)
-            if len(block) < piece.size:
+                data = await in_thread(os.pread, file.fd, piece.size, piece.offset)
+            if len(data) < piece.size:
                 raise BytesLost("The storage lost bytes: an artifact is shorter than its record says.")
-            yield block
+            yield data
 
     async def verify(self, sha256: str) -> bool:
         """Hash the file, in steps that end when the caller is cancelled."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -71,9 +72,9 @@ def syncing() -> Iterator[None]:
         raise SyncFailed(f"The storage could not bring bytes to its disk ({code}).") from error
 
 
-#: What a file system says of bytes that it cannot give back: a bad sector, a checksum that is wrong, or (ELOOP) that
-#: someone put a symbolic link in the file's place.
-LOST = {errno.EIO, errno.EBADMSG, errno.EUCLEAN, errno.ENODATA, errno.ELOOP}
+#: What a file system says of bytes that it cannot give back: a bad sector, a checksum that is wrong, or (ELOOP, ENXIO)
+#: that something else stands in the file's place.
+LOST = {errno.EIO, errno.EBADMSG, errno.EUCLEAN, errno.ENODATA, errno.ELOOP, errno.ENXIO}
 
 
 @contextmanager
@@ -89,8 +90,16 @@ def reading() -> Iterator[None]:
 
 
 def open_file(path: str, flags: int) -> int:
-    """A descriptor of ``path`` that no symbolic link leads elsewhere and no started program inherits."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    """Return a descriptor of the plain file ``path`` (with O_DIRECTORY: of the folder), which no program inherits.
+
+    Whatever else stands there (a symbolic link, a FIFO that nobody writes to, a device) raises OSError with ELOOP, and
+    nothing waits for it.
+    """
+    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+    if not flags & os.O_DIRECTORY and not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.ELOOP, "Not a plain file", path)
+    return fd
 
 
 @contextmanager

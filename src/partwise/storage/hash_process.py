@@ -30,6 +30,7 @@ import os
 import queue
 import signal
 import socket
+import stat
 import sys
 import threading
 from collections import deque
@@ -82,8 +83,10 @@ class _Hash:
 
     def _feed(self, path: str, offset: int, size: int, block: memoryview) -> None:
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
             try:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    raise _Failure(errno.ELOOP, "not a plain file")
                 end = offset + size
                 while offset < end:
                     count = os.preadv(fd, [block[: end - offset]], offset)

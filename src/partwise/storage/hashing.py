@@ -6,10 +6,12 @@ import asyncio
 import errno
 import hashlib
 import json
+import logging
 import os
 import socket
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
 
 #: Bytes that may wait to be hashed before ``feed`` waits: enough to be busy while the event loop looks for more.
 WINDOW = 128 << 20
+#: Seconds that the hash process may say nothing while somebody waits for it. It answers after each piece of a file.
+SILENCE_SECONDS = 60.0
+
+log = logging.getLogger(__name__)
 
 
 def cores() -> int:
@@ -131,6 +137,8 @@ class _Run:
             stack.pop_all()
         self.pid = self._process.pid
         self.over = False
+        #: When the program last said something, or was asked the first time.
+        self._heard = time.monotonic()
         self._hashes: dict[int, ProcessHash] = {}
         self._count = 0
         self._unsent: list[bytes] = []
@@ -169,6 +177,13 @@ class _Run:
                 await self._writer.wait_closed()
         await asyncio.to_thread(self._process.wait)
 
+    def end_silent(self) -> None:
+        """End a program that has said nothing at all for too long: stopped, or stuck in a read. Another one begins."""
+        if time.monotonic() - self._heard >= SILENCE_SECONDS and not self.over:
+            log.error("the process that hashes has been silent for %.0f seconds: replacing it", SILENCE_SECONDS)
+            self.over = True
+            self._process.kill()
+
     async def _hand_out(self) -> None:
         """Give each hash its answers, until the program ends."""
         try:
@@ -176,6 +191,7 @@ class _Run:
                 reader, self._writer = await asyncio.open_unix_connection(sock=self._socket)
                 self._writer.writelines(self._unsent)
                 async for line in reader:
+                    self._heard = time.monotonic()
                     number, *answer = json.loads(line)
                     if (hash_ := self._hashes.get(number)) is not None:
                         hash_.answered(*answer)
@@ -241,7 +257,11 @@ class ProcessHash:
     async def _until(self, condition: Callable[[], bool]) -> None:
         while self._failure is None and not condition():
             self._news.clear()
-            await self._news.wait()
+            try:
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    await self._news.wait()
+            except TimeoutError:
+                self._run.end_silent()
         if self._failure is not None:
             raise self._failure
 

@@ -23,7 +23,7 @@ from functools import partial
 from partwise.core.errors import BytesLost, NotFound, OutOfSpace, StorageFailed, WrongState
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Chunk
-from partwise.engine.ports import ChunkWriter, Lock, Purpose, RunningHash, Sink, Space
+from partwise.engine.ports import BLOCK, ChunkWriter, Lock, Purpose, RunningHash, Sink, Space
 from partwise.storage.artifact_files import FOLDERS, ArtifactFiles
 from partwise.storage.claims import Claims
 from partwise.storage.files import (
@@ -327,9 +327,9 @@ class LocalStorage:
         """Unlink, and bring the folder to disk."""
         await self._artifacts.delete(sha256)
 
-    def read_artifact(self, sha256: str, span: ByteRange) -> AsyncIterator[bytes]:
+    def read_artifact(self, sha256: str, span: ByteRange, block: int = BLOCK) -> AsyncIterator[bytes]:
         """Blocks of at most 1 MiB. The file is opened with the first, and closed with the last or with the iterator."""
-        return self._artifacts.read(sha256, span)
+        return self._artifacts.read(sha256, span, block)
 
     async def artifact_url(self, sha256: str, size: int, headers: Mapping[str, str]) -> str | None:
         """None: nobody but this process reads these bytes."""

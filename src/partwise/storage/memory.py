@@ -261,16 +261,16 @@ class MemoryStorage:
         """Forget the artifact's name."""
         self.artifacts.pop(sha256, None)
 
-    async def read_artifact(self, sha256: str, span: ByteRange) -> AsyncIterator[bytes]:
+    async def read_artifact(self, sha256: str, span: ByteRange, block: int = BLOCK) -> AsyncIterator[bytes]:
         """Copies of the bytes, in blocks."""
         file = self.artifacts.get(sha256)
         if file is None:
             raise NotFound("artifact")
-        for piece in split(span, BLOCK):
-            block = bytes(file.data[piece.offset : piece.end])
-            if len(block) < piece.size:
+        for piece in split(span, block):
+            data = bytes(file.data[piece.offset : piece.end])
+            if len(data) < piece.size:
                 raise BytesLost("The storage lost bytes: an artifact is shorter than its record says.")
-            yield block
+            yield data
 
     async def artifact_url(self, sha256: str, size: int, headers: Mapping[str, str]) -> str | None:
         """None: nobody but this process reads these bytes."""

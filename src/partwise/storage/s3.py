@@ -27,7 +27,7 @@ from typing import ParamSpec, TypeVar
 from partwise.core.errors import BytesLost, NotFound, RangeBusy
 from partwise.core.ranges import MAX_SIZE, ByteRange, split
 from partwise.core.records import Chunk
-from partwise.engine.ports import ChunkWriter, Lock, ObjectRecords, Piece, Purpose, RunningHash, Sink, Space
+from partwise.engine.ports import BLOCK, ChunkWriter, Lock, ObjectRecords, Piece, Purpose, RunningHash, Sink, Space
 from partwise.storage.files import no_failpoint
 from partwise.storage.hashing import ThreadedHash, cores
 from partwise.storage.s3_address import S3Address
@@ -252,7 +252,7 @@ class S3Storage:
         if damaged:
             await self._records.drop_segments(sha256, self._clock())
 
-    async def read_artifact(self, sha256: str, span: ByteRange) -> AsyncIterator[bytes]:
+    async def read_artifact(self, sha256: str, span: ByteRange, block: int = BLOCK) -> AsyncIterator[bytes]:
         """Segment after segment, each by one ranged request."""
         position, missed = span.offset, ""
         while position < span.end:
@@ -261,9 +261,9 @@ class S3Storage:
                 raise NotFound("artifact")
             blocks = self.bucket.read(within(segments, ByteRange(position, span.end - position)))
             try:
-                while block := await self._run(next, blocks, b""):
-                    yield block
-                    position += len(block)
+                while data := await self._run(next, blocks, b""):
+                    yield data
+                    position += len(data)
             except NotFound as error:
                 # To a slow reader its list may have become too old: the objects were merged, and deleted an hour after.
                 lost = next(segment.ref for segment in segments if segment.range.end > position)

@@ -72,7 +72,7 @@ async def test_a_covered_upload_goes_all_the_way(catalog: Catalog) -> None:
     assert (upload.state, upload.artifact_id, upload.sha256) == (UploadState.COMPLETED, "a1", SHA_A)
     assert upload.completed == later(2)
     assert await catalog.get_task("t1") == replace(task, state=TaskState.COMPLETED, finished=later(2), artifact_id="a1")
-    assert await catalog.usage("ann") == Usage(reserved=0, stored=100, open_uploads=0)
+    assert await catalog.usage("ann") == Usage(reserved=0, stored=100, open_uploads=0, artifacts=1)
 
 
 async def test_nothing_incomplete_commits(catalog: Catalog) -> None:

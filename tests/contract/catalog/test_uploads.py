@@ -74,7 +74,7 @@ async def test_the_quota_counts_unfinished_uploads_and_artifacts(catalog: Catalo
     await catalog.create_upload(make_upload("deleting", size=1000), UNLIMITED)
     await catalog.begin_delete("deleting")
     await catalog.create_upload(make_upload("other", owner="bob", size=1000), UNLIMITED)
-    assert await catalog.usage("ann") == Usage(reserved=150, stored=100, open_uploads=3)
+    assert await catalog.usage("ann") == Usage(reserved=150, stored=100, open_uploads=3, artifacts=1)
 
     limits = OwnerLimits(quota=300)
     with pytest.raises(QuotaExceeded) as caught:
@@ -89,7 +89,7 @@ async def test_sums_hold_however_large_the_sizes(catalog: Catalog) -> None:
     for index in range(5):
         await catalog.create_upload(make_upload(f"u{index}", size=MAX_SIZE), UNLIMITED)
     assert (await catalog.usage("ann")).reserved == 5 * MAX_SIZE
-    assert await catalog.usage("nobody") == Usage(reserved=0, stored=0, open_uploads=0)
+    assert await catalog.usage("nobody") == Usage(reserved=0, stored=0, open_uploads=0, artifacts=0)
 
 
 async def test_the_number_of_unfinished_uploads_is_limited_for_each_owner(catalog: Catalog) -> None:

@@ -12,10 +12,10 @@ import pytest
 from partwise.core.errors import BodyInterrupted, StorageFailed
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Upload
-from partwise.engine import uploads
+from partwise.engine import follower, uploads
 from partwise.engine.chunks import put_chunk
 from partwise.engine.context import Engine
-from partwise.engine.ports import RunningHash
+from partwise.engine.ports import Purpose, RunningHash
 from partwise.storage.local import LocalStorage
 from tests.support.bodies import BytesBody, sha256
 from tests.unit.engine.conftest import ALICE
@@ -123,3 +123,17 @@ async def test_it_ends_when_told_to_even_at_the_moment_of_news(engine: Engine) -
     run.task.cancel()
     done, _ = await asyncio.wait({run.task}, timeout=5)
     assert done
+
+
+async def test_an_idle_upload_holds_no_lock(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock is a descriptor of files, or a session of a database: uploads that wait for their clients have none."""
+    monkeypatch.setattr(follower, "QUIET", 0.05)
+    half = len(DATA) // 2
+    upload = await uploads.create_upload(engine, ALICE, size=len(DATA))
+    await put_chunk(engine, ALICE, upload.id, ByteRange(0, half), BytesBody(DATA[:half]))
+    async with asyncio.timeout(10):
+        while (lock := await engine.storage.try_lock(upload.id, Purpose.FOLLOW)) is None:
+            await asyncio.sleep(0.01)
+    lock.release()
+    await put_chunk(engine, ALICE, upload.id, ByteRange(half, half), BytesBody(DATA[half:]))
+    assert await digest(engine, upload) == sha256(DATA)

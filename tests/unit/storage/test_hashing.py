@@ -18,7 +18,7 @@ from partwise.core.errors import StorageFailed
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Chunk
 from partwise.engine.ports import Piece
-from partwise.storage import hash_process
+from partwise.storage import hash_process, hashing
 from partwise.storage.hashing import HashProcess, ProcessHash
 
 CONTENT = os.urandom(100_000)
@@ -141,9 +141,9 @@ def test_it_ends_with_a_server_that_was_killed() -> None:
 
 async def test_bytes_that_cannot_be_read_fail_each_question(process: HashProcess, tmp_path: Path) -> None:
     running = process.hash(str(tmp_path))  # a folder
-    with pytest.raises(StorageFailed, match="directory"):
+    with pytest.raises(StorageFailed, match="plain file"):
         await digest(running)
-    with pytest.raises(StorageFailed, match="directory"):
+    with pytest.raises(StorageFailed, match="plain file"):
         await running.digest()
     running.close()
 
@@ -153,3 +153,27 @@ async def test_a_link_is_not_followed(process: HashProcess, path: str, tmp_path:
     link.symlink_to(path)
     with pytest.raises(StorageFailed):
         await digest(process.hash(str(link)))
+
+
+async def test_a_program_that_stops_answering_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped (SIGSTOP), or stuck in a read that never returns: nobody waits for it without end."""
+    monkeypatch.setattr(hashing, "SILENCE_SECONDS", 0.3)
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 1000)
+    chunk = Chunk(offset=0, size=1000)
+    process = HashProcess(1)
+    try:
+        hash_ = process.hash(str(path))
+        await hash_.feed([(chunk, chunk.range)])
+        await hash_.digest()
+        stopped = process.pid
+        assert stopped is not None
+        os.kill(stopped, signal.SIGSTOP)
+        with pytest.raises(StorageFailed):
+            await hash_.digest()
+        again = process.hash(str(path))
+        await again.feed([(chunk, chunk.range)])
+        assert await again.digest() == hashlib.sha256(b"x" * 1000).hexdigest()
+        assert process.pid != stopped
+    finally:
+        await process.stop()

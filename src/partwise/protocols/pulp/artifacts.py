@@ -17,7 +17,7 @@ from partwise.engine.ports import Sink
 from partwise.engine.uploads import get_upload
 from partwise.protocols.form import FormBody, agreed, is_form, parse_small_form
 from partwise.protocols.pulp.api import Api
-from partwise.protocols.pulp.models import ArtifactCreate
+from partwise.protocols.pulp.models import ArtifactCreate, FileHead
 from partwise.protocols.pulp.render import artifact_out
 from partwise.protocols.pulp.requests import (
     MAX_SMALL_BODY,
@@ -64,7 +64,7 @@ async def _from_form(api: Api, request: Request, length: int) -> Artifact:
     digest = content_digest(request)
     who, kind = api.who(request), content_type(request)
     if length > MAX_SMALL_BODY:
-        body = FormBody(api.body_of(request), kind, digest)
+        body = FormBody(api.body_of(request), kind, digest, on_head=_check_head)
         return await artifacts.store_file(api.engine, who, body, bound=length)
     form = parse_small_form(kind, await read_small(api, request))
     if form.file is None:
@@ -74,8 +74,15 @@ async def _from_form(api: Api, request: Request, length: int) -> Artifact:
         return await _from_upload(api, request, parse_model(ArtifactCreate, members))
     if form.fields.get("sha256"):
         digest = agreed(digest, parse_sha256(form.fields["sha256"]))
+    _check_head(form.filename, form.media_type)
     small = _Small(form.file, digest, form.filename, form.media_type)
     return await artifacts.store_file(api.engine, who, small, bound=len(form.file))
+
+
+def _check_head(filename: str | None, media_type: str | None) -> None:
+    """Raise BadBody unless the file part's name and type keep to the rules of the same members elsewhere."""
+    members: dict[str, object] = {"filename": filename or None, "media_type": media_type or None}
+    parse_model(FileHead, members)
 
 
 class _Small:

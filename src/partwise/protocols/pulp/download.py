@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from partwise.core.digests import format_digest_field
 from partwise.core.ranges import ByteRange, format_content_range
 from partwise.core.records import Artifact
 from partwise.engine.artifacts import artifact_url, get_artifact, read_artifact
 from partwise.engine.context import Engine
+from partwise.protocols.intake import ABORT
 from partwise.protocols.pulp.api import Api
+from partwise.protocols.pulp.models import MEDIA_TYPE
 from partwise.protocols.pulp.responses import begun
+
+#: Seconds within which a reader has to take a piece of READ_BLOCK bytes: 2 KiB a second.
+READ_SECONDS = 120.0
 
 _RANGE = re.compile(r"bytes[ \t]*=[ \t]*([0-9]{0,19})-([0-9]{0,19})[ \t]*", re.ASCII | re.IGNORECASE)
 
@@ -47,7 +54,29 @@ async def give(engine: Engine, request: Request, artifact: Artifact) -> Response
     headers["Content-Length"] = str(span.size)
     if request.method == "HEAD" or not span.size:
         return Response(b"", status, headers)
-    return StreamingResponse(await begun(read_artifact(engine, artifact, span)), status, headers)
+    return PacedResponse(await begun(read_artifact(engine, artifact, span)), status, headers)
+
+
+class PacedResponse(StreamingResponse):
+    """A body whose reader has to take each piece within ``READ_SECONDS``; else its connection is cut.
+
+    A reader that stops would hold a piece in memory, and a descriptor, for as long as it likes.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the body, or cut the connection."""
+
+        async def paced(message: Message) -> None:
+            async with asyncio.timeout(READ_SECONDS):
+                await send(message)
+
+        try:
+            await super().__call__(scope, receive, paced)
+        except TimeoutError:
+            abort = scope.get("extensions", {}).get(ABORT)
+            if abort is None:
+                raise
+            abort()
 
 
 def _requested(field: str | None, size: int) -> ByteRange | None:
@@ -80,7 +109,8 @@ def _names(field: str, etag: str, *, weak: bool) -> bool:
 
 def _headers(artifact: Artifact) -> dict[str, str]:
     return {
-        "Content-Type": artifact.media_type or "application/octet-stream",
+        # Rows of earlier versions may hold types that no header field can.
+        "Content-Type": _type_of(artifact),
         "ETag": f'"{artifact.sha256}"',
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, no-cache",
@@ -90,6 +120,11 @@ def _headers(artifact: Artifact) -> dict[str, str]:
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "sandbox; default-src 'none'",
     }
+
+
+def _type_of(artifact: Artifact) -> str:
+    known = artifact.media_type
+    return known if known and len(known) <= 255 and MEDIA_TYPE.fullmatch(known) else "application/octet-stream"
 
 
 def content_disposition(filename: str) -> str:

@@ -99,6 +99,13 @@ class ChunkForm(RequestModel):
     sha256: Sha256 = None
 
 
+class FileHead(RequestModel):
+    """The name and type of a form's file."""
+
+    filename: FileName = None
+    media_type: MediaType = None
+
+
 class ArtifactForm(RequestModel):
     """Either the path or id of a completed upload, or a ``file``; the SHA-256 of the whole file with it."""
 
@@ -269,8 +276,8 @@ class ContentSettings(BaseModel):
 
 
 class StatusOut(BaseModel):
-    """That the server runs, what it is, and who asks. ``storage`` and ``user`` are null without a token where one is
-    needed."""
+    """That the server runs, what it is, and who asks. Where tokens are needed, ``user`` is null without one, and
+    ``storage`` is null without an admin's."""
 
     versions: list[Version]
     online_workers: list[Any] = []

@@ -75,6 +75,7 @@ PROBLEMS: Mapping[type[errors.PartwiseError], Problem] = {
     errors.UploadTooLarge: Problem("upload-too-large", 413, "The upload is too large"),
     errors.QuotaExceeded: Problem("quota-exceeded", 413, "The quota has no room for it"),
     errors.TooManyUploads: Problem("too-many-uploads", 413, "Too many open uploads"),
+    errors.TooManyArtifacts: Problem("too-many-artifacts", 413, "Too many artifacts"),
     errors.TooManyChunks: Problem("too-many-chunks", 413, "Too many chunks"),
     errors.OutOfSpace: Problem("out-of-space", 507, "The server has no room"),
     errors.StorageFailed: Problem("storage-failed", 503, "The storage failed"),

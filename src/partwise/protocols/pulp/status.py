@@ -17,13 +17,15 @@ PULP_API_VERSION = "3.123.1"
 async def show(api: Api, request: Request) -> Response:
     """Show versions, and to those who are signed in the storage and their name too."""
     signed_in = api.signed_in(request)
+    # How much room there is after a commit tells whether somebody else has the same content.
+    admin = signed_in and api.who(request).admin
     status = StatusOut(
         versions=[
             Version(component="core", version=PULP_API_VERSION, package="partwise", module="partwise"),
             Version(component="partwise", version=__version__, package="partwise", module="partwise"),
         ],
         database_connection={"connected": True},
-        storage=await _storage(api) if signed_in else None,
+        storage=await _storage(api) if admin else None,
         user=api.who(request).name if signed_in else None,
     )
     return json_response(request, status)

@@ -72,7 +72,7 @@ def _dispatch(tus: Tus, handlers: Mapping[str, Handler]) -> Callable[[Request], 
     allowed = ", ".join((*handlers, "OPTIONS"))
 
     async def endpoint(request: Request) -> Response:
-        method = request.headers.get("X-HTTP-Method-Override", request.method).upper()
+        method = request.method
         if method == "OPTIONS":
             return _options(tus)
         try:
