@@ -15,7 +15,7 @@ from partwise.core.state import UploadState
 from partwise.engine import artifacts, uploads
 from partwise.engine.chunks import Early, put_chunk
 from partwise.engine.commit import commit
-from partwise.engine.context import Engine
+from partwise.engine.engine import Engine
 from partwise.engine.finish import concatenate, finish, joined_id
 from tests.crash.known import (
     CONTENTS,

@@ -10,7 +10,7 @@ import os
 import signal
 from functools import partial
 
-from partwise.engine.context import Engine
+from partwise.engine.engine import Engine
 from partwise.server import assembly
 from partwise.server.run import serve
 from partwise.server.settings import Settings

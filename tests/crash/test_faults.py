@@ -22,7 +22,7 @@ from partwise.engine import uploads
 from partwise.engine.artifacts import list_artifacts, read_artifact
 from partwise.engine.chunks import put_chunk
 from partwise.engine.commit import commit
-from partwise.engine.context import Engine
+from partwise.engine.engine import Engine
 from partwise.storage.files import SystemCalls
 from tests.support.bodies import BytesBody, sha256
 from tests.support.engines import fast_folder, new_data_folder, open_engine

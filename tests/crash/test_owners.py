@@ -23,7 +23,7 @@ from partwise.core.records import Artifact, Principal
 from partwise.engine import artifacts, uploads
 from partwise.engine.chunks import Early, put_chunk
 from partwise.engine.commit import commit
-from partwise.engine.context import Engine
+from partwise.engine.engine import Engine
 from partwise.engine.finish import concatenate, finish
 from tests.support.bodies import BytesBody, sha256
 from tests.support.engines import fast_folder, new_data_folder, open_engine

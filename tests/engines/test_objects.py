@@ -23,7 +23,7 @@ from partwise.engine.artifacts import store_file
 from partwise.engine.check import drop_damaged
 from partwise.engine.chunks import Early, put_chunk
 from partwise.engine.commit import commit
-from partwise.engine.context import Engine
+from partwise.engine.engine import Engine
 from partwise.engine.finish import concatenate, finish
 from partwise.storage import s3_streams, s3_writer
 from partwise.storage.s3 import S3Storage

@@ -34,7 +34,8 @@ from partwise.core.state import UploadState
 from partwise.engine import artifacts, uploads
 from partwise.engine.chunks import Early, put_chunk
 from partwise.engine.commit import commit
-from partwise.engine.context import Engine, Limits
+from partwise.engine.context import Limits
+from partwise.engine.engine import Engine
 from partwise.engine.expiry import expire
 from partwise.engine.ports import Storage
 from partwise.storage.local import LocalStorage

@@ -12,7 +12,8 @@ from typing import Any
 
 from partwise.catalog import SqlCatalog, migrate, open_catalog
 from partwise.catalog.postgres import PostgresCatalog
-from partwise.engine.context import Engine, no_failpoint
+from partwise.engine.context import no_failpoint
+from partwise.engine.engine import Engine
 from partwise.engine.ports import Storage
 from partwise.storage.files import SystemCalls
 from partwise.storage.local import LocalStorage

@@ -5,7 +5,7 @@ from __future__ import annotations
 from partwise.core.ranges import ByteRange, Gaps
 from partwise.core.records import Principal
 from partwise.engine import uploads
-from partwise.engine.context import Engine
+from partwise.engine.engine import Engine
 
 
 async def missing(engine: Engine, who: Principal, upload_id: str) -> list[ByteRange]:

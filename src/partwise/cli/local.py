@@ -12,7 +12,7 @@ import typer
 from partwise.cli.exits import Exit
 
 if TYPE_CHECKING:
-    from partwise.engine.context import Engine
+    from partwise.engine.engine import Engine
     from partwise.engine.ports import Tokens
     from partwise.server.settings import Settings
 

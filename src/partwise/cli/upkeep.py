@@ -12,7 +12,7 @@ from partwise.cli.local import AsJson, Data, with_engine
 
 if TYPE_CHECKING:
     from partwise.engine.check import Finding
-    from partwise.engine.context import Engine
+    from partwise.engine.engine import Engine
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and change nothing.")]
 

@@ -14,7 +14,7 @@ from partwise.core.ranges import ByteRange
 from partwise.core.records import Artifact, Page, Principal, TaskState
 from partwise.engine.chunks import Early, put_chunk
 from partwise.engine.commit import commit
-from partwise.engine.context import Engine
+from partwise.engine.context import Context
 from partwise.engine.ports import Body, Purpose
 from partwise.engine.uploads import create_upload, delete_upload, set_size
 
@@ -31,7 +31,7 @@ class FileBody(Body, Protocol):
     media_type: str | None
 
 
-async def store_file(engine: Engine, who: Principal, body: FileBody, *, bound: int) -> Artifact:
+async def store_file(engine: Context, who: Principal, body: FileBody, *, bound: int) -> Artifact:
     """Make an artifact of one request that holds the whole file, of at most ``bound`` bytes.
 
     The bytes take the way of an upload with one chunk, which nobody sees and which does not stay. Raises what
@@ -53,7 +53,7 @@ async def store_file(engine: Engine, who: Principal, body: FileBody, *, bound: i
             lock.release()
 
 
-async def clear_abandoned(engine: Engine) -> None:
+async def clear_abandoned(engine: Context) -> None:
     """Remove the uploads of requests whose process died: nobody can go on with them, and they hold room."""
     for upload in await engine.catalog.list_internal():
         lock = await engine.storage.try_lock(upload.id, Purpose.RECEIVE)
@@ -67,7 +67,7 @@ async def clear_abandoned(engine: Engine) -> None:
             lock.release()
 
 
-async def _receive(engine: Engine, server: Principal, upload_id: str, body: Body, bound: int) -> str:
+async def _receive(engine: Context, server: Principal, upload_id: str, body: Body, bound: int) -> str:
     """Receive the file as one chunk, and return its SHA-256."""
     size, sha256 = 0, EMPTY_SHA256
     if bound:
@@ -86,14 +86,14 @@ async def _receive(engine: Engine, server: Principal, upload_id: str, body: Body
     return sha256
 
 
-async def _clear(engine: Engine, who: Principal, upload_id: str) -> None:
+async def _clear(engine: Context, who: Principal, upload_id: str) -> None:
     try:
         await delete_upload(engine, who, upload_id)
     except (NotFound, WrongState):
         return  # a commit that still runs is ended by the rounds; its upload then expires like any other
 
 
-async def get_artifact(engine: Engine, who: Principal, artifact_id: str) -> Artifact:
+async def get_artifact(engine: Context, who: Principal, artifact_id: str) -> Artifact:
     """The artifact by its owner's link, or NotFound."""
     artifact = await engine.catalog.get_artifact(artifact_id)
     if not who.owns(artifact.owner):
@@ -102,24 +102,24 @@ async def get_artifact(engine: Engine, who: Principal, artifact_id: str) -> Arti
 
 
 async def list_artifacts(
-    engine: Engine, who: Principal, *, sha256: str | None = None, offset: int = 0, limit: int = 100, search: str = ""
+    engine: Context, who: Principal, *, sha256: str | None = None, offset: int = 0, limit: int = 100, search: str = ""
 ) -> Page[Artifact]:
     """The artifacts that ``who`` may see, newest first."""
     owner = None if who.admin else who.name
     return await engine.catalog.list_artifacts(owner, sha256=sha256, offset=offset, limit=limit, search=search)
 
 
-def read_artifact(engine: Engine, artifact: Artifact, span: ByteRange) -> AsyncIterator[bytes]:
+def read_artifact(engine: Context, artifact: Artifact, span: ByteRange) -> AsyncIterator[bytes]:
     """The bytes of ``span``, in blocks. Raises NotFound on the first step when the bytes are gone."""
     return engine.storage.read_artifact(artifact.sha256, span, READ_BLOCK)
 
 
-async def artifact_url(engine: Engine, artifact: Artifact, headers: Mapping[str, str]) -> str | None:
+async def artifact_url(engine: Context, artifact: Artifact, headers: Mapping[str, str]) -> str | None:
     """Where else the whole artifact is to be had for a short time, answering with ``headers``; None: only here."""
     return await engine.storage.artifact_url(artifact.sha256, artifact.size, headers)
 
 
-async def delete_artifact(engine: Engine, who: Principal, artifact_id: str) -> None:
+async def delete_artifact(engine: Context, who: Principal, artifact_id: str) -> None:
     """Delete the link; with the last link of a digest, its bytes. NotFound."""
     artifact = await get_artifact(engine, who, artifact_id)
     async with engine.storage.digest_lock(artifact.sha256):

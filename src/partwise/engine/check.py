@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from partwise.core.errors import NotFound
 from partwise.core.state import UploadState
-from partwise.engine.context import Engine
+from partwise.engine.context import Context
 from partwise.engine.uploads import all_uploads, remove
 
 _PAGE = 1000
@@ -37,7 +37,7 @@ class Finding:
     name: str
 
 
-async def find_orphans(engine: Engine) -> AsyncIterator[Finding]:
+async def find_orphans(engine: Context) -> AsyncIterator[Finding]:
     """Files without a record, and uploads without a file. Cheap: looks at names alone."""
     for upload_id in await _staged(engine):
         if not await _has_upload(engine, upload_id):
@@ -50,7 +50,7 @@ async def find_orphans(engine: Engine) -> AsyncIterator[Finding]:
             yield Finding(Kind.UNBACKED, upload_id)
 
 
-async def find_damage(engine: Engine) -> AsyncIterator[tuple[str, Finding | None]]:
+async def find_damage(engine: Context) -> AsyncIterator[tuple[str, Finding | None]]:
     """Read every recorded artifact and hash it: its SHA-256, and what is wrong with it."""
     files = set(await asyncio.to_thread(lambda: list(engine.storage.list_artifacts())))
     after = ""
@@ -65,7 +65,7 @@ async def find_damage(engine: Engine) -> AsyncIterator[tuple[str, Finding | None
         after = page[-1][0]
 
 
-async def repair(engine: Engine, finding: Finding) -> bool:
+async def repair(engine: Context, finding: Finding) -> bool:
     """Remove an orphan, if it still is one; True when it was removed."""
     match finding.kind:
         case Kind.LEFTOVER:
@@ -86,7 +86,7 @@ async def repair(engine: Engine, finding: Finding) -> bool:
     return True
 
 
-async def drop_damaged(engine: Engine, sha256: str) -> bool:
+async def drop_damaged(engine: Context, sha256: str) -> bool:
     """Delete an artifact's bytes if they do not have its digest; the record stays. True when they were deleted."""
     async with engine.storage.digest_lock(sha256):
         if await engine.storage.verify_artifact(sha256):
@@ -95,11 +95,11 @@ async def drop_damaged(engine: Engine, sha256: str) -> bool:
     return True
 
 
-async def _staged(engine: Engine) -> list[str]:
+async def _staged(engine: Context) -> list[str]:
     return await asyncio.to_thread(lambda: list(engine.storage.list_staged()))
 
 
-async def _has_upload(engine: Engine, upload_id: str) -> bool:
+async def _has_upload(engine: Context, upload_id: str) -> bool:
     try:
         await engine.catalog.get_upload(upload_id)
     except NotFound:
@@ -107,13 +107,13 @@ async def _has_upload(engine: Engine, upload_id: str) -> bool:
     return True
 
 
-async def _is_recorded(engine: Engine, sha256: str) -> bool:
+async def _is_recorded(engine: Context, sha256: str) -> bool:
     """Under the lock, which a commit holds from its link to its record."""
     async with engine.storage.digest_lock(sha256):
         return await engine.catalog.has_artifact(sha256)
 
 
-async def _unbacked(engine: Engine) -> AsyncIterator[str]:
+async def _unbacked(engine: Context) -> AsyncIterator[str]:
     # Uploads first, files after: one that is made in between has a file.
     known = {upload.id async for upload in all_uploads(engine, UploadState.OPEN)}
     doubtful = sorted(known - set(await _staged(engine)))

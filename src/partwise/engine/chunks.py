@@ -31,8 +31,8 @@ from partwise.core.errors import (
 from partwise.core.ranges import MAX_SIZE, ByteRange, split
 from partwise.core.records import Chunk, Principal, Upload
 from partwise.core.state import Event, UploadState, next_state
-from partwise.engine.context import Engine
-from partwise.engine.expiry import kept_alive
+from partwise.engine.activity import kept_alive
+from partwise.engine.context import Context
 from partwise.engine.follower import InFlight
 from partwise.engine.ports import BLOCK, Body, ChunkWriter
 from partwise.engine.reading import TURN
@@ -65,7 +65,7 @@ class Received:
 
 
 async def put_chunk(
-    engine: Engine,
+    engine: Context,
     who: Principal,
     upload_id: str,
     span: ByteRange,
@@ -124,7 +124,7 @@ async def put_chunk(
         writer.close()
 
 
-async def settle(engine: Engine, who: Principal, upload_id: str) -> tuple[Upload, int]:
+async def settle(engine: Context, who: Principal, upload_id: str) -> tuple[Upload, int]:
     """The upload and its frontier, after whoever writes there has been asked to leave and has left.
 
     For a client that asks where to go on: what a request of its own still held, that died without the server
@@ -142,7 +142,7 @@ async def settle(engine: Engine, who: Principal, upload_id: str) -> tuple[Upload
     return await get_frontier(engine, who, upload_id)
 
 
-async def _claim(engine: Engine, upload_id: str, span: ByteRange, *, exact: bool) -> ChunkWriter:
+async def _claim(engine: Context, upload_id: str, span: ByteRange, *, exact: bool) -> ChunkWriter:
     try:
         return await engine.storage.claim(upload_id, span, exact=exact)
     except NotFound:
@@ -152,7 +152,7 @@ async def _claim(engine: Engine, upload_id: str, span: ByteRange, *, exact: bool
         raise StorageFailed("The upload's file cannot be found now; try again later.") from None
 
 
-async def _check(engine: Engine, upload_id: str, span: ByteRange, total: int | None) -> tuple[Upload, Chunk | None]:
+async def _check(engine: Context, upload_id: str, span: ByteRange, total: int | None) -> tuple[Upload, Chunk | None]:
     """The upload, and the chunk of exactly the same range if there is one; refuses what cannot be recorded."""
     upload, found, count = await engine.catalog.find_chunks(upload_id, span)
     next_state(upload.state, Event.WRITE)
@@ -170,7 +170,7 @@ async def _check(engine: Engine, upload_id: str, span: ByteRange, total: int | N
     return upload, None
 
 
-async def _reserve(engine: Engine, upload: Upload, span: ByteRange) -> int | None:
+async def _reserve(engine: Context, upload: Upload, span: ByteRange) -> int | None:
     """Where the size is not declared yet, make room for ``span``, or for the first step of one without an end.
 
     How far there is room now; None where the room was reserved with the size.
@@ -199,7 +199,7 @@ async def _drain(body: Body, receiver: _Receiver) -> None:
             await asyncio.wait({pump})
 
 
-async def _record(engine: Engine, receiver: _Receiver, declared: str | None) -> Received:
+async def _record(engine: Context, receiver: _Receiver, declared: str | None) -> Received:
     upload = receiver.upload
     try:
         stored = await receiver.writer.finish(receiver.received, durable=engine.durable_chunks)
@@ -246,7 +246,7 @@ class _Receiver:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Context,
         upload: Upload,
         span: ByteRange,
         declared: str | None,

@@ -7,6 +7,7 @@ import logging
 import time
 import uuid
 from collections.abc import Sequence
+from functools import partial
 
 from partwise.core.errors import (
     ArtifactDigestMismatch,
@@ -23,7 +24,7 @@ from partwise.core.errors import (
 )
 from partwise.core.records import Principal, Task, TaskState, Upload
 from partwise.core.state import UploadState
-from partwise.engine.context import Engine
+from partwise.engine.context import Context
 from partwise.engine.ports import Purpose
 from partwise.engine.reading import is_readable
 from partwise.engine.uploads import remove
@@ -36,7 +37,7 @@ POLL = 0.02
 RETRY = 1.0
 
 
-async def commit(engine: Engine, who: Principal, upload_id: str, sha256: str | None, *, wait: float = 0.0) -> Task:
+async def commit(engine: Context, who: Principal, upload_id: str, sha256: str | None, *, wait: float = 0.0) -> Task:
     """Start to commit, or join a commit that runs or is done; wait at most ``wait`` seconds for its end.
 
     ``sha256`` None: the one declared at create, or, if every chunk was verified, whatever the file amounts to. The
@@ -52,7 +53,7 @@ async def commit(engine: Engine, who: Principal, upload_id: str, sha256: str | N
     deadline = time.monotonic() + wait
     if upload.state is UploadState.COMMITTING and upload.auto_commit and expected is not None:
         # The server was quicker, and asked for no digest: wait for the one that it finds, and compare then.
-        await asyncio.wait({engine.workers.commits.drive(upload_id)}, timeout=wait)
+        await asyncio.wait({drive(engine, upload_id)}, timeout=wait)
         upload = await engine.catalog.get_upload(upload_id)
         if upload.state is UploadState.COMPLETED:
             return await _repeated(engine, upload, expected)
@@ -67,7 +68,7 @@ async def commit(engine: Engine, who: Principal, upload_id: str, sha256: str | N
         return await _repeated(engine, upload, expected)
     engine.failpoint("commit.begun")
     while task.state is TaskState.RUNNING:
-        job = engine.workers.commits.drive(upload_id)
+        job = drive(engine, upload_id)
         await asyncio.wait({job}, timeout=max(0.0, deadline - time.monotonic()))
         task = await engine.catalog.get_task(task.id)
         if time.monotonic() >= deadline:
@@ -75,7 +76,7 @@ async def commit(engine: Engine, who: Principal, upload_id: str, sha256: str | N
     return task
 
 
-async def _repeated(engine: Engine, upload: Upload, expected: str | None) -> Task:
+async def _repeated(engine: Context, upload: Upload, expected: str | None) -> Task:
     """The same commit again gets the same answer."""
     assert upload.sha256 is not None
     if expected is not None and expected != upload.sha256:
@@ -86,60 +87,40 @@ async def _repeated(engine: Engine, upload: Upload, expected: str | None) -> Tas
     return task
 
 
-class Commits:
-    """The commits that this process carries through, or waits for."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._jobs: dict[str, asyncio.Task[None]] = {}
-
-    def drive(self, upload_id: str) -> asyncio.Task[None]:
-        """A job that ends when the upload is committing no more. Cancelling a waiter does not cancel the job."""
-        job = self._jobs.get(upload_id)
-        if job is None:
-            job = asyncio.create_task(self._drive(upload_id), name=f"commit {upload_id}")
-            self._jobs[upload_id] = job
-            job.add_done_callback(lambda _job: self._jobs.pop(upload_id, None))
-        return job
-
-    async def stop(self) -> None:
-        """Cancel the jobs; whoever starts next goes on with them."""
-        jobs = list(self._jobs.values())
-        for job in jobs:
-            job.cancel()
-        if jobs:
-            await asyncio.wait(jobs)
-
-    async def _drive(self, upload_id: str) -> None:
-        engine = self._engine
-        try:
-            while (await engine.catalog.get_upload(upload_id)).state is UploadState.COMMITTING:
-                lock = await engine.storage.try_lock(upload_id, Purpose.COMMIT)
-                if lock is None:
-                    await asyncio.sleep(POLL)
-                    continue
-                try:
-                    await _carry_through(engine, upload_id)
-                except BytesLost as error:
-                    await _open_again_without(engine, upload_id, error)
-                except NotFound:
-                    await _open_again_without_file(engine, upload_id)
-                except StaleGeneration:
-                    log.warning("the upload %s changed while its commit went on", upload_id)
-                finally:
-                    lock.release()
-        except NotFound:
-            return  # deleted, or published and gone between two looks
-        # The upload stays committing; the rounds of any process take it up again.
-        except (StorageFailed, RangeBusy, Superseded) as error:
-            log.warning("commit of %s failed for now: %s", upload_id, error)
-            await asyncio.sleep(RETRY)
-        except Exception:
-            log.exception("commit of %s failed for now", upload_id)
-            await asyncio.sleep(RETRY)
+def drive(engine: Context, upload_id: str) -> asyncio.Task[None]:
+    """A job that ends when the upload is committing no more. Cancelling a waiter does not cancel the job."""
+    return engine.workers.commits.run(upload_id, partial(_drive, engine, upload_id))
 
 
-async def _carry_through(engine: Engine, upload_id: str) -> None:
+async def _drive(engine: Context, upload_id: str) -> None:
+    try:
+        while (await engine.catalog.get_upload(upload_id)).state is UploadState.COMMITTING:
+            lock = await engine.storage.try_lock(upload_id, Purpose.COMMIT)
+            if lock is None:
+                await asyncio.sleep(POLL)
+                continue
+            try:
+                await _carry_through(engine, upload_id)
+            except BytesLost as error:
+                await _open_again_without(engine, upload_id, error)
+            except NotFound:
+                await _open_again_without_file(engine, upload_id)
+            except StaleGeneration:
+                log.warning("the upload %s changed while its commit went on", upload_id)
+            finally:
+                lock.release()
+    except NotFound:
+        return  # deleted, or published and gone between two looks
+    # The upload stays committing; the rounds of any process take it up again.
+    except (StorageFailed, RangeBusy, Superseded) as error:
+        log.warning("commit of %s failed for now: %s", upload_id, error)
+        await asyncio.sleep(RETRY)
+    except Exception:
+        log.exception("commit of %s failed for now", upload_id)
+        await asyncio.sleep(RETRY)
+
+
+async def _carry_through(engine: Context, upload_id: str) -> None:
     """All steps after ``begin_commit``; the caller holds the COMMIT lock. Safe to repeat from any of them."""
     upload = await engine.catalog.get_upload(upload_id)
     if upload.state is not UploadState.COMMITTING:
@@ -165,7 +146,7 @@ async def _carry_through(engine: Engine, upload_id: str) -> None:
     engine.workers.follower.notify(upload_id)
 
 
-async def _publish(engine: Engine, upload: Upload, digest: str) -> None:
+async def _publish(engine: Context, upload: Upload, digest: str) -> None:
     """Make the upload's file the artifact's, and record that. The caller keeps writers out, and holds the digest."""
     if (await engine.catalog.get_upload(upload.id)).epoch != upload.epoch:
         raise StaleGeneration
@@ -183,7 +164,7 @@ async def _publish(engine: Engine, upload: Upload, digest: str) -> None:
     engine.observe("commit", (engine.clock() - upload.updated).total_seconds())
 
 
-async def _digest(engine: Engine, upload: Upload) -> str:
+async def _digest(engine: Context, upload: Upload) -> str:
     if upload.chunk_count == 1:
         # The whole file came as one chunk that was hashed as it came: nothing to follow.
         (chunk,) = await engine.catalog.list_chunks(upload.id)
@@ -192,7 +173,7 @@ async def _digest(engine: Engine, upload: Upload) -> str:
     return await engine.workers.follower.digest(upload.id)
 
 
-async def _open_again_without(engine: Engine, upload_id: str, error: BytesLost) -> None:
+async def _open_again_without(engine: Context, upload_id: str, error: BytesLost) -> None:
     """Bytes of the upload cannot be read back: those chunks are missing again, and the upload is open."""
     log.error("commit of %s: %s", upload_id, error)
     chunks = await engine.catalog.list_chunks(upload_id)
@@ -204,7 +185,7 @@ async def _open_again_without(engine: Engine, upload_id: str, error: BytesLost) 
     await _reject(engine, await engine.catalog.get_upload(upload_id), message, lost=lost)
 
 
-async def _open_again_without_file(engine: Engine, upload_id: str) -> None:
+async def _open_again_without_file(engine: Context, upload_id: str) -> None:
     """The upload was deleted meanwhile; or its staging file is gone: then all its chunks have to be sent again."""
     upload = await engine.catalog.get_upload(upload_id)
     if upload.state is not UploadState.COMMITTING:
@@ -217,14 +198,14 @@ async def _open_again_without_file(engine: Engine, upload_id: str) -> None:
 
 
 async def _reject(
-    engine: Engine, upload: Upload, message: str, *, found_sha256: str | None = None, lost: Sequence[int] = ()
+    engine: Context, upload: Upload, message: str, *, found_sha256: str | None = None, lost: Sequence[int] = ()
 ) -> None:
     await engine.catalog.reject_commit(
         upload.id, message, engine.clock(), generation=upload.epoch, found_sha256=found_sha256, lost=lost
     )
 
 
-async def _give_up(engine: Engine, upload: Upload, error: StorageFailed | OutOfSpace) -> None:
+async def _give_up(engine: Context, upload: Upload, error: StorageFailed | OutOfSpace) -> None:
     """The file could not be published. The upload is open again; after a failed sync what is not certain is missing."""
     log.error("publishing %s failed: %s", upload.id, error)
     message = "The server could not store the file now. All chunks are kept: commit again later."

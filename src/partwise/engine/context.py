@@ -1,9 +1,11 @@
-"""The engine: the ports it stands on, the limits the operator set, and the workers that run beside the use cases."""
+"""The context of every use case: the ports it stands on, the limits the operator set, clock, hooks, and workers.
+
+It knows no use case. What stands on it takes it as its first argument; ``Engine`` is the context with a life cycle.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +14,11 @@ from datetime import UTC, datetime, timedelta
 
 from partwise.core.errors import NotFound
 from partwise.core.records import Principal, Upload
+from partwise.engine.flusher import Flusher
+from partwise.engine.follower import Follower
+from partwise.engine.jobs import Jobs
 from partwise.engine.ports import Catalog, OwnerLimits, Storage
 from partwise.engine.receptions import Receptions
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +60,30 @@ def no_limit(_setting: str, _count: int) -> None:
     """What is told that a limit removed uploads, unless a server keeps figures."""
 
 
+class Workers:
+    """What goes on beside the requests of one process: digests, syncs, commits, joins, receptions, reading back."""
+
+    def __init__(self, storage: Storage, catalog: Catalog, failpoint: Callable[[str], None]) -> None:
+        self.receptions = Receptions()
+        self.follower = Follower(storage, catalog)
+        self.flusher = Flusher(storage, catalog, failpoint)
+        #: Commits that this process carries through or waits for (``commit.drive``), and uploads that the server itself
+        #: brings to their end (``finish.drive``).
+        self.commits, self.finishes = Jobs("commit"), Jobs("finish")
+        #: Threads that read stored chunks back: see ``reading.py``.
+        self.readers = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="read")
+
+    async def stop(self) -> None:
+        """Cancel everything and wait for it to end. Whoever starts next goes on with it."""
+        await self.finishes.stop()
+        await self.commits.stop()
+        await self.flusher.stop()
+        await self.follower.stop()
+        await asyncio.to_thread(self.readers.shutdown)
+
+
 @dataclass(slots=True)
-class Engine:
+class Context:
     """What every use case takes as its first argument."""
 
     storage: Storage
@@ -77,42 +102,7 @@ class Engine:
     _seen: dict[str, Upload] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        self.workers = Workers(self)
-
-    async def start(self) -> None:
-        """Open the ports, recover what a crash left behind, and start the workers."""
-        from partwise.engine.recovery import recover
-
-        await self.open()
-        await recover(self)
-        self.workers.start()
-
-    async def open(self, *, look_only: bool = False, discard_unsynced: bool = False) -> None:
-        """Open the ports alone, for work beside running servers. ``stop`` ends it. ``look_only``: nothing changes.
-
-        Whoever opens them makes sure that database and bytes belong together, and invalidates what the last boot of
-        the machine had not brought to disk. ``discard_unsynced``: within one boot too, after the volume was lost or
-        set back while the machine ran; once, before any process serves. Raises StorageFailed, OutOfSpace.
-        """
-        await self.catalog.start(look_only=look_only)
-        if not look_only:
-            installation, recorded = await self.catalog.installation()
-            await self.storage.bind(installation, recorded=recorded)
-        await self.storage.start(look_only=look_only)
-        if look_only:
-            return
-        boot = self.storage.boot()
-        if boot is None:
-            return
-        count = await self.catalog.new_boot(boot, distrust=discard_unsynced)
-        if count:
-            log.warning("%d chunks were not on disk when the machine stopped: they are missing again", count)
-
-    async def stop(self) -> None:
-        """Stop the workers and close the ports. Commits that still run go on at the next start."""
-        await self.workers.stop()
-        await self.storage.stop()
-        await self.catalog.stop()
+        self.workers = Workers(self.storage, self.catalog, self.failpoint)
 
     async def authorize(self, who: Principal, upload_id: str) -> None:
         """Raise NotFound unless ``who`` may see the upload. An owner never changes, so the answer is remembered."""
@@ -131,40 +121,3 @@ class Engine:
         if not who.sees(upload):
             raise NotFound("upload")
         return upload
-
-
-class Workers:
-    """The background work of one process: digests, flushes, commits, and the round that looks after all of them."""
-
-    def __init__(self, engine: Engine) -> None:
-        from partwise.engine.commit import Commits
-        from partwise.engine.finish import Finishes
-        from partwise.engine.flusher import Flusher
-        from partwise.engine.follower import Follower
-
-        self.receptions = Receptions()
-        self.follower = Follower(engine.storage, engine.catalog)
-        self.flusher = Flusher(engine.storage, engine.catalog, engine.failpoint)
-        self.commits = Commits(engine)
-        self.finishes = Finishes(engine)
-        #: Threads that read stored chunks back: see ``reading.py``.
-        self.readers = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="read")
-        self._engine = engine
-        self._rounds: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin the rounds."""
-        from partwise.engine.rounds import rounds
-
-        self._rounds = asyncio.create_task(rounds(self._engine), name="rounds")
-
-    async def stop(self) -> None:
-        """Cancel everything and wait for it to end."""
-        if self._rounds is not None:
-            self._rounds.cancel()
-            await asyncio.wait({self._rounds})
-        await self.finishes.stop()
-        await self.commits.stop()
-        await self.flusher.stop()
-        await self.follower.stop()
-        await asyncio.to_thread(self.readers.shutdown)

@@ -6,27 +6,22 @@ state, so a chunk recorded a moment before keeps it; and a chunk that is still c
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 
-from partwise.core.errors import NotFound, PartwiseError
+from partwise.core.errors import NotFound
 from partwise.core.records import Upload
 from partwise.core.state import UploadState
-from partwise.engine.context import Engine
+from partwise.engine.context import Context
 from partwise.engine.uploads import all_uploads, finish_removal, remove
 
 log = logging.getLogger(__name__)
 
 #: How many are looked for at once.
 BATCH = 100
-
-#: A chunk on its way is noted as activity this often, or more often where uploads expire sooner.
-_SIGN_OF_LIFE = timedelta(hours=1)
-
 
 #: How long a client may look at the task of an upload that is gone.
 _TASK_AFTER_UPLOAD = timedelta(hours=1)
@@ -44,7 +39,7 @@ class Grace:
     process has started, or the clock has leapt ahead of the time that passed.
     """
 
-    def __init__(self, engine: Engine, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, engine: Context, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._clock = engine.clock
         self._monotonic = monotonic
         lives = min(engine.limits.idle_expiry, engine.limits.completed_expiry)
@@ -65,13 +60,13 @@ class Grace:
         return self._clock().timestamp() - self._monotonic()
 
 
-async def expired(engine: Engine, limit: int = BATCH) -> list[Upload]:
+async def expired(engine: Context, limit: int = BATCH) -> list[Upload]:
     """Uploads that are to go now, and those whose deletion was begun and not ended."""
     open_before, completed_before = _cutoffs(engine)
     return await engine.catalog.idle_uploads(open_before=open_before, completed_before=completed_before, limit=limit)
 
 
-async def all_expired(engine: Engine) -> AsyncIterator[Upload]:
+async def all_expired(engine: Context) -> AsyncIterator[Upload]:
     """Every upload that is to go now, a page at a time; changes nothing."""
     open_before, completed_before = _cutoffs(engine)
     async for upload in all_uploads(engine, *UploadState):
@@ -81,13 +76,13 @@ async def all_expired(engine: Engine) -> AsyncIterator[Upload]:
             yield upload
 
 
-async def is_clock_watched(engine: Engine) -> bool:
+async def is_clock_watched(engine: Context) -> bool:
     """Whether a server noted the time within the last hour: else the clock may have leapt, or clients had no server."""
     noted = await engine.catalog.noted_clock()
     return noted is not None and abs(engine.clock() - noted) < GRACE
 
 
-async def expire(engine: Engine) -> list[str]:
+async def expire(engine: Context) -> list[str]:
     """Remove the uploads that are to go; returns their ids."""
     removed: list[str] = []
     while True:
@@ -103,7 +98,7 @@ async def expire(engine: Engine) -> list[str]:
 _LIFETIMES = {UploadState.OPEN: "idle_expiry_days", UploadState.COMPLETED: "completed_expiry_days"}
 
 
-async def _expire(engine: Engine, upload: Upload) -> bool:
+async def _expire(engine: Context, upload: Upload) -> bool:
     open_before, completed_before = _cutoffs(engine)
     if not await engine.catalog.expire_upload(upload.id, open_before=open_before, completed_before=completed_before):
         return False
@@ -113,7 +108,7 @@ async def _expire(engine: Engine, upload: Upload) -> bool:
     return True
 
 
-async def trim(engine: Engine) -> list[str]:
+async def trim(engine: Context) -> list[str]:
     """Clear the oldest completed uploads of those who have more than are kept; returns the ids. Artifacts stay."""
     keep = engine.limits.max_completed_uploads
     removed: list[str] = []
@@ -126,7 +121,7 @@ async def trim(engine: Engine) -> list[str]:
     return removed
 
 
-async def prune_tasks(engine: Engine, *, dry_run: bool = False) -> int:
+async def prune_tasks(engine: Context, *, dry_run: bool = False) -> int:
     """Forget tasks as old as completed uploads may become, except those that uploads in the list still refer to.
 
     Those of uploads that are gone go sooner. Returns how many. With ``dry_run`` they are counted alone.
@@ -141,36 +136,6 @@ async def prune_tasks(engine: Engine, *, dry_run: bool = False) -> int:
     return count
 
 
-def _cutoffs(engine: Engine) -> tuple[datetime, datetime]:
+def _cutoffs(engine: Context) -> tuple[datetime, datetime]:
     now = engine.clock()
     return now - engine.limits.idle_expiry, now - engine.limits.completed_expiry
-
-
-@contextmanager
-def kept_alive(engine: Engine, upload_id: str) -> Iterator[None]:
-    """While it lasts the upload does not expire: bytes of a chunk come in, however slowly."""
-    loop = asyncio.get_running_loop()
-    seconds = min(_SIGN_OF_LIFE, engine.limits.idle_expiry / 4).total_seconds()
-    running: set[asyncio.Task[None]] = set()
-
-    timer: asyncio.TimerHandle
-
-    def sign() -> None:
-        nonlocal timer
-        task = loop.create_task(_touch(engine, upload_id), name=f"keep {upload_id} alive")
-        running.add(task)
-        task.add_done_callback(running.discard)
-        timer = loop.call_later(seconds, sign)
-
-    timer = loop.call_later(seconds, sign)
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-async def _touch(engine: Engine, upload_id: str) -> None:
-    try:
-        await engine.catalog.touch(upload_id, engine.clock())
-    except PartwiseError as error:
-        log.warning("the activity of %s could not be noted: %s", upload_id, error)

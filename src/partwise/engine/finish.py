@@ -13,9 +13,9 @@ up what a process that died has left; nothing is lost between two of them:
 from __future__ import annotations
 
 import asyncio
-import logging
 import uuid
 from collections.abc import Sequence
+from functools import partial
 
 from partwise.core.errors import (
     Conflict,
@@ -29,11 +29,10 @@ from partwise.core.ranges import missing_ranges
 from partwise.core.records import Principal, Task, TaskState, Upload
 from partwise.core.state import Event, UploadState, next_state
 from partwise.engine.commit import commit
-from partwise.engine.context import Engine
+from partwise.engine.commit import drive as drive_commit
+from partwise.engine.context import Context
 from partwise.engine.ports import Lock, Purpose
 from partwise.engine.uploads import check_size, get_upload, record_new, remove
-
-log = logging.getLogger(__name__)
 
 #: The longest pause, in seconds, between looks at work that another process does.
 POLL = 0.05
@@ -48,7 +47,7 @@ def joined_id(owner: str, parts: Sequence[str]) -> str:
 
 
 async def concatenate(
-    engine: Engine,
+    engine: Context,
     who: Principal,
     parts: Sequence[str],
     *,
@@ -89,7 +88,7 @@ async def concatenate(
         lock.release()
 
 
-async def _whole(engine: Engine, who: Principal, upload_id: str) -> Upload:
+async def _whole(engine: Context, who: Principal, upload_id: str) -> Upload:
     upload = await get_upload(engine, who, upload_id)
     next_state(upload.state, Event.WRITE)
     if upload.size is None:
@@ -101,7 +100,7 @@ async def _whole(engine: Engine, who: Principal, upload_id: str) -> Upload:
     return upload
 
 
-async def _wait_for_lock(engine: Engine, upload_id: str) -> Lock:
+async def _wait_for_lock(engine: Context, upload_id: str) -> Lock:
     pause = 0.001
     while (lock := await engine.storage.try_lock(upload_id, Purpose.JOIN)) is None:
         await asyncio.sleep(pause)
@@ -109,14 +108,14 @@ async def _wait_for_lock(engine: Engine, upload_id: str) -> Lock:
     return lock
 
 
-async def finish(engine: Engine, who: Principal, upload_id: str, *, wait: float) -> Upload:
+async def finish(engine: Context, who: Principal, upload_id: str, *, wait: float) -> Upload:
     """Have an upload with ``auto_commit`` end, if all its bytes are there or can be had; wait at most ``wait`` seconds.
 
     Returns it as it is then. Raises what stood in the way: OutOfSpace, StorageFailed, Conflict when a part is gone.
     """
     upload = await get_upload(engine, who, upload_id)
     if _is_due(upload):
-        job = engine.workers.finishes.drive(upload_id)
+        job = drive(engine, upload_id)
         await asyncio.wait({job}, timeout=wait)
         if job.done():
             job.result()
@@ -131,44 +130,18 @@ def _is_due(upload: Upload) -> bool:
     return upload.auto_commit and unfinished and upload.received == upload.size
 
 
-class Finishes:
-    """What this process brings to its end, or waits for."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._jobs: dict[str, asyncio.Task[None]] = {}
-
-    def drive(self, upload_id: str) -> asyncio.Task[None]:
-        """A job that takes all steps. Cancelling a waiter does not cancel it."""
-        job = self._jobs.get(upload_id)
-        if job is None:
-            job = asyncio.create_task(_carry_on(self._engine, upload_id), name=f"finish {upload_id}")
-            self._jobs[upload_id] = job
-            job.add_done_callback(lambda job: self._ended(upload_id, job))
-        return job
-
-    async def stop(self) -> None:
-        """Cancel the jobs; whoever starts next goes on with them."""
-        jobs = list(self._jobs.values())
-        for job in jobs:
-            job.cancel()
-        if jobs:
-            await asyncio.wait(jobs)
-
-    def _ended(self, upload_id: str, job: asyncio.Task[None]) -> None:
-        self._jobs.pop(upload_id, None)
-        if not job.cancelled() and (error := job.exception()) is not None:
-            expected = isinstance(error, PartwiseError)
-            log.warning("%s is not finished: %s", upload_id, error, exc_info=None if expected else error)
+def drive(engine: Context, upload_id: str) -> asyncio.Task[None]:
+    """A job that takes all steps. Cancelling a waiter does not cancel it."""
+    return engine.workers.finishes.run(upload_id, partial(_carry_on, engine, upload_id))
 
 
-async def take_up(engine: Engine) -> None:
+async def take_up(engine: Context) -> None:
     """Go on with what no process may be busy with."""
     for upload in await engine.catalog.list_unattended():
-        engine.workers.finishes.drive(upload.id)
+        drive(engine, upload.id)
 
 
-async def _carry_on(engine: Engine, upload_id: str) -> None:
+async def _carry_on(engine: Context, upload_id: str) -> None:
     lock = await _wait_for_lock(engine, upload_id)
     try:
         upload = await engine.catalog.get_upload(upload_id)
@@ -184,7 +157,7 @@ async def _carry_on(engine: Engine, upload_id: str) -> None:
         lock.release()
 
 
-async def _join(engine: Engine, upload: Upload) -> None:
+async def _join(engine: Context, upload: Upload) -> None:
     """All bytes from the parts, and a row for each.
 
     A power loss may have taken bytes of a part. The upload then waits for a client to send them again.
@@ -210,7 +183,7 @@ async def _join(engine: Engine, upload: Upload) -> None:
     engine.workers.flusher.notify(upload.id)
 
 
-async def _begin_again(engine: Engine, upload: Upload) -> None:
+async def _begin_again(engine: Context, upload: Upload) -> None:
     """Invalidate the chunks that an interrupted join recorded.
 
     The parts may have changed since. A hasher has seen the bytes of then, so the generation has to rise.
@@ -219,11 +192,11 @@ async def _begin_again(engine: Engine, upload: Upload) -> None:
         await engine.catalog.unrecord_chunk(upload.id, chunk.offset)
 
 
-async def _commit(engine: Engine, upload: Upload) -> None:
+async def _commit(engine: Context, upload: Upload) -> None:
     owner = Principal(upload.owner)
     task = await commit(engine, owner, upload.id, None, wait=0)
     while task.state is TaskState.RUNNING:
-        await asyncio.wait({engine.workers.commits.drive(upload.id)})
+        await asyncio.wait({drive_commit(engine, upload.id)})
         task = await engine.catalog.get_task(task.id)
     if task.state is not TaskState.COMPLETED:
         raise _failure(task)
@@ -233,7 +206,7 @@ def _failure(task: Task) -> PartwiseError:
     return StorageFailed(task.error or "The server could not store the file; it tries again.")
 
 
-async def _clear_parts(engine: Engine, upload: Upload) -> None:
+async def _clear_parts(engine: Context, upload: Upload) -> None:
     for part in upload.parts:
         try:
             await remove(engine, part)

@@ -16,7 +16,7 @@ from partwise.core.errors import NotFound
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Artifact, Segment
 from partwise.core.state import UploadState
-from partwise.engine.context import Engine
+from partwise.engine.context import Context
 from partwise.engine.ports import Catalog, Storage, Transfers
 
 _PAGE = 1000
@@ -39,13 +39,13 @@ class Moved:
     outcome: Outcome
 
 
-async def unfinished(source: Engine) -> int:
+async def unfinished(source: Context) -> int:
     """How many uploads are not completed: they do not move, their clients begin again."""
     states = (UploadState.OPEN, UploadState.COMMITTING)
     return (await source.catalog.list_uploads(None, states=states, limit=1)).count
 
 
-async def copy_artifacts(source: Engine, target: Engine, transfers: Transfers) -> AsyncIterator[Moved]:
+async def copy_artifacts(source: Context, target: Context, transfers: Transfers) -> AsyncIterator[Moved]:
     """Copy all artifacts, by digest."""
     after = ""
     while page := await source.catalog.all_artifacts(after, _PAGE):
@@ -65,7 +65,7 @@ async def _links(catalog: Catalog, sha256: str) -> list[Artifact]:
     return list(links.values())
 
 
-async def _move(source: Storage, target: Engine, transfers: Transfers, links: list[Artifact]) -> Outcome:
+async def _move(source: Storage, target: Context, transfers: Transfers, links: list[Artifact]) -> Outcome:
     first = links[0]
     if await target.catalog.has_artifact(first.sha256):
         await transfers.import_links(links, None)

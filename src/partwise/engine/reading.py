@@ -14,13 +14,13 @@ from functools import partial
 from partwise.core.errors import BytesLost
 from partwise.core.ranges import ByteRange, split
 from partwise.core.records import Chunk
-from partwise.engine.context import Engine
+from partwise.engine.context import Context
 
 #: Bytes that one turn on a thread reads at most.
 TURN = 16 << 20
 
 
-async def read_back(engine: Engine, upload_id: str, chunk: Chunk, sink: Callable[[memoryview], None]) -> None:
+async def read_back(engine: Context, upload_id: str, chunk: Chunk, sink: Callable[[memoryview], None]) -> None:
     """Give a chunk's bytes, as they are stored now, to ``sink`` on a thread. StorageFailed, BytesLost, NotFound."""
     loop = asyncio.get_running_loop()
     for span in split(chunk.range, TURN):
@@ -28,14 +28,14 @@ async def read_back(engine: Engine, upload_id: str, chunk: Chunk, sink: Callable
         await loop.run_in_executor(engine.workers.readers, turn)
 
 
-async def stored_digest(engine: Engine, upload_id: str, chunk: Chunk) -> str:
+async def stored_digest(engine: Context, upload_id: str, chunk: Chunk) -> str:
     """The SHA-256 of a chunk's bytes as they are stored now. StorageFailed, BytesLost, NotFound."""
     hasher = hashlib.sha256()
     await read_back(engine, upload_id, chunk, hasher.update)
     return hasher.hexdigest()
 
 
-async def artifact_digest(engine: Engine, sha256: str, span: ByteRange) -> str:
+async def artifact_digest(engine: Context, sha256: str, span: ByteRange) -> str:
     """The SHA-256 of a part of an artifact. StorageFailed, BytesLost, NotFound."""
     hasher = hashlib.sha256()
     loop = asyncio.get_running_loop()
@@ -44,7 +44,7 @@ async def artifact_digest(engine: Engine, sha256: str, span: ByteRange) -> str:
     return hasher.hexdigest()
 
 
-async def is_readable(engine: Engine, upload_id: str, chunk: Chunk) -> bool:
+async def is_readable(engine: Context, upload_id: str, chunk: Chunk) -> bool:
     """Whether a chunk's bytes can be read back."""
     try:
         await read_back(engine, upload_id, chunk, lambda _block: None)

@@ -8,14 +8,15 @@ from contextlib import suppress
 
 from partwise.core.errors import NotFound
 from partwise.core.state import UploadState
-from partwise.engine.context import Engine
+from partwise.engine.commit import drive
+from partwise.engine.context import Context
 from partwise.engine.finish import take_up
 from partwise.engine.uploads import all_uploads, remove
 
 log = logging.getLogger(__name__)
 
 
-async def recover(engine: Engine) -> None:
+async def recover(engine: Context) -> None:
     """Bring storage and catalog together again, and go on with commits that were under way."""
     staged = set(await asyncio.to_thread(lambda: list(engine.storage.list_staged())))
     for upload_id in staged:
@@ -28,11 +29,11 @@ async def recover(engine: Engine) -> None:
             elif upload.id not in staged and engine.storage.in_place:
                 await _settle_unstaged(engine, upload.id)
     for upload_id in await engine.catalog.list_committing():
-        engine.workers.commits.drive(upload_id)
+        drive(engine, upload_id)
     await take_up(engine)
 
 
-async def _settle_staged(engine: Engine, upload_id: str) -> None:
+async def _settle_staged(engine: Context, upload_id: str) -> None:
     """A staging file whose upload is not there, or needs it no more, goes."""
     try:
         upload = await engine.catalog.get_upload(upload_id)
@@ -44,7 +45,7 @@ async def _settle_staged(engine: Engine, upload_id: str) -> None:
         await engine.storage.discard(upload_id)
 
 
-async def _settle_unstaged(engine: Engine, upload_id: str) -> None:
+async def _settle_unstaged(engine: Context, upload_id: str) -> None:
     """An unfinished upload whose staging file is gone cannot be trusted or gone on with: its record goes too."""
     if not await engine.storage.is_lost(upload_id):
         return  # made after the files were listed

@@ -8,7 +8,8 @@ import time
 
 from partwise.core.errors import NotFound, StorageFailed
 from partwise.engine.artifacts import clear_abandoned
-from partwise.engine.context import Engine
+from partwise.engine.commit import drive
+from partwise.engine.context import Context
 from partwise.engine.expiry import Grace, expire, prune_tasks, trim
 from partwise.engine.finish import take_up
 
@@ -24,7 +25,7 @@ TRIM_EVERY = 12
 PREEMPT_EVERY = 5
 
 
-async def rounds(engine: Engine) -> None:
+async def rounds(engine: Context) -> None:
     """Run until cancelled. An error of one round is logged, and the next goes on."""
     slow = time.monotonic()
     grace = Grace(engine)
@@ -56,14 +57,14 @@ async def rounds(engine: Engine) -> None:
             await asyncio.sleep(RETRY)
 
 
-async def take_up_commits(engine: Engine) -> None:
+async def take_up_commits(engine: Context) -> None:
     """Wake the follower for commits that wait, and carry through those whose process died."""
     for upload_id in await engine.catalog.list_committing():
         engine.workers.follower.notify(upload_id)
-        engine.workers.commits.drive(upload_id)
+        drive(engine, upload_id)
 
 
-async def take_up_flushes(engine: Engine) -> None:
+async def take_up_flushes(engine: Context) -> None:
     """Flush what the process that recorded it did not."""
     for upload in await engine.catalog.pending_flush(limit=100):
         try:

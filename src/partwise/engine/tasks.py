@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from partwise.core.errors import NotFound
 from partwise.core.records import Page, Principal, Task, TaskState
-from partwise.engine.context import Engine
+from partwise.engine.context import Context
 
 
-async def get_task(engine: Engine, who: Principal, task_id: str) -> tuple[Task, float]:
+async def get_task(engine: Context, who: Principal, task_id: str) -> tuple[Task, float]:
     """The task, and how far its file is hashed: from 0 to 1. NotFound when it is someone else's."""
     task = await engine.catalog.get_task(task_id)
     if not who.owns(task.owner):
@@ -22,7 +22,7 @@ async def get_task(engine: Engine, who: Principal, task_id: str) -> tuple[Task, 
 
 
 async def list_tasks(
-    engine: Engine,
+    engine: Context,
     who: Principal,
     *,
     offset: int = 0,

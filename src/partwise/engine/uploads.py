@@ -13,7 +13,7 @@ from partwise.core.errors import BytesLost, NotFound, RangeBusy, Superseded, Syn
 from partwise.core.ranges import MAX_SIZE, ByteRange, Gaps
 from partwise.core.records import Chunk, Page, Principal, Task, TaskState, Upload
 from partwise.core.state import Event, UploadState, next_state
-from partwise.engine.context import Engine
+from partwise.engine.context import Context
 from partwise.engine.reading import artifact_digest, stored_digest
 
 #: Chunks that any upload may have, however small they are.
@@ -23,7 +23,7 @@ PAGE = 1000
 
 
 async def create_upload(
-    engine: Engine,
+    engine: Context,
     who: Principal,
     *,
     size: int | None,
@@ -60,14 +60,14 @@ async def create_upload(
     return await record_new(engine, upload, size or 0)
 
 
-def check_size(engine: Engine, size: int) -> None:
+def check_size(engine: Context, size: int) -> None:
     """Raise UploadTooLarge when an upload cannot have ``size`` bytes here."""
     largest = engine.limits.max_upload_size
     if largest is not None and size > largest:
         raise UploadTooLarge(size, largest)
 
 
-def chunk_limit(engine: Engine, upload: Upload) -> int:
+def chunk_limit(engine: Context, upload: Upload) -> int:
     """The most chunks that an upload may have: beyond some, no more than one for each KiB.
 
     Else an owner could fill the records with chunks of a byte, which no quota counts.
@@ -76,7 +76,7 @@ def chunk_limit(engine: Engine, upload: Upload) -> int:
     return min(engine.limits.max_chunks, max(FREE_CHUNKS, size >> 10))
 
 
-async def record_new(engine: Engine, upload: Upload, reserved: int) -> Upload:
+async def record_new(engine: Context, upload: Upload, reserved: int) -> Upload:
     """Make the staging file with ``reserved`` bytes, then the row."""
     lock = await engine.storage.reserve(upload.id, reserved)
     # Where the generation begins at random, no digest of an earlier upload of the same id is taken for one of this.
@@ -92,7 +92,7 @@ async def record_new(engine: Engine, upload: Upload, reserved: int) -> Upload:
     return upload
 
 
-async def _complete_instantly(engine: Engine, upload: Upload, sha256: str) -> bool:
+async def _complete_instantly(engine: Context, upload: Upload, sha256: str) -> bool:
     now = upload.created
     task = Task(
         id=str(uuid.uuid4()),
@@ -105,7 +105,7 @@ async def _complete_instantly(engine: Engine, upload: Upload, sha256: str) -> bo
     return await engine.catalog.complete_instantly(upload, sha256, task, now) is not None
 
 
-async def _discard_unrecorded(engine: Engine, upload_id: str) -> None:
+async def _discard_unrecorded(engine: Context, upload_id: str) -> None:
     """Give the space back, unless the row was recorded after all (a caller cancelled while the transaction ended)."""
     try:
         await engine.catalog.get_upload(upload_id)
@@ -113,13 +113,13 @@ async def _discard_unrecorded(engine: Engine, upload_id: str) -> None:
         await engine.storage.discard(upload_id)
 
 
-async def get_upload(engine: Engine, who: Principal, upload_id: str) -> Upload:
+async def get_upload(engine: Context, who: Principal, upload_id: str) -> Upload:
     """The upload, or NotFound."""
     return await engine.owned_upload(who, upload_id)
 
 
 async def list_uploads(
-    engine: Engine,
+    engine: Context,
     who: Principal,
     *,
     offset: int = 0,
@@ -133,7 +133,7 @@ async def list_uploads(
     return await engine.catalog.list_uploads(owner, offset=offset, limit=limit, states=states, search=search)
 
 
-async def get_frontier(engine: Engine, who: Principal, upload_id: str) -> tuple[Upload, int]:
+async def get_frontier(engine: Context, who: Principal, upload_id: str) -> tuple[Upload, int]:
     """The upload, and the end of the recorded bytes that have no gap from the start. NotFound."""
     upload = await engine.owned_upload(who, upload_id)
     while upload.state is UploadState.OPEN:
@@ -147,7 +147,7 @@ async def get_frontier(engine: Engine, who: Principal, upload_id: str) -> tuple[
     return upload, upload.size or 0
 
 
-async def _first_gap(engine: Engine, upload_id: str) -> int:
+async def _first_gap(engine: Context, upload_id: str) -> int:
     end = 0
     async for chunk in _chunks(engine, upload_id):
         if chunk.offset != end:
@@ -156,7 +156,7 @@ async def _first_gap(engine: Engine, upload_id: str) -> int:
     return end
 
 
-async def each_chunk(engine: Engine, who: Principal, upload_id: str, gaps: Gaps | None = None) -> AsyncIterator[Chunk]:
+async def each_chunk(engine: Context, who: Principal, upload_id: str, gaps: Gaps | None = None) -> AsyncIterator[Chunk]:
     """The recorded chunks of an upload by offset; ``gaps`` is told of what they leave missing. NotFound.
 
     There may be a hundred thousand: they are read a page at a time, and each is as it was when its page was read.
@@ -170,7 +170,7 @@ async def each_chunk(engine: Engine, who: Principal, upload_id: str, gaps: Gaps 
         gaps.end_at(upload.size or 0)
 
 
-async def _chunks(engine: Engine, upload_id: str) -> AsyncIterator[Chunk]:
+async def _chunks(engine: Context, upload_id: str) -> AsyncIterator[Chunk]:
     start = 0
     while page := await engine.catalog.list_chunks(upload_id, start=start, limit=PAGE):
         for chunk in page:
@@ -179,7 +179,7 @@ async def _chunks(engine: Engine, upload_id: str) -> AsyncIterator[Chunk]:
 
 
 async def with_stored_digests(
-    engine: Engine, upload_id: str, chunks: AsyncIterator[Chunk], offsets: frozenset[int] | None = None
+    engine: Context, upload_id: str, chunks: AsyncIterator[Chunk], offsets: frozenset[int] | None = None
 ) -> AsyncIterator[Chunk]:
     """The ``chunks``, each with the SHA-256 of its bytes as they are stored now (they are read again).
 
@@ -192,7 +192,7 @@ async def with_stored_digests(
             yield replace(chunk, sha256=await _digest_of(engine, upload_id, chunk))
 
 
-async def _digest_of(engine: Engine, upload_id: str, chunk: Chunk) -> str:
+async def _digest_of(engine: Context, upload_id: str, chunk: Chunk) -> str:
     try:
         return await stored_digest(engine, upload_id, chunk)
     except (NotFound, BytesLost):  # a completed upload's bytes are its artifact's, wherever those are now
@@ -202,7 +202,7 @@ async def _digest_of(engine: Engine, upload_id: str, chunk: Chunk) -> str:
         return await artifact_digest(engine, upload.sha256, chunk.range)
 
 
-async def set_size(engine: Engine, who: Principal, upload_id: str, size: int) -> Upload:
+async def set_size(engine: Context, who: Principal, upload_id: str, size: int) -> Upload:
     """Fix the size of an open upload: one that was deferred, or that turned out smaller than was reserved.
 
     UploadTooLarge, QuotaExceeded, OutOfSpace; Conflict when bytes beyond ``size`` are recorded.
@@ -224,7 +224,7 @@ async def set_size(engine: Engine, who: Principal, upload_id: str, size: int) ->
     return changed
 
 
-async def _resize(engine: Engine, upload_id: str, size: int, *, at_least: bool = False) -> None:
+async def _resize(engine: Context, upload_id: str, size: int, *, at_least: bool = False) -> None:
     try:
         await engine.storage.resize(upload_id, size, at_least=at_least)
     except SyncFailed:
@@ -233,7 +233,7 @@ async def _resize(engine: Engine, upload_id: str, size: int, *, at_least: bool =
         raise
 
 
-async def grow(engine: Engine, upload: Upload, end: int) -> None:
+async def grow(engine: Context, upload: Upload, end: int) -> None:
     """Make room for the bytes up to ``end`` of an upload whose size is not declared yet.
 
     UploadTooLarge, QuotaExceeded, OutOfSpace.
@@ -243,7 +243,7 @@ async def grow(engine: Engine, upload: Upload, end: int) -> None:
     await engine.storage.resize(upload.id, end, at_least=True)
 
 
-async def all_uploads(engine: Engine, *states: UploadState) -> AsyncIterator[Upload]:
+async def all_uploads(engine: Context, *states: UploadState) -> AsyncIterator[Upload]:
     """Every upload in one of ``states``, of anyone, internal ones too, a page at a time.
 
     One that comes or goes meanwhile may be left out, or be given twice.
@@ -259,7 +259,7 @@ async def all_uploads(engine: Engine, *states: UploadState) -> AsyncIterator[Upl
         offset += PAGE // 2
 
 
-async def delete_upload(engine: Engine, who: Principal, upload_id: str) -> None:
+async def delete_upload(engine: Context, who: Principal, upload_id: str) -> None:
     """Abort an open upload, or clear a completed one from the list (its artifact stays).
 
     The state flips first, so that chunks in flight can no longer be recorded; then the bytes go. WrongState while
@@ -269,13 +269,13 @@ async def delete_upload(engine: Engine, who: Principal, upload_id: str) -> None:
     await remove(engine, upload_id)
 
 
-async def remove(engine: Engine, upload_id: str) -> None:
+async def remove(engine: Context, upload_id: str) -> None:
     """Carry a deletion through; what a crash left of one may be carried through again."""
     await engine.catalog.begin_delete(upload_id)
     await finish_removal(engine, upload_id)
 
 
-async def finish_removal(engine: Engine, upload_id: str) -> None:
+async def finish_removal(engine: Context, upload_id: str) -> None:
     """Carry the deletion of an upload in state deleting through. Idempotent.
 
     Whoever still writes is sent away first: bytes in a file without a name would count for nobody.
@@ -291,7 +291,7 @@ async def finish_removal(engine: Engine, upload_id: str) -> None:
     engine.workers.follower.notify(upload_id)
 
 
-def expires(engine: Engine, upload: Upload) -> datetime:
+def expires(engine: Context, upload: Upload) -> datetime:
     """When the upload goes if nothing more happens to it."""
     if upload.completed is not None:
         return upload.completed + engine.limits.completed_expiry

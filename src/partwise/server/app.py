@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from partwise.core.records import Principal
-from partwise.engine.context import Engine
+from partwise.engine.engine import Engine
 from partwise.protocols.pulp.api import Api
 from partwise.protocols.pulp.operations import OPERATIONS
 from partwise.protocols.pulp.problems import ERRORS_PAGE, errors_page, render_any, render_http

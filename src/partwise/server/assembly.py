@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from partwise.catalog import SqlCatalog, open_catalog
 from partwise.catalog.schema import parse_url
-from partwise.engine.context import Engine
+from partwise.engine.engine import Engine
 from partwise.engine.ports import Storage, Tokens
 from partwise.server.settings import Settings
 from partwise.storage.local import LocalStorage

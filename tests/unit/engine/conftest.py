@@ -9,7 +9,7 @@ import pytest
 from partwise.catalog import SqlCatalog, migrate, open_catalog
 from partwise.catalog.postgres import PostgresCatalog
 from partwise.core.records import Principal
-from partwise.engine.context import Engine
+from partwise.engine.engine import Engine
 from partwise.engine.ports import Storage
 from partwise.storage.local import LocalStorage
 from partwise.storage.memory import MemoryStorage

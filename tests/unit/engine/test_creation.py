@@ -11,7 +11,8 @@ from partwise.core.errors import IncompleteUpload, NotFound, QuotaExceeded, Uplo
 from partwise.core.ranges import ByteRange
 from partwise.engine import uploads
 from partwise.engine.chunks import put_chunk
-from partwise.engine.context import Engine, Limits
+from partwise.engine.context import Limits
+from partwise.engine.engine import Engine
 from partwise.engine.finish import concatenate
 from tests.support.bodies import BytesBody
 from tests.unit.engine.conftest import ALICE, BOB

@@ -19,8 +19,8 @@ from partwise.core.state import UploadState
 from partwise.engine import check, uploads
 from partwise.engine.artifacts import list_artifacts, read_artifact
 from partwise.engine.chunks import put_chunk
-from partwise.engine.commit import commit
-from partwise.engine.context import Engine
+from partwise.engine.commit import commit, drive
+from partwise.engine.engine import Engine
 from partwise.storage.files import SystemCalls
 from tests.support.bodies import BytesBody, sha256
 from tests.support.engines import catalog_of, fast_folder, new_data_folder, open_engine
@@ -179,7 +179,7 @@ async def test_a_commit_whose_file_went_while_the_server_was_down_ends_at_its_st
     (data / "staging" / upload.id).unlink()
     engine = open_engine(data)
     await engine.start()
-    await engine.workers.commits.drive(upload.id)
+    await drive(engine, upload.id)
     with pytest.raises(NotFound):
         await uploads.get_upload(engine, ALICE, upload.id)
     await engine.stop()

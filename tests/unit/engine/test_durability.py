@@ -21,7 +21,7 @@ from partwise.core.state import UploadState
 from partwise.engine import uploads
 from partwise.engine.chunks import put_chunk
 from partwise.engine.commit import commit
-from partwise.engine.context import Engine
+from partwise.engine.engine import Engine
 from partwise.engine.recovery import recover
 from partwise.storage.files import SystemCalls
 from tests.support.bodies import BytesBody, sha256

@@ -16,7 +16,8 @@ from partwise.core.records import Task, Upload
 from partwise.engine import check, uploads
 from partwise.engine.chunks import put_chunk
 from partwise.engine.commit import commit
-from partwise.engine.context import Engine, Limits
+from partwise.engine.context import Limits
+from partwise.engine.engine import Engine
 from partwise.engine.expiry import Grace, expire, expired, prune_tasks, trim
 from partwise.storage.local import LocalStorage
 from tests.support.bodies import BytesBody, sha256

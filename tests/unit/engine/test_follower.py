@@ -14,7 +14,7 @@ from partwise.core.ranges import ByteRange
 from partwise.core.records import Upload
 from partwise.engine import follower, uploads
 from partwise.engine.chunks import put_chunk
-from partwise.engine.context import Engine
+from partwise.engine.engine import Engine
 from partwise.engine.ports import Purpose, RunningHash
 from partwise.storage.local import LocalStorage
 from tests.support.bodies import BytesBody, sha256

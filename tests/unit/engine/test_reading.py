@@ -12,7 +12,7 @@ from partwise.core.ranges import ByteRange
 from partwise.core.records import Chunk
 from partwise.engine import reading, uploads
 from partwise.engine.chunks import put_chunk
-from partwise.engine.context import Engine
+from partwise.engine.engine import Engine
 from partwise.engine.reading import stored_digest
 from tests.support.bodies import BytesBody, sha256
 from tests.unit.engine.conftest import ALICE

@@ -25,8 +25,9 @@ from partwise.core.records import Principal, Task, TaskState, Upload
 from partwise.core.state import UploadState
 from partwise.engine import artifacts, uploads
 from partwise.engine.chunks import Early, put_chunk
-from partwise.engine.commit import commit
-from partwise.engine.context import Engine, Limits
+from partwise.engine.commit import commit, drive
+from partwise.engine.context import Limits
+from partwise.engine.engine import Engine
 from partwise.engine.finish import concatenate, finish
 from partwise.storage.local import LocalStorage
 from tests.support.bodies import BytesBody, sha256
@@ -386,9 +387,9 @@ async def test_a_folder_that_goes_away_is_no_loss(data: Path, what: str) -> None
     assert (await engine.catalog.get_upload(upload.id)).received == len(DATA)
     away.rename(place)
     (data / "kept").rename(data / "volume" / "staging" / upload.id)
-    await engine.workers.commits.drive(upload.id)
+    await drive(engine, upload.id)
     while (task := await engine.catalog.find_task(upload.id)) is not None and task.state is TaskState.RUNNING:
-        await engine.workers.commits.drive(upload.id)
+        await drive(engine, upload.id)
     assert task is not None
     assert task.state is TaskState.COMPLETED
     await engine.stop()

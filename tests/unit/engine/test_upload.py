@@ -29,7 +29,8 @@ from partwise.core.state import UploadState
 from partwise.engine import artifacts, chunks, uploads
 from partwise.engine.chunks import Early, Received, put_chunk
 from partwise.engine.commit import commit
-from partwise.engine.context import Engine, Limits
+from partwise.engine.context import Limits
+from partwise.engine.engine import Engine
 from partwise.engine.expiry import expire
 from partwise.engine.ports import ChunkWriter, Stored
 from tests.support.bodies import BytesBody, sha256

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from partwise.core.errors import NotFound
 from partwise.core.records import Principal
-from partwise.engine.context import Engine
+from partwise.engine.engine import Engine
 from partwise.protocols.intake import BodyOf
 
 

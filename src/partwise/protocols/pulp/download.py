@@ -15,7 +15,7 @@ from partwise.core.digests import format_digest_field
 from partwise.core.ranges import ByteRange, format_content_range
 from partwise.core.records import Artifact
 from partwise.engine.artifacts import artifact_url, get_artifact, read_artifact
-from partwise.engine.context import Engine
+from partwise.engine.engine import Engine
 from partwise.protocols.intake import ABORT
 from partwise.protocols.pulp.api import Api
 from partwise.protocols.pulp.models import MEDIA_TYPE

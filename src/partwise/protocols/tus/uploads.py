@@ -30,7 +30,7 @@ from partwise.core.state import UploadState
 from partwise.engine import uploads
 from partwise.engine.artifacts import get_artifact
 from partwise.engine.chunks import Early, put_chunk, settle
-from partwise.engine.context import Engine
+from partwise.engine.engine import Engine
 from partwise.engine.finish import concatenate, finish
 from partwise.engine.ports import Body
 from partwise.protocols.intake import BodyOf

@@ -1,0 +1,60 @@
+"""The engine: a context with its life cycle, on top of all use cases and background work.
+
+``Engine(storage, catalog)``, then ``start`` and ``stop`` around all calls; the use cases are functions that take it as
+their first argument (``uploads.create_upload(engine, …)``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from partwise.engine.context import Context
+from partwise.engine.recovery import recover
+from partwise.engine.rounds import rounds
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Engine(Context):
+    """The whole engine of one process, which owns what goes on in the background."""
+
+    _maintenance: asyncio.Task[None] | None = field(default=None, init=False)
+
+    async def start(self) -> None:
+        """Open the ports, recover what a crash left behind, and start the background work."""
+        await self.open()
+        await recover(self)
+        self._maintenance = asyncio.create_task(rounds(self), name="rounds")
+
+    async def open(self, *, look_only: bool = False, discard_unsynced: bool = False) -> None:
+        """Open the ports alone, for work beside running servers. ``stop`` ends it. ``look_only``: nothing changes.
+
+        Whoever opens them makes sure that database and bytes belong together, and invalidates what the last boot of
+        the machine had not brought to disk. ``discard_unsynced``: within one boot too, after the volume was lost or
+        set back while the machine ran; once, before any process serves. Raises StorageFailed, OutOfSpace.
+        """
+        await self.catalog.start(look_only=look_only)
+        if not look_only:
+            installation, recorded = await self.catalog.installation()
+            await self.storage.bind(installation, recorded=recorded)
+        await self.storage.start(look_only=look_only)
+        if look_only:
+            return
+        boot = self.storage.boot()
+        if boot is None:
+            return
+        count = await self.catalog.new_boot(boot, distrust=discard_unsynced)
+        if count:
+            log.warning("%d chunks were not on disk when the machine stopped: they are missing again", count)
+
+    async def stop(self) -> None:
+        """Stop the workers and close the ports. Commits that still run go on at the next start."""
+        if self._maintenance is not None:
+            self._maintenance.cancel()
+            await asyncio.wait({self._maintenance})
+        await self.workers.stop()
+        await self.storage.stop()
+        await self.catalog.stop()
