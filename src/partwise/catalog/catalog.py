@@ -121,8 +121,8 @@ class SqlCatalog:
     async def grow(self, upload_id: str, end: int, limits: OwnerLimits) -> None:
         await self._write(uploads.grow, upload_id, end, limits)
 
-    async def end_growth(self, upload_id: str) -> None:
-        await self._free(uploads.end_growth, upload_id)
+    async def end_growth(self, upload_id: str) -> int | None:
+        return await self._free(uploads.end_growth, upload_id)
 
     async def new_boot(self, boot_id: str, *, distrust: bool = False) -> int:
         return await self._write(chunks.new_boot, boot_id, distrust=distrust)

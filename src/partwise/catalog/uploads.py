@@ -47,7 +47,6 @@ _UPDATE = update(uploads).where(uploads.c.id == bindparam("key"))
 _OPEN = select(uploads.c.id).where(
     uploads.c.id.in_(bindparam("ids", expanding=True)), uploads.c.state == UploadState.OPEN
 )
-_END_GROWTH = _UPDATE.values(reserved=uploads.c.received)
 _TOUCH = _UPDATE.where(uploads.c.state == UploadState.OPEN)
 _LAST_CHUNK = (
     select(chunks.c.offset, chunks.c.size)
@@ -120,9 +119,15 @@ def grow(connection: Connection, upload_id: str, end: int, limits: OwnerLimits) 
     change_upload(connection, upload, reserved=end)
 
 
-def end_growth(connection: Connection, upload_id: str) -> None:
-    """Give back what was reserved and not received."""
-    connection.execute(_END_GROWTH, {"key": upload_id})
+def end_growth(connection: Connection, upload_id: str) -> int | None:
+    """Give back what was reserved beyond the last chunk; where that ends."""
+    upload = lock_upload(connection, upload_id)
+    if upload.size is not None or upload.state is not UploadState.OPEN:
+        return None
+    last = connection.execute(_LAST_CHUNK, {"upload_id": upload_id}).one_or_none()
+    end = 0 if last is None else last.offset + last.size
+    change_upload(connection, upload, reserved=end)
+    return end
 
 
 def set_name(

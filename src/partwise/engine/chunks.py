@@ -36,7 +36,7 @@ from partwise.engine.context import Context
 from partwise.engine.follower import InFlight
 from partwise.engine.ports import BLOCK, Body, ChunkWriter
 from partwise.engine.reading import TURN
-from partwise.engine.uploads import chunk_limit, get_frontier, grow
+from partwise.engine.uploads import chunk_limit, get_frontier, grow, shrink
 
 #: Bytes that are reserved at a time for a body whose length nobody knows, in an upload of undeclared size.
 STEP = 64 << 20
@@ -89,12 +89,13 @@ async def put_chunk(
     began = time.perf_counter()
     await engine.authorize(who, upload_id)
     writer = await _claim(engine, upload_id, span, exact=early is Early.REFUSE)
-    room: int | None = None
+    growing = False
     try:
         # Only now: state and rows as they were before the claim prove nothing.
         upload, same = await _check(engine, upload_id, span, total)
         if same is not None and early is not Early.REFUSE:
             raise ChunkOverlap([same.range], 1)
+        growing = upload.size is None
         room = await _reserve(engine, upload, span)
         receiver = _Receiver(engine, upload, span, body.sha256, writer, same, room, early, hashed=hashed)
         with receiver, engine.workers.receptions.entered(upload_id, receiver):
@@ -119,9 +120,9 @@ async def put_chunk(
             engine.observe("chunk", time.perf_counter() - began)
             return received
     finally:
-        if room is not None:
-            await asyncio.shield(engine.catalog.end_growth(upload_id))
         writer.close()
+        if growing:
+            await asyncio.shield(shrink(engine, upload_id))
 
 
 async def settle(engine: Context, who: Principal, upload_id: str) -> tuple[Upload, int]:

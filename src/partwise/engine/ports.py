@@ -229,10 +229,11 @@ class Storage(Protocol):
         The lock keeps ``list_staged`` of all processes from seeing the file as abandoned until its row is recorded.
         """
 
-    async def resize(self, upload_id: str, size: int, *, at_least: bool = False) -> None:
+    async def resize(self, upload_id: str, size: int, *, at_least: bool = False, durable: bool = True) -> None:
         """Make the staging file ``size`` bytes long: reserve more (OutOfSpace), or cut off the end.
 
-        With ``at_least`` nothing is cut off, and what is reserved need not survive a power loss.
+        With ``at_least`` nothing is cut off, and what is reserved need not survive a power loss; not ``durable``: nor
+        need what is cut off stay away.
         """
 
     async def claim(self, upload_id: str, chunk: ByteRange, *, exact: bool = True) -> ChunkWriter:
@@ -242,6 +243,10 @@ class Storage(Protocol):
 
         Not ``exact``: the bytes may turn out to be fewer, and what came of them is to be kept.
         """
+
+    async def try_claim(self, upload_id: str, chunk: ByteRange) -> ChunkWriter | None:
+        """Take hold of a range that nobody has; None when someone does, who is not asked to leave. NotFound,
+        WrongState."""
 
     async def concatenate(self, upload_id: str, parts: Sequence[tuple[str, Sequence[Chunk]]]) -> list[Chunk]:
         """Give the staging file (made with no bytes reserved) those of other uploads, one after another.
@@ -391,8 +396,9 @@ class Catalog(Protocol):
         QuotaExceeded: counted in the same transaction, so that uploads which grow at once cannot race.
         """
 
-    async def end_growth(self, upload_id: str) -> None:
-        """Give back what ``grow`` reserved and was not received. No error when the upload is gone."""
+    async def end_growth(self, upload_id: str) -> int | None:
+        """Give back what ``grow`` reserved beyond the last chunk; where that ends. None: the size is declared, or the
+        upload is not open."""
 
     async def set_name(self, upload_id: str, filename: str | None, media_type: str | None, now: datetime) -> None:
         """What the file is called, and its type: where that is learnt while it comes."""

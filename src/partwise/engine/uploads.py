@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import uuid
 from collections.abc import AsyncIterator
@@ -9,12 +10,22 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
-from partwise.core.errors import BytesLost, NotFound, RangeBusy, Superseded, SyncFailed, UploadTooLarge
+from partwise.core.errors import (
+    BytesLost,
+    NotFound,
+    PartwiseError,
+    RangeBusy,
+    Superseded,
+    SyncFailed,
+    UploadTooLarge,
+)
 from partwise.core.ranges import MAX_SIZE, ByteRange, Gaps
 from partwise.core.records import Chunk, Page, Principal, Task, TaskState, Upload
 from partwise.core.state import Event, UploadState, next_state
 from partwise.engine.context import Context
 from partwise.engine.reading import artifact_digest, stored_digest
+
+log = logging.getLogger(__name__)
 
 #: Chunks that any upload may have, however small they are.
 FREE_CHUNKS = 1000
@@ -241,6 +252,30 @@ async def grow(engine: Context, upload: Upload, end: int) -> None:
     check_size(engine, end)
     await engine.catalog.grow(upload.id, end, engine.limits.owner)
     await engine.storage.resize(upload.id, end, at_least=True)
+
+
+async def shrink(engine: Context, upload_id: str) -> None:
+    """Give back the room that an upload of undeclared size has beyond its last chunk, on the disk and in the quota.
+
+    Not while someone writes there: who comes last gives it back. What fails here is given back with the next request,
+    when the size is declared, or with the upload.
+    """
+    try:
+        upload = await engine.catalog.get_upload(upload_id)
+        beyond = ByteRange(upload.received, MAX_SIZE - upload.received)
+        if upload.size is not None or upload.state is not UploadState.OPEN:
+            return
+        hold = await engine.storage.try_claim(upload_id, beyond)
+        if hold is None:
+            return
+        try:
+            end = await engine.catalog.end_growth(upload_id)
+            if end is not None:
+                await engine.storage.resize(upload_id, end, durable=False)
+        finally:
+            hold.close()
+    except PartwiseError as error:
+        log.info("the room beyond the bytes of %s is not given back yet: %s", upload_id, error)
 
 
 async def all_uploads(engine: Context, *states: UploadState) -> AsyncIterator[Upload]:

@@ -168,8 +168,35 @@ class Claims:
     async def take(self, upload_id: str, path: str, chunk: ByteRange) -> LocalWriter:
         """Claim ``chunk`` of the file at ``path``. Raises NotFound, RangeBusy, Superseded (a still newer one came),
         and WrongState when the file is published."""
+        fd = self._open(path)
         try:
-            fd = open_file(path, os.O_RDWR)
+            with failures("lock"):
+                await self._pass_locks(fd, upload_id, chunk)
+                self._check_file(fd, path)
+        except BaseException:
+            os.close(fd)
+            raise
+        return self._enlist(LocalWriter(self, upload_id, chunk, fd))
+
+    def try_take(self, upload_id: str, path: str, chunk: ByteRange) -> LocalWriter | None:
+        """Claim ``chunk`` if nobody has any of it. Raises NotFound and WrongState as ``take`` does."""
+        fd = self._open(path)
+        try:
+            with failures("lock"):
+                taken = try_lock(fd, Area.CLAIM, chunk)
+                self._check_file(fd, path)
+        except BaseException:
+            os.close(fd)
+            raise
+        if not taken:
+            os.close(fd)
+            return None
+        return self._enlist(LocalWriter(self, upload_id, chunk, fd))
+
+    @staticmethod
+    def _open(path: str) -> int:
+        try:
+            return open_file(path, os.O_RDWR)
         except FileNotFoundError:
             raise NotFound("upload") from None
         except PermissionError:  # mode 0400
@@ -179,16 +206,10 @@ class Claims:
                 raise NotFound("upload") from None
             with failures("open the upload's file"):
                 raise
-        try:
-            with failures("lock"):
-                await self._pass_locks(fd, upload_id, chunk)
-                self._check_file(fd, path)
-        except BaseException:
-            os.close(fd)
-            raise
-        writer = LocalWriter(self, upload_id, chunk, fd)
+
+    def _enlist(self, writer: LocalWriter) -> LocalWriter:
         with self._mutex:
-            self._writers.setdefault(upload_id, set()).add(writer)
+            self._writers.setdefault(writer.upload_id, set()).add(writer)
         self._occupied.set()
         return writer
 

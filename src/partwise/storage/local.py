@@ -174,18 +174,18 @@ class LocalStorage:
             raise
         return lock
 
-    async def resize(self, upload_id: str, size: int, *, at_least: bool = False) -> None:
+    async def resize(self, upload_id: str, size: int, *, at_least: bool = False, durable: bool = True) -> None:
         """Allocate more, or cut off the end."""
         path = self._staging_path(upload_id)
         async with self._reservations.held(0):
-            await in_thread(self._resize, path, size, at_least)
+            await in_thread(self._resize, path, size, at_least, durable and not at_least)
 
     def _create(self, path: str, size: int) -> None:
         with failures("create a file"), opened(path, os.O_RDWR | os.O_CREAT | os.O_EXCL) as fd:
             self._allocate(fd, 0, size)
             self._failpoint("reserve.allocated")
 
-    def _resize(self, path: str, size: int, at_least: bool) -> None:
+    def _resize(self, path: str, size: int, at_least: bool, durable: bool) -> None:
         with existing("upload"), failures("resize a file"), opened(path, os.O_RDWR) as fd:
             before = os.fstat(fd).st_size
             if at_least and size <= before:
@@ -198,7 +198,7 @@ class LocalStorage:
                     raise
             else:
                 self._calls.ftruncate(fd, size)
-            if not at_least:  # that would wait for all that was written so far
+            if durable:  # that waits for all that was written so far
                 with syncing():
                     self._calls.fsync(fd)
 
@@ -250,6 +250,10 @@ class LocalStorage:
     async def claim(self, upload_id: str, chunk: ByteRange, *, exact: bool = True) -> ChunkWriter:
         """See ``claims.py``."""
         return await self._claims.take(upload_id, self._staging_path(upload_id), chunk)
+
+    async def try_claim(self, upload_id: str, chunk: ByteRange) -> ChunkWriter | None:
+        """See ``claims.py``."""
+        return self._claims.try_take(upload_id, self._staging_path(upload_id), chunk)
 
     def read_staged(self, upload_id: str, chunk: Chunk, span: ByteRange, sink: Sink) -> None:
         """Read from the file; from memory while the page cache has it."""

@@ -168,7 +168,7 @@ class MemoryStorage:
         self.staged[upload_id] = MemoryFile(bytearray(size))
         return MemoryLock(self._held, f"create {upload_id}")
 
-    async def resize(self, upload_id: str, size: int, *, at_least: bool = False) -> None:
+    async def resize(self, upload_id: str, size: int, *, at_least: bool = False, durable: bool = True) -> None:
         """Add zeros, or cut off the end."""
         data = self._file(upload_id).data
         if size > len(data):
@@ -187,6 +187,17 @@ class MemoryStorage:
             raise NotFound("upload")
         if file.published:
             raise WrongState(UploadState.COMMITTING, Event.WRITE)
+        writer = MemoryWriter(file, chunk)
+        file.writers.append(writer)
+        return writer
+
+    async def try_claim(self, upload_id: str, chunk: ByteRange) -> ChunkWriter | None:
+        """Take the range if nobody has any of it."""
+        file = self._file(upload_id)
+        if file.published:
+            raise WrongState(UploadState.COMMITTING, Event.WRITE)
+        if any(writer.chunk.overlaps(chunk) for writer in file.writers):
+            return None
         writer = MemoryWriter(file, chunk)
         file.writers.append(writer)
         return writer

@@ -148,7 +148,7 @@ class S3Storage:
         """Nothing is reserved: a store has no end that is known beforehand."""
         return _NothingHeld()
 
-    async def resize(self, upload_id: str, size: int, *, at_least: bool = False) -> None:
+    async def resize(self, upload_id: str, size: int, *, at_least: bool = False, durable: bool = True) -> None:
         """Nothing is reserved."""
 
     async def claim(self, upload_id: str, chunk: ByteRange, *, exact: bool = True) -> ChunkWriter:
@@ -176,11 +176,17 @@ class S3Storage:
             writer.closed.add_done_callback(lambda _: self._left(upload_id, writer))
         return writer
 
+    async def try_claim(self, upload_id: str, chunk: ByteRange) -> ChunkWriter | None:
+        """None while a body that may end early comes in for some of it, in this process."""
+        return None if self._rivals(upload_id, chunk) else self._writer(upload_id, chunk, exact=True)
+
+    def _rivals(self, upload_id: str, chunk: ByteRange) -> list[S3Writer]:
+        writers = self._partial.get(upload_id, ())
+        return [one for one in writers if not one.closed.done() and one.span.overlaps(chunk)]
+
     async def _ask_to_leave(self, upload_id: str, chunk: ByteRange) -> None:
         deadline = time.monotonic() + PATIENCE
-        while rivals := [
-            one for one in self._partial.get(upload_id, ()) if not one.closed.done() and one.span.overlaps(chunk)
-        ]:
+        while rivals := self._rivals(upload_id, chunk):
             for writer in rivals:
                 writer.knock()
             _, staying = await asyncio.wait([one.closed for one in rivals], timeout=deadline - time.monotonic())

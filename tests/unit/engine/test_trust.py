@@ -20,7 +20,7 @@ from partwise.core.errors import (
     Superseded,
     WrongState,
 )
-from partwise.core.ranges import ByteRange
+from partwise.core.ranges import MAX_SIZE, ByteRange
 from partwise.core.records import Principal, Task, TaskState, Upload
 from partwise.core.state import UploadState
 from partwise.engine import artifacts, uploads
@@ -347,15 +347,39 @@ async def test_uploads_that_grow_at_once_stay_within_the_quota(data: Path) -> No
     await engine.stop()
 
 
-async def test_what_a_cut_body_had_reserved_is_given_back(data: Path) -> None:
-    engine = open_engine(data, limits=Limits(quota=1_000_000))
+@pytest.mark.parametrize("end", [900_000, MAX_SIZE])
+async def test_what_a_cut_body_had_reserved_is_given_back(data: Path, end: int) -> None:
+    """On the disk too: else uploads of undeclared size would hold room that no quota counts."""
+    engine = open_engine(data, limits=Limits(quota=100_000_000))
     await engine.start()
     upload = await create(engine, None)
-    body = BytesBody(bytes(900_000), cut_after=100_000)
+    file = data / "staging" / upload.id
+    body = Stalled(bytes(100_000), block=50_000, cut_after=100_000)
+    sending = asyncio.create_task(put_chunk(engine, ALICE, upload.id, ByteRange(0, end), body, early=Early.KEEP))
+    await body.started.wait()
+    held = (await engine.catalog.usage("alice")).reserved
+    assert held == file.stat().st_size >= 900_000
+    body.go.set()
     with pytest.raises(BodyInterrupted):
-        await put_chunk(engine, ALICE, upload.id, ByteRange(0, 900_000), body, early=Early.KEEP)
-    assert (await engine.catalog.usage("alice")).reserved == 100_000
+        await sending
+    assert (await engine.catalog.usage("alice")).reserved == file.stat().st_size == 100_000
     await engine.stop()
+
+
+async def test_room_is_not_given_back_under_another_writer(engine: Engine) -> None:
+    upload = await create(engine, None)
+    later = Stalled(DATA[:1000], block=500)
+    span = ByteRange(5000, 1000)
+    sending = asyncio.create_task(put_chunk(engine, ALICE, upload.id, span, later))
+    await later.started.wait()
+    await put_chunk(engine, ALICE, upload.id, ByteRange(0, 1000), BytesBody(DATA[:1000]))
+    assert (await engine.catalog.usage("alice")).reserved == 6000
+    later.go.set()
+    chunk = (await sending).chunk
+    stored: list[bytes] = []
+    engine.storage.read_staged(upload.id, chunk, span, lambda block: stored.append(bytes(block)))
+    assert b"".join(stored) == DATA[:1000]
+    assert (await engine.catalog.usage("alice")).reserved == 6000
 
 
 # what is known
