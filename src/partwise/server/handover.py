@@ -14,13 +14,13 @@ module is small.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import select
 import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -29,6 +29,7 @@ from partwise.core.errors import BodyInterrupted
 from partwise.engine.ports import BLOCK, Sink
 from partwise.protocols.intake import ABORT
 from partwise.server.pace import Pace
+from partwise.storage.files import on_thread
 
 #: The name of the offer among ``scope["extensions"]``.
 EXTENSION = "partwise.handover"
@@ -241,15 +242,7 @@ class SocketBody:
 
     async def _on_thread(self, function: Callable[..., None], *arguments: object) -> None:
         """Run on a worker thread, and come back only when the thread has, also when cancelled."""
-        job = asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
-        try:
-            await asyncio.shield(job)
-        except asyncio.CancelledError:
-            while not job.done():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait({job})
-            job.exception()  # of no interest any more
-            raise
+        await on_thread(self._executor, partial(function, *arguments))
 
     async def _readable(self, connection: socket.socket) -> bool:
         """Wait until enough has arrived (or the end has); False when that took too long."""

@@ -8,6 +8,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -179,17 +180,21 @@ def read_blocks(calls: SystemCalls, fd: int, offset: int, size: int, sink: Sink)
 
 
 async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run ``call`` on a worker thread. Unlike ``asyncio.to_thread`` it ends after the call has, even when cancelled.
+    """``on_thread`` of the event loop's own threads."""
+    return await on_thread(None, partial(call, *args, **kwargs))
+
+
+async def on_thread(threads: Executor | None, call: Callable[[], T]) -> T:
+    """Run ``call`` on one of ``threads``. Unlike ``asyncio.to_thread`` it ends after the call has, even when cancelled.
 
     Whoever cleans up after a cancellation may therefore close what the call used.
     """
-    future = asyncio.get_running_loop().run_in_executor(None, partial(call, *args, **kwargs))
+    future = asyncio.get_running_loop().run_in_executor(threads, call)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
         while not future.done():
-            try:
+            with suppress(asyncio.CancelledError):  # asked again: the answer is the same, after the thread
                 await asyncio.wait([future])
-            except asyncio.CancelledError:  # asked again: the answer is the same, after the thread
-                continue
+        future.exception()  # of no interest any more
         raise

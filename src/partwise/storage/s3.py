@@ -18,7 +18,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -28,7 +28,7 @@ from partwise.core.errors import BytesLost, NotFound, RangeBusy
 from partwise.core.ranges import MAX_SIZE, ByteRange, split
 from partwise.core.records import Chunk
 from partwise.engine.ports import BLOCK, ChunkWriter, Lock, ObjectRecords, Piece, Purpose, RunningHash, Sink, Space
-from partwise.storage.files import no_failpoint
+from partwise.storage.files import no_failpoint, on_thread
 from partwise.storage.hashing import ThreadedHash, cores
 from partwise.storage.s3_address import S3Address
 from partwise.storage.s3_bucket import Bucket, within
@@ -112,15 +112,7 @@ class S3Storage:
 
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a blocking call on a thread of the store's; cancelled, it waits for the call to end."""
-        future = asyncio.get_running_loop().run_in_executor(self._threads, partial(call, *args, **kwargs))
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            while not future.done():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait({future})
-            future.exception()
-            raise
+        return await on_thread(self._threads, partial(call, *args, **kwargs))
 
     async def bind(self, installation: str, *, recorded: bool) -> None:
         """See ``s3_housekeeping.py``."""
