@@ -15,13 +15,15 @@ export VIRTUAL_ENV :=
 # Trust whom the machine trusts, as pip does: a company's mirror may have a certificate of its own.
 export UV_SYSTEM_CERTS ?= true
 export PYTHON
+# Tests start hundreds of servers, each of which would compile all modules again without a cache of their bytecode.
+export PYTHONDONTWRITEBYTECODE :=
 
 # Without host names, so that the locks serve behind any mirror.
 COMPILE := $(UV) compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve check test web web-check bench crash-test soak format coverage release lock lint clean distclean
+.PHONY: help setup serve check test-fast test web web-check bench crash-test soak format coverage release lock lint clean distclean
 
 help: ## this list
 	@printf 'partwise: large files in parallel chunks, one verified artifact\n\n'
@@ -36,8 +38,11 @@ serve: $(VENV)/.runtime ## run the server (ARGS="--port … --data … --workers
 check: lint ## formatting, types, layers and fast tests: under a minute
 	$(BIN)/pytest tests/unit tests/contract -m "not engines" $(ARGS)
 
-test: lint web-check $(VENV)/.programs ## what check does, and the whole test suite: some 12 minutes on two cores
-	$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
+test-fast: lint ## what check does, and all tests but those of browsers, other clients, engines and crashes: 3 minutes
+	$(BIN)/pytest -n 4 --dist worksteal tests/unit tests/contract tests/protocol tests/hostile -m "not engines and not slow" $(ARGS)
+
+test: lint web-check $(VENV)/.programs ## what check does, and the whole test suite: some 8 minutes on two cores
+	$(BIN)/pytest -n 4 --dist worksteal --durations=40 $(ARGS)
 
 web: web/node_modules/.installed ## build the upload page from web/ (brings its own Node.js; commit what it builds)
 	@scripts/web $(VENV) build
@@ -99,12 +104,12 @@ $(VENV)/.base: scripts/make-venv
 	@touch $@
 
 $(VENV)/.runtime: $(VENV)/.base requirements.lock requirements-dev.lock pyproject.toml
-	@$(UV) install --quiet --require-hashes -r requirements.lock
+	@$(UV) install --quiet --compile-bytecode --require-hashes -r requirements.lock
 	@$(UV) install --quiet --no-deps --build-constraints requirements-dev.lock --editable .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
-	@$(UV) install --quiet --require-hashes -r requirements-dev.lock
+	@$(UV) install --quiet --compile-bytecode --require-hashes -r requirements-dev.lock
 	@touch $@
 
 # Node.js as a wheel, for those who change the page or run the whole test suite.

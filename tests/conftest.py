@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 from partwise.catalog import migrate
 from tests.engines.postgres import Postgres, postgres
 from tests.engines.seaweed import CREDENTIALS, Seaweed, seaweed
+from tests.support.leaks import collected, none_left
 from tests.support.server import ServerProcess
 
 #: Makes the settings of a server: where its records and its bytes are. Empty: in its data folder.
@@ -54,6 +56,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nothing_left_open_by_fixtures() -> Iterator[None]:
+    """The same for the fixtures of a module: its last test is told."""
+    with collected():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_open() -> Iterator[None]:
+    """A socket, file, thread or process that a test leaves open fails that test."""
+    with none_left():
+        yield
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say on the last lines how many tests were skipped, why, and what to install to run them."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple))
+    if reasons:
+        terminalreporter.write_line(f"{sum(reasons.values())} tests were skipped:")
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"  {count}: {reason.removeprefix('Skipped: ')}")
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,8 @@ from typing import Any
 
 import asyncpg
 
+from tests.support.leaks import KEPT
+
 _START_SECONDS = 60
 _OPTIONS = {
     "fsync": "off",
@@ -57,6 +59,7 @@ class Postgres:
         command += [f"--{name}={value}" for name, value in (self._options | places).items()]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", **_as(user))
+            KEPT.add(self._process.pid)
         ready = (self.programs / "pg_isready", "-h", "127.0.0.1", "-p", self.port, "-t", _START_SECONDS)
         _run(user, *ready, until=self._process)
 

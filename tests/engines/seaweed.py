@@ -17,6 +17,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 
+from tests.support.leaks import KEPT
+
 KEY, SECRET, BUCKET = "testkey", "testsecret", "partwise"
 #: What a server's environment needs to reach it.
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
@@ -57,6 +59,7 @@ class Seaweed:
         environment = os.environ | {"GOMEMLIMIT": "600MiB"}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log, env=environment)
+            KEPT.add(self._process.pid)
         _wait(self, self._process)
 
     def kill(self) -> None:

@@ -25,6 +25,7 @@ from partwise.engine.chunks import Early, put_chunk
 from partwise.engine.commit import commit
 from partwise.engine.engine import Engine
 from partwise.engine.finish import concatenate, finish
+from partwise.engine.ports import Lock
 from partwise.storage import s3_streams, s3_writer
 from partwise.storage.s3 import S3Storage
 from partwise.storage.s3_address import S3Address
@@ -34,6 +35,7 @@ from tests.engines.postgres import Postgres
 from tests.engines.seaweed import Seaweed
 from tests.support.bodies import BytesBody, sha256
 from tests.support.proxy import Proxy
+from tests.support.until import until
 
 # A connection that botocore's pool drops in the middle of a request is closed by the collector, which warns of it.
 pytestmark = [
@@ -407,6 +409,19 @@ async def test_one_server_begins_and_another_ends(servers: Callable[..., asyncio
     assert await read(two, await artifacts.get_artifact(two.engine, ANN, task.artifact_id)) == DATA
 
 
+async def taken_once_free(server: Server, name: str) -> Lock:
+    """The lock of a name, as soon as nobody has it."""
+    held: list[Lock] = []
+
+    async def take() -> bool:
+        lock = await server.catalog.try_name(name)
+        held.extend([] if lock is None else [lock])
+        return bool(held)
+
+    await until(take, f"the lock of {name} becomes free")
+    return held[0]
+
+
 async def test_a_name_has_one_holder_among_all_servers(
     servers: Callable[..., asyncio.Future[Server]], postgres_server: Postgres
 ) -> None:
@@ -419,13 +434,11 @@ async def test_a_name_has_one_holder_among_all_servers(
     assert other is not None
     held.release()
     held.release()
-    while (taken := await two.catalog.try_name("x")) is None:
-        await asyncio.sleep(0.01)
+    taken = await taken_once_free(two, "x")
     # The connection breaks: its locks are free, whatever their holders believe.
     kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory'"
     await asyncio.to_thread(postgres_server.execute, kill)
-    while (again := await one.catalog.try_name("x")) is None:
-        await asyncio.sleep(0.01)
+    again = await taken_once_free(one, "x")
     with pytest.raises(StorageFailed):
         await two.catalog.try_name("z")
     taken.release()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,8 +62,9 @@ def forms(draw: st.DrawFn) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def line(server: ServerProcess) -> Http:
-    return Http(server.port)
+def line(server: ServerProcess) -> Iterator[Http]:
+    with Http(server.port) as connection:
+        yield connection
 
 
 def untouched(line: Http, href: str) -> bool:

@@ -74,6 +74,7 @@ class ServerProcess:
             os.environ
             | self.settings
             | {
+                "PYTHONTRACEMALLOC": "",  # for the tests' own leaks, where it is on; it makes servers slow
                 "PARTWISE_PORT": str(self.port),
                 "PARTWISE_DATA": str(self.data),
                 "PARTWISE_WORKERS": str(self.workers),

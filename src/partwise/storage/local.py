@@ -136,7 +136,7 @@ class LocalStorage:
             return False
         self._place.check()
         with failures("list files"):
-            return os.path.basename(path) not in os.listdir(self._staging) and not os.path.lexists(path)
+            return os.path.basename(path) not in plain_files(self._staging) and not os.path.lexists(path)
 
     @asynccontextmanager
     async def exclude_writers(self, upload_id: str) -> AsyncIterator[None]:

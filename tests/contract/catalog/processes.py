@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
+from multiprocessing import resource_tracker
 from multiprocessing.synchronize import Barrier
 
 from partwise.catalog import migrate, open_catalog
 from partwise.core.errors import PartwiseError
 from partwise.engine.ports import Catalog, OwnerLimits
 from tests.contract.catalog.support import NOW, SHA_A, make_task, make_upload, record
+from tests.support.leaks import KEPT
 
 PROCESSES = 4
 #: What one process did: how often each outcome came, by its name.
@@ -34,6 +37,7 @@ def migrate_at_once(url: str) -> None:
 
 
 def _in_processes(function: Callable[..., Outcomes], work: Work | None, url: str) -> list[Outcomes]:
+    before = set(threading.enumerate())
     try:
         # Each of them waits at the barrier, so that none takes the work of two.
         futures = [_pool().submit(function, work, url, number) for number in range(PROCESSES)]
@@ -42,6 +46,10 @@ def _in_processes(function: Callable[..., Outcomes], work: Work | None, url: str
         _pool().shutdown(wait=False, cancel_futures=True)  # its barrier may be broken
         _pool.cache_clear()
         raise
+    finally:
+        KEPT.update(child.pid for child in multiprocessing.active_children() if child.pid is not None)
+        KEPT.add(resource_tracker._resource_tracker._pid)  # type: ignore[attr-defined]
+        KEPT.update(set(threading.enumerate()) - before)
 
 
 @cache

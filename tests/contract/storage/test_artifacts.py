@@ -13,6 +13,7 @@ from partwise.core.ranges import ByteRange
 from partwise.engine.ports import BLOCK, Storage
 from tests.contract.storage.conftest import Harness
 from tests.contract.storage.support import artifact, sha256, staged
+from tests.support.until import all_started
 
 CONTENT = b"what is kept for good"
 DIGEST = sha256(CONTENT)
@@ -160,7 +161,7 @@ async def test_a_cancelled_wait_for_a_digest_holds_nothing(storage: Storage) -> 
 
     async with storage.digest_lock(DIGEST):
         waiting = asyncio.create_task(step())
-        await asyncio.sleep(0.02)
+        await all_started()
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting

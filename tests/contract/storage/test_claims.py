@@ -12,6 +12,7 @@ from partwise.core.ranges import ByteRange
 from partwise.engine.ports import ChunkWriter, Storage
 from tests.contract.storage.conftest import PATIENCE
 from tests.contract.storage.support import staged, stored
+from tests.support.until import until
 
 WHOLE = ByteRange(0, 100)
 
@@ -27,11 +28,24 @@ async def leave_when_asked(writer: ChunkWriter) -> None:
     writer.close()
 
 
+async def something_else_is_heard(storage: Storage, upload_id: str, offset: int = 1_000_000) -> None:
+    """A writer elsewhere in the file is asked to leave, and has heard that: so is everything before it."""
+    writer = await storage.claim(upload_id, ByteRange(offset, 1))
+    leaving = asyncio.create_task(leave_when_asked(writer))
+    (await storage.claim(upload_id, ByteRange(offset, 1))).close()
+    await leaving
+
+
 async def test_ranges_that_do_not_overlap_are_claimed_at_once(storage: Storage, upload_id: str) -> None:
     writers = [await storage.claim(upload_id, ByteRange(start, 10)) for start in range(0, 100, 10)]
     asked = [asyncio.ensure_future(writer.superseded()) for writer in writers]
-    await asyncio.sleep(0.15)
-    assert not any(future.done() for future in asked)
+    # Whatever asked the others would have been heard before this.
+    leaving = asyncio.create_task(leave_when_asked(writers[3]))
+    newcomer = await storage.claim(upload_id, ByteRange(30, 10))
+    await leaving
+    await asked[3]
+    assert [future.done() for future in asked] == [number == 3 for number in range(10)]
+    newcomer.close()
     for future, writer in zip(asked, writers, strict=True):
         future.cancel()
         writer.close()
@@ -76,10 +90,11 @@ async def test_a_holder_that_stays_makes_the_range_busy(storage: Storage, upload
 
 async def test_of_many_newcomers_the_newest_wins(storage: Storage, upload_id: str) -> None:
     holder = await storage.claim(upload_id, WHOLE)
-    newcomers = []
-    for _ in range(5):
+    newcomers = [asyncio.create_task(storage.claim(upload_id, WHOLE))]
+    await holder.superseded()
+    for _ in range(4):
         newcomers.append(asyncio.create_task(storage.claim(upload_id, WHOLE)))
-        await asyncio.sleep(0.02)
+        await until(newcomers[-2].done, "the older newcomer leaves for the newer one")
     holder.close()
     outcomes = await asyncio.wait_for(asyncio.gather(*newcomers, return_exceptions=True), 10)
     assert all(isinstance(outcome, Superseded) for outcome in outcomes[:-1]), outcomes
@@ -120,7 +135,7 @@ async def test_a_cancelled_newcomer_leaves_nothing_behind(storage: Storage, uplo
     holder.close()
     again = await storage.claim(upload_id, WHOLE)
     asked = asyncio.ensure_future(again.superseded())
-    await asyncio.sleep(0.15)
+    await something_else_is_heard(storage, upload_id)
     assert not asked.done()
     asked.cancel()
     again.close()
@@ -166,11 +181,11 @@ async def test_the_farthest_ranges_are_claimed_apart_from_all_others(
     near = await storage.claim(upload_id, WHOLE)
     far = await storage.claim(upload_id, ByteRange(offset, 1))
     asked = asyncio.ensure_future(near.superseded())
-    await asyncio.sleep(0.1)
+    far.close()
+    await something_else_is_heard(storage, upload_id, offset)
     assert not asked.done()
     asked.cancel()
     near.close()
-    far.close()
 
 
 async def test_a_file_discarded_while_a_newcomer_waits_is_not_found(storage: Storage, upload_id: str) -> None:

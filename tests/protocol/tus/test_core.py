@@ -9,9 +9,12 @@ import time
 
 import pytest
 
+from partwise.server.handover import LOW_WATER
 from tests.protocol.tus.sentences import must
 from tests.support.server import API, Answer, ServerProcess, exchange, sha256
+from tests.support.sockets import unread
 from tests.support.tus import BYTES, ROOT, Tus, metadata, repr_digest
+from tests.support.until import wait_until
 
 
 def wait_for_artifact(tus: Tus, path: str) -> Answer:
@@ -223,7 +226,8 @@ def test_what_came_of_a_cut_request_is_kept(tus: Tus, server: ServerProcess, siz
     data = os.urandom(2 * size)
     path = tus.create(len(data))
     with open_patch(server, path, 0, len(data), data[:size]) as connection:
-        time.sleep(0.3)  # what comes together with the end of the connection is not read any more
+        # What comes together with the end of the connection is not read any more.
+        wait_until(lambda: unread(connection) < min(size, LOW_WATER), "the server reads what came")
         connection.shutdown(socket.SHUT_WR)
         connection.recv(1000)
     offset = tus.offset(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -35,6 +36,7 @@ from partwise.engine.expiry import expire
 from partwise.engine.ports import ChunkWriter, Stored
 from tests.support.bodies import BytesBody, sha256
 from tests.support.missing import missing
+from tests.support.until import until
 from tests.unit.engine.conftest import ADMIN, ALICE, BOB, Clock
 
 DATA = random.Random(7).randbytes(1_000_003)
@@ -51,6 +53,11 @@ async def create(engine: Engine, data: bytes = DATA, who: Principal = ALICE, **m
 async def put(engine: Engine, upload: Upload, span: ByteRange, data: bytes = DATA, **body: object) -> Received:
     piece = BytesBody(data[span.offset : span.end], **body)  # type: ignore[arg-type]
     return await put_chunk(engine, ALICE, upload.id, span, piece)
+
+
+async def received(engine: Engine, upload: Upload, size: int) -> bool:
+    """Whether so many bytes are recorded."""
+    return (await uploads.get_upload(engine, ALICE, upload.id)).received >= size
 
 
 async def done(engine: Engine, upload: Upload, digest: str | None) -> Task:
@@ -220,13 +227,13 @@ async def test_a_body_that_is_kept_is_recorded_while_it_comes(
     body = BytesBody(DATA, block=50_000, before_block=lambda number: gate if number == 7 else None)
     span = ByteRange(0, MAX_SIZE if undeclared else len(DATA))
     early = asyncio.create_task(put_chunk(engine, ALICE, upload.id, span, body, early=Early.KEEP))
-    while (seen := await uploads.get_upload(engine, ALICE, upload.id)).received < 300_000:
-        await asyncio.sleep(0.01)
+    await until(partial(received, engine, upload, 300_000))
+    seen = await uploads.get_upload(engine, ALICE, upload.id)
     assert (seen.received, seen.chunk_count) == (300_000, 3)
     gate.set()
-    received = await early
-    assert (received.upload.received, received.upload.chunk_count) == (len(DATA), 11)
-    assert received.chunk.range.end == len(DATA)
+    last = await early
+    assert (last.upload.received, last.upload.chunk_count) == (len(DATA), 11)
+    assert last.chunk.range.end == len(DATA)
     upload = await uploads.get_upload(engine, ALICE, upload.id)
     assert (upload.received, upload.chunk_count) == (len(DATA), 11)
     if undeclared:
@@ -239,8 +246,7 @@ async def test_a_newer_request_takes_over_from_any_segment(engine: Engine, monke
     upload = await create(engine)
     body = BytesBody(DATA, block=50_000, before_block=lambda number: asyncio.Event() if number == 7 else None)
     stalled = asyncio.create_task(put_chunk(engine, ALICE, upload.id, ByteRange(0, len(DATA)), body, early=Early.KEEP))
-    while (await uploads.get_upload(engine, ALICE, upload.id)).received < 300_000:
-        await asyncio.sleep(0.01)
+    await until(partial(received, engine, upload, 300_000))
     async with asyncio.timeout(5):
         _, offset = await chunks.settle(engine, ALICE, upload.id)
         with pytest.raises(Superseded):
@@ -289,8 +295,7 @@ async def test_an_upload_deleted_between_segments_takes_no_more(
     gate = asyncio.Event()
     body = BytesBody(DATA, block=50_000, before_block=lambda number: gate if number == 3 else None)
     put = asyncio.create_task(put_chunk(engine, ALICE, upload.id, ByteRange(0, len(DATA)), body, early=Early.KEEP))
-    while (await uploads.get_upload(engine, ALICE, upload.id)).received < 100_000:
-        await asyncio.sleep(0.01)
+    await until(partial(received, engine, upload, 100_000))
     await uploads.delete_upload(engine, ALICE, upload.id)
     gate.set()
     with pytest.raises((NotFound, WrongState)):

@@ -14,6 +14,7 @@ from starlette.types import Message
 from partwise.core.errors import BodyInterrupted, OutOfSpace
 from partwise.engine.ports import BLOCK
 from partwise.server.body import AsgiBody, Intake
+from tests.support.until import all_started
 
 
 @pytest.fixture
@@ -131,9 +132,9 @@ async def test_cancellation_ends_after_the_running_call(intake: Intake) -> None:
     task = asyncio.ensure_future(body.drain(sink))
     await asyncio.to_thread(entered.wait)
     task.cancel()
-    await asyncio.sleep(0.05)
+    await all_started()
     task.cancel()
-    await asyncio.sleep(0.05)
+    await all_started()
     assert not task.done()
     gate.set()
     with pytest.raises(asyncio.CancelledError):

@@ -11,6 +11,7 @@ from partwise.core.errors import RangeBusy, Superseded
 from partwise.core.ranges import ByteRange
 from partwise.engine.ports import Purpose
 from partwise.storage.local import LocalStorage
+from tests.support.until import all_started
 from tests.unit.storage.conftest import Spawn, heard
 
 ID = "ab"
@@ -50,7 +51,7 @@ async def test_a_killed_holder_frees_its_range_at_once(storage: LocalStorage, sp
     holder = spawn(HOLD)
     assert await line(holder) == "held"
     newcomer = asyncio.create_task(storage.claim(ID, WHOLE))
-    await asyncio.sleep(0.1)
+    await all_started()
     assert not newcomer.done()
     holder.kill()
     begun = time.monotonic()
@@ -134,7 +135,7 @@ async with storage.digest_lock("{digest}"):
     assert [await storage.try_lock(ID, purpose) for purpose in Purpose] == [None] * len(Purpose)
     assert list(storage.list_staged()) == []
     waiting = asyncio.create_task(_pass(storage, digest))
-    await asyncio.sleep(0.1)
+    await all_started()
     assert not waiting.done()
     holder.kill()
     holder.wait()
