@@ -41,7 +41,7 @@ check: lint ## formatting, types, layers and fast tests: under a minute
 test-fast: lint ## what check does, and all tests but those of browsers, other clients, engines and crashes: 3 minutes
 	$(BIN)/pytest -n 4 --dist worksteal tests/unit tests/contract tests/protocol tests/hostile -m "not engines and not slow" $(ARGS)
 
-test: lint web-check $(VENV)/.programs ## what check does, and the whole test suite: some 8 minutes on two cores
+test: lint web-check $(VENV)/.programs ## what check does, and the whole test suite: some 11 minutes on two cores
 	$(BIN)/pytest -n 4 --dist worksteal --durations=40 $(ARGS)
 
 web: web/node_modules/.installed ## build the upload page from web/ (brings its own Node.js; commit what it builds)

@@ -16,6 +16,9 @@ _KEPT = ("asyncio_", "pytest_timeout", "ThreadPoolExecutor-")
 #: Processes and threads that outlive a test on purpose: each is ended by whoever put it here.
 KEPT: set[int | threading.Thread] = set()
 
+#: Servers that run now, and their processes: a test may restart one that a wider fixture started, and ends.
+SERVERS: dict[object, int] = {}
+
 
 def _descriptors() -> dict[int, str]:
     found = {}
@@ -66,6 +69,7 @@ def none_left() -> Iterator[None]:
     here, where more is open than before, so that the warning meets the test that is to blame and not a later one.
     """
     before, threads, children = _descriptors(), set(threading.enumerate()), _children()
+    servers = set(SERVERS)
     yield
     after = _descriptors()
     if len(after) > len(before) or _sockets(after) - _sockets(before):
@@ -79,6 +83,7 @@ def none_left() -> Iterator[None]:
         thread.join(5)
     running = [thread.name for thread in started if thread.is_alive() and not thread.daemon]
     assert not running, f"threads were left running: {running}"
-    more = {pid for pid in _children() - children if pid not in KEPT}
+    restarted = {SERVERS[server] for server in servers if server in SERVERS}
+    more = {pid for pid in _children() - children - restarted if pid not in KEPT}
     left = {pid: command for pid in more if (command := _command(pid)) != "(has ended)"}
     assert not left, f"processes were left running: {left}"

@@ -18,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+from tests.support.leaks import SERVERS
+
 API = "/pulp/api/v3/"
 _START_SECONDS = 90.0
 
@@ -83,6 +85,7 @@ class ServerProcess:
         with contextlib.ExitStack() as stack:
             stderr = stack.enter_context(self._log.open("ab")) if self._log else None
             self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=stderr)
+        SERVERS[self] = self._process.pid
         assert self._process.stdout is not None
         said = b""
         deadline = time.monotonic() + _START_SECONDS
@@ -106,6 +109,7 @@ class ServerProcess:
     def _end(self, number: int) -> int:
         process = self._process
         assert process is not None
+        SERVERS.pop(self, None)
         assert process.stdout is not None
         process.send_signal(number)
         try:
