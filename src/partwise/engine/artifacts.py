@@ -80,10 +80,17 @@ async def _receive(engine: Context, server: Principal, upload_id: str, body: Bod
         else:
             assert received.chunk.sha256 is not None, "it was hashed as it came"
             size, sha256 = received.chunk.size, received.chunk.sha256
+    else:
+        await body.drain(_refuse)
     if body.sha256 not in (None, sha256):
         raise ChunkDigestMismatch(str(body.sha256), sha256)
     await set_size(engine, server, upload_id, size)
     return sha256
+
+
+def _refuse(block: memoryview) -> None:
+    """The sink of a body that is to be empty; its end still tells the digest."""
+    raise BodySizeMismatch(0, len(block))
 
 
 async def _clear(engine: Context, who: Principal, upload_id: str) -> None:

@@ -13,14 +13,15 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 from starlette.requests import Request
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from partwise.core.errors import BodyInterrupted
 from partwise.engine.ports import BLOCK, Body, Sink
-from partwise.server.handover import EXTENSION, SocketBody
+from partwise.server.handover import EXTENSION, REST, SocketBody
 from partwise.server.observe import CountedBody
 from partwise.server.pace import Pace
 
@@ -51,10 +52,12 @@ class Intake:
         return CountedBody(self._uncounted(request, sha256), request.scope)
 
     def _uncounted(self, request: Request, sha256: str | None) -> Body:
-        offer = request.scope.get("extensions", {}).get(EXTENSION)
+        extensions = request.scope.get("extensions", {})
+        offer = extensions.get(EXTENSION)
         if offer is not None:
             return SocketBody(offer, self.executor, self.pace(), sha256)
-        return AsgiBody(self, request.receive, sha256)
+        rest = extensions.get(REST)
+        return AsgiBody(self, request.receive if rest is None else _to_the_end(request.receive, rest), sha256)
 
     def pace(self) -> Pace:
         """The patience with a new body."""
@@ -63,6 +66,23 @@ class Intake:
     def close(self) -> None:
         """End the threads, after what they run."""
         self.executor.shutdown()
+
+
+def _to_the_end(receive: Receive, rest: Callable[[], tuple[bytes, bool]]) -> Receive:
+    """``receive``, but what came before the connection ended is given out before the end is told.
+
+    uvicorn drops it, so that of a request that was cut while it waited for its turn nothing would be kept.
+    """
+
+    async def receive_to_the_end() -> Message:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            body, more = rest()
+            if body or not more:
+                return {"type": "http.request", "body": body, "more_body": more}
+        return message
+
+    return receive_to_the_end
 
 
 def _stand_back() -> None:

@@ -20,7 +20,9 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from functools import partial
+from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -33,6 +35,9 @@ from partwise.storage.files import on_thread
 
 #: The name of the offer among ``scope["extensions"]``.
 EXTENSION = "partwise.handover"
+
+#: The name there of a function that gives what was read of a body but not asked for, and whether more was to come.
+REST = "partwise.rest"
 
 #: Smaller bodies come with the headers, or nearly: handing over would cost more than it saves.
 SMALLEST = 128 << 10
@@ -58,10 +63,11 @@ class HandoverProtocol(HttpToolsProtocol):
         """Offer the handover where it can be done and pays."""
         super().on_headers_complete()
         length = _content_length(self.headers)
-        # The type says that extensions are dictionaries; ASGI itself leaves their shape to whoever offers them.
-        self.scope["extensions"] = {ABORT: self.transport.abort}  # type: ignore[dict-item]
+        # ASGI's type says that extensions are dictionaries; ASGI itself leaves their shape to whoever offers them.
+        extensions: dict[str, Any] = {ABORT: self.transport.abort, REST: partial(_rest_of_body, self.cycle)}
         if self.scheme == "http" and length >= SMALLEST:
-            self.scope["extensions"][EXTENSION] = Handover(self, self.cycle, length)  # type: ignore[assignment]
+            extensions[EXTENSION] = Handover(self, self.cycle, length)
+        self.scope["extensions"] = extensions
 
     def data_received(self, data: bytes) -> None:
         """Skip what is left of a body that was given back; the rest is for the parser."""
@@ -104,9 +110,10 @@ class HandoverProtocol(HttpToolsProtocol):
         if rest and self.parser is not None:
             self._feed(rest)
 
-    def begin_handover(self, cycle: RequestResponseCycle) -> tuple[bytes, socket.socket]:
+    def begin_handover(self, cycle: RequestResponseCycle) -> tuple[bytes, socket.socket | None]:
         """Stop reading. Gives the bytes that were read already, and a descriptor of the caller's own for the rest.
 
+        None in place of the descriptor where the connection has ended already.
         A duplicate, since the transport may close its own at any time, and the number would become another file's.
         ``cycle`` is the request's own: the protocol's is that of the newest one, sent behind a body that is all here.
         """
@@ -115,8 +122,11 @@ class HandoverProtocol(HttpToolsProtocol):
             cycle.waiting_for_100_continue = False
         self.flow.pause_reading()
         self._unset_keepalive_if_required()
-        early, cycle.body = bytes(cycle.body), bytearray()
-        duplicate = socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno()))
+        early, _ = _rest_of_body(cycle)
+        descriptor = self.transport.get_extra_info("socket").fileno()
+        if descriptor < 0:
+            return early, None
+        duplicate = socket.socket(fileno=os.dup(descriptor))
         duplicate.setblocking(False)
         return early, duplicate
 
@@ -164,6 +174,12 @@ class _BehindHead:
         self._protocol.on_message_complete()
 
 
+def _rest_of_body(cycle: RequestResponseCycle) -> tuple[bytes, bool]:
+    """What was read and is still held of the body, which is let go, and whether more was to come."""
+    rest, cycle.body = bytes(cycle.body), bytearray()
+    return rest, cycle.more_body
+
+
 def _body_is_over(cycle: RequestResponseCycle) -> None:
     cycle.more_body = False
     cycle.message_event.set()
@@ -186,7 +202,7 @@ class Handover:
         self._protocol = protocol
         self._cycle = cycle
 
-    def begin(self) -> tuple[bytes, socket.socket]:
+    def begin(self) -> tuple[bytes, socket.socket | None]:
         """See HandoverProtocol."""
         return self._protocol.begin_handover(self._cycle)
 
@@ -212,11 +228,13 @@ class SocketBody:
         early, connection = self._handover.begin()
         past_parser = len(early) < self._left
         try:
-            with connection:
+            with connection or nullcontext():
                 if early:
                     await self._on_thread(_give, early, sink)
                     self._left -= len(early)
                 while self._left:
+                    if connection is None:
+                        raise BodyInterrupted("The connection ended before the body was whole.")
                     await self._turn(connection, sink)
         finally:
             self._handover.end(self._left, past_parser=past_parser)

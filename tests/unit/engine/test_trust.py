@@ -13,6 +13,7 @@ import pytest
 
 from partwise.core.errors import (
     BodyInterrupted,
+    BodySizeMismatch,
     ChunkDigestMismatch,
     NotFound,
     QuotaExceeded,
@@ -97,19 +98,28 @@ async def test_the_upload_of_one_request_is_nobodys_to_see(engine: Engine) -> No
 
 
 @pytest.mark.parametrize("size", [0, 1, len(DATA)])
+@pytest.mark.parametrize("extra", [0, 7])
 @pytest.mark.parametrize("declared", [None, "right", "wrong"])
-async def test_files_in_one_request(engine: Engine, size: int, declared: str | None) -> None:
+async def test_files_in_one_request(engine: Engine, size: int, extra: int, declared: str | None) -> None:
     data = DATA[:size]
     digest = {None: None, "right": sha256(data), "wrong": sha256(data + b"x")}[declared]
     body = BytesBody(data, late_sha256=digest, filename="name")
     if declared == "wrong":
         with pytest.raises(ChunkDigestMismatch):
-            await artifacts.store_file(engine, ALICE, body, bound=size + 7)
+            await artifacts.store_file(engine, ALICE, body, bound=size + extra)
         assert (await artifacts.list_artifacts(engine, ALICE)).count == 0
     else:
-        artifact = await artifacts.store_file(engine, ALICE, body, bound=size + 7)
+        artifact = await artifacts.store_file(engine, ALICE, body, bound=size + extra)
         assert (artifact.sha256, artifact.size, artifact.filename) == (sha256(data), size, "name")
         assert await content(engine, artifact.id) == data
+    assert await engine.catalog.list_internal() == []
+
+
+async def test_a_file_beyond_its_bound_is_refused(engine: Engine) -> None:
+    for bound in (0, 5):
+        with pytest.raises(BodySizeMismatch):
+            await artifacts.store_file(engine, ALICE, BytesBody(DATA), bound=bound)
+    assert (await artifacts.list_artifacts(engine, ALICE)).count == 0
     assert await engine.catalog.list_internal() == []
 
 
