@@ -1,0 +1,113 @@
+"""The signature of a file: its pieces in order, each with its length and SHA-256, in a compact form.
+
+Version 1, all numbers unsigned and big-endian (``docs/delta.md`` has examples)::
+
+    head      4  magic "PWSG"
+              1  version, 1
+              1  normalization level of the cuts, 1
+              2  zero
+              4  average size of a piece in bytes: a power of two from 4 KiB to 4 MiB
+              4  number of pieces
+              8  size of the file in bytes
+             32  SHA-256 of the file
+    piece     4  size in bytes, from a quarter of the average (the last piece: from 1) to four times the average
+             32  SHA-256 of the piece
+    trailer  32  SHA-256 of all bytes before it
+
+A signature says what its maker claims. Nothing made by it is trusted before the SHA-256 of the whole is verified.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from partwise.core.pieces import LEVEL, Cutting, Piece
+from partwise.core.ranges import MAX_SIZE
+
+#: The media type of the binary form.
+MEDIA_TYPE = "application/vnd.partwise.signature"
+#: The largest file that can have a signature, in bytes: below it no signature is larger than some 150 MB.
+MAX_SIGNED = 4 << 40
+
+_MAGIC, _VERSION = b"PWSG", 1
+_HEAD = struct.Struct(">4sBBHIIQ32s")
+_PIECE = struct.Struct(">I32s")
+_TRAILER_BYTES = 32
+
+
+class BadSignature(ValueError):
+    """Bytes that are no signature. ``str(error)`` says what is wrong with them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """The signature of one file."""
+
+    cutting: Cutting
+    #: Of the file, in bytes.
+    size: int
+    #: Of the file, in hex.
+    sha256: str
+    #: The pieces as version 1 writes them.
+    table: bytes
+
+    @property
+    def count(self) -> int:
+        """The number of pieces."""
+        return len(self.table) // _PIECE.size
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yield the pieces in the order of the file."""
+        offset = 0
+        for size, sha256 in _PIECE.iter_unpack(self.table):
+            yield Piece(offset, size, sha256)
+            offset += size
+
+    def encode(self) -> bytes:
+        """Return the binary form."""
+        head = _HEAD.pack(
+            _MAGIC, _VERSION, LEVEL, 0, self.cutting.average, self.count, self.size, bytes.fromhex(self.sha256)
+        )
+        content = head + self.table
+        return content + hashlib.sha256(content).digest()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Signature:
+        """Read the binary form. Raises BadSignature for anything that ``encode`` would not have written."""
+        if len(data) < _HEAD.size + _TRAILER_BYTES:
+            raise BadSignature(f"A signature has at least {_HEAD.size + _TRAILER_BYTES} bytes; these are {len(data)}.")
+        magic, version, level, zero, average, count, size, sha256 = _HEAD.unpack_from(data)
+        if magic != _MAGIC:
+            raise BadSignature("These bytes do not begin as a signature does.")
+        if version != _VERSION or level != LEVEL or zero:
+            raise BadSignature(f"The signature has version {version}, level {level}; this program reads 1 and {LEVEL}.")
+        if len(data) != _HEAD.size + count * _PIECE.size + _TRAILER_BYTES:
+            raise BadSignature(f"The signature tells of {count} pieces, which do not fill its {len(data)} bytes.")
+        if hashlib.sha256(memoryview(data)[:-_TRAILER_BYTES]).digest() != data[-_TRAILER_BYTES:]:
+            raise BadSignature("The signature is damaged: its own SHA-256 is another.")
+        try:
+            cutting = Cutting(average)
+        except ValueError as error:
+            raise BadSignature(str(error)) from None
+        table = data[_HEAD.size : -_TRAILER_BYTES]
+        _check_sizes(cutting, size, table)
+        return cls(cutting, size, sha256.hex(), table)
+
+
+def _check_sizes(cutting: Cutting, size: int, table: bytes) -> None:
+    """Raise BadSignature unless the pieces fill the file, and are as large as pieces may be."""
+    sizes = [piece_size for piece_size, _ in _PIECE.iter_unpack(table)]
+    if size > MAX_SIZE or sum(sizes) != size:
+        raise BadSignature(f"The pieces have {sum(sizes)} bytes in all, but the file has {size}.")
+    if not all(cutting.minimum <= one <= cutting.maximum for one in sizes[:-1]):
+        raise BadSignature("A piece is smaller or larger than the average size allows.")
+    if sizes and not 1 <= sizes[-1] <= cutting.maximum:
+        raise BadSignature("The last piece is empty, or larger than the average size allows.")
+
+
+def pack(pieces: Iterable[Piece]) -> bytes:
+    """Return pieces as the table of a signature has them."""
+    return b"".join([_PIECE.pack(piece.size, piece.sha256) for piece in pieces])
