@@ -28,6 +28,9 @@ class SqlCatalog:
     async def stop(self) -> None:
         await self._runner.stop()
 
+    async def check_writable(self) -> None:
+        await self._runner.check_writable()
+
     # uploads
 
     async def create_upload(self, upload: Upload, limits: OwnerLimits) -> None:

@@ -16,7 +16,8 @@ from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import asyncpg
-from sqlalchemy import URL, Connection, text
+from sqlalchemy import URL, Connection, event, text
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -53,7 +54,21 @@ _SESSION = {
 _IN_THE_WAY = {"40001", "40P01", "23505"}  # serialization failure, deadlock, a key that another has just inserted
 _NO_ROOM = {"53100"}  # disk full
 _NO_TEXT = "22021"  # a NUL character, which PostgreSQL has in no text: nothing is named so
-_OUR_DEFECT = ("22", "23", "25006", "42")  # data, constraints, a read that writes, syntax: not the database's fault
+_OUR_DEFECT = ("22", "23", "42")  # data, constraints, syntax: not the database's fault
+# A session that reached a server which is not the primary, or that is about to end: read-only transaction, idle in
+# transaction for too long, ended by an administrator, a crash, or the end of its database.
+_WRONG_SESSION = {"25006", "25P03", "57P01", "57P02", "57P04", "57P05"}
+# The database behind the address is not, or not yet, the one that was migrated: no rights, no such table or column.
+_NOT_OURS = {"42501", "42P01", "42703"}
+
+# Raises what a write would raise, without one: also where a setting, and not recovery, makes the server read-only.
+_READ_ONLY_RAISES = """
+DO $$ BEGIN
+    IF current_setting('transaction_read_only')::bool THEN
+        RAISE read_only_sql_transaction USING MESSAGE = 'the server is read-only';
+    END IF;
+END $$
+"""
 
 #: What comes out of SQLAlchemy when the database does not do its work; while it connects, also what is under it.
 _FAILURES = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
@@ -65,7 +80,23 @@ def make_engine(url: URL, *, pooled: bool = True) -> AsyncEngine:
     if pooled:
         pool = {"pool_size": POOL_SIZE, "max_overflow": 0, "pool_timeout": POOL_SECONDS}
     arguments = {"server_settings": _SESSION, "timeout": CONNECT_SECONDS}
-    return create_async_engine(url.set(drivername="postgresql+asyncpg"), connect_args=arguments, **pool)
+    engine = create_async_engine(url.set(drivername="postgresql+asyncpg"), connect_args=arguments, **pool)
+    event.listen(engine.sync_engine, "handle_error", _drop_wrong_sessions)
+    return engine
+
+
+def _drop_wrong_sessions(context: ExceptionContext) -> None:
+    """Close this connection and, before their next use, all others of the pool that are as old.
+
+    After a failover they may all lead to the former primary, which goes on reading, and never writes again.
+    """
+    if _code(context.original_exception) in _WRONG_SESSION and not _reads_only(context.connection):
+        context.is_disconnect = True
+
+
+def _reads_only(connection: Connection | None) -> bool:
+    """Whether transactions of this connection are read-only because this module asked for that."""
+    return connection is not None and bool(connection.get_execution_options().get("postgresql_readonly"))
 
 
 def _code(error: BaseException) -> str:
@@ -83,7 +114,7 @@ def _translated(error: BaseException) -> BaseException:
     code = _code(error)
     if code == _NO_TEXT:
         return NotFound("object")
-    if code.startswith(_OUR_DEFECT):
+    if code.startswith(_OUR_DEFECT) and code not in _NOT_OURS:
         return error
     logger.error("the catalog failed: %s", getattr(error, "orig", error))
     if code in _NO_ROOM:
@@ -135,6 +166,10 @@ class PostgresRunner:
         if not task.cancelled():
             task.exception()  # looked at, also when nobody waits for it any more
 
+    async def check_writable(self) -> None:
+        """StorageFailed when the database cannot be reached or is read-only. Writes nothing."""
+        await self._run(self._engine, _check_writable)
+
     async def _run(
         self, engine: AsyncEngine, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
@@ -147,6 +182,7 @@ class PostgresRunner:
     ) -> T:
         """Run it until nobody is in the way. What may have been committed is never run again."""
         left = TRIES
+        moved = False
         while True:
             left -= 1
             committing = False
@@ -157,12 +193,22 @@ class PostgresRunner:
                     await connection.commit()
                     return result
             except _FAILURES as error:
-                if left and (_code(error) in _IN_THE_WAY or (_lost(error) and not committing)):
+                again = _code(error) in _IN_THE_WAY
+                if _lost(error) and not committing:
+                    # One new connection tells whether the primary has moved. More would load a database in trouble.
+                    again = not (moved and _code(error) in _WRONG_SESSION)
+                    moved = moved or _code(error) in _WRONG_SESSION
+                if left and again:
                     continue
-                failed = _translated(error)
+                ours = _code(error) == "25006" and engine is self._reading  # a query that only reads must not write
+                failed = error if ours else _translated(error)
                 if failed is error:
                     raise
                 raise failed from error
+
+
+def _check_writable(connection: Connection) -> None:
+    connection.execute(text(_READ_ONLY_RAISES))
 
 
 def _durability(connection: Connection) -> dict[str, str]:
@@ -248,6 +294,8 @@ class _Names:
         try:
             if self._connection is None:
                 self._connection = await self._engine.connect()
+            # A standby gives advisory locks, too: they would exclude nobody who has moved on to the new primary.
+            await self._connection.execute(text(_READ_ONLY_RAISES))
             result = await self._connection.execute(text(statement), {"key": key})
             return bool(result.scalar_one())
         except BaseException as error:

@@ -23,6 +23,9 @@ class Runner(Protocol):
     async def stop(self) -> None:
         """Finish what waits, and close connections."""
 
+    async def check_writable(self) -> None:
+        """Find out cheaply whether reads and writes can succeed. StorageFailed when they cannot."""
+
     async def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``query`` in a transaction that sees one snapshot and changes nothing."""
 

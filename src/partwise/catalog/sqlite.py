@@ -100,6 +100,12 @@ def headroom_of(url: URL) -> Headroom:
     return Headroom(f"{os.path.abspath(url.database or '')}-headroom")
 
 
+def _version(connection: Connection) -> int:
+    """The version of the schema as SQLite counts it, which is read from the file's first page."""
+    row: tuple[int] = raw(connection).execute("PRAGMA schema_version").fetchone()
+    return row[0]
+
+
 def raw(connection: Connection) -> sqlite3.Connection:
     """The driver's connection under SQLAlchemy's."""
     inner = connection.connection.dbapi_connection
@@ -230,6 +236,10 @@ class SqliteRunner:
             await asyncio.to_thread(self._writer.join)
         await asyncio.to_thread(self._readers.shutdown)
         self._reading.dispose()
+
+    async def check_writable(self) -> None:
+        """StorageFailed when the file cannot be read. A full disk is no reason: reads and deletes go on then."""
+        await self.read(_version)
 
     async def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``query`` on a reading connection, in a snapshot."""

@@ -358,6 +358,12 @@ class Catalog(Protocol):
     async def stop(self) -> None:
         """Finish what waits to be written, and close connections."""
 
+    async def check_writable(self) -> None:
+        """Find out, in time that does not grow with what is recorded, whether reads and writes can succeed.
+
+        StorageFailed when they cannot.
+        """
+
     # uploads
 
     async def create_upload(self, upload: Upload, limits: OwnerLimits) -> None:

@@ -156,9 +156,9 @@ def _plain_routes(engine: Engine) -> list[Route]:
         return PlainTextResponse("ok\n")
 
     async def readyz(_request: Request) -> Response:
-        """Records and storage answer too."""
+        """Metadata database and storage answer too, and the database takes writes."""
         try:
-            await engine.catalog.count_states()
+            await engine.catalog.check_writable()
             await engine.storage.space()
         except Exception as error:
             _logger.warning("not ready: %s", error)
