@@ -10,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from partwise.protocols.tus.routes import ANSWER_FIELDS, REQUEST_FIELDS
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-_REQUEST_FIELDS = ("Authorization", "Content-Type", "Content-Range", "Content-Digest", *REQUEST_FIELDS)
+_REQUEST_FIELDS = ("Authorization", "Content-Type", "Content-Range", "Content-Digest", "Prefer", *REQUEST_FIELDS)
 _ANSWER_FIELDS = ("Retry-After", "ETag", "Content-Range", "Content-Disposition", *ANSWER_FIELDS)
 
 #: Seconds that a browser need not ask again before each request.

@@ -69,6 +69,7 @@ PAGE = (
 )
 SEARCH = Parameter("search", "Part of the file name")
 DIGEST = Parameter("Content-Digest", "SHA-256 of the file's bytes in this body (RFC 9530)", where="header")
+PREFER = Parameter("Prefer", "'partial=keep': keep what came of a raw body that is cut (RFC 7240)", where="header")
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -115,6 +116,7 @@ OPERATIONS: tuple[Operation, ...] = (
         parameters=(
             Parameter("Content-Range", "bytes FIRST-LAST/TOTAL, where TOTAL may be *", where="header", required=True),
             DIGEST,
+            PREFER,
             *FIELDS,
         ),
         errors=(400, 404, 408, 409, 413, 415, 507),

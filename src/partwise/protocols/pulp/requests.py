@@ -25,6 +25,7 @@ MAX_SMALL_BODY = 64 * 1024
 #: The most items of one page of a listing; a larger ``limit`` is taken as this.
 MAX_LIMIT = 1000
 
+_PARTIAL = re.compile(r'partial[ \t]*=[ \t]*(keep|"keep")', re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 
@@ -55,6 +56,12 @@ def content_digest(request: Request) -> str | None:
     """The SHA-256 of the Content-Digest field in hex, or None. Raises BadDigest."""
     values = request.headers.getlist("content-digest")
     return parse_digest_field(", ".join(values)) if values else None
+
+
+def keeps_partial(request: Request) -> bool:
+    """Whether the client prefers that what came of a body that was cut is kept: ``Prefer: partial=keep`` (RFC 7240)."""
+    preferences = ",".join(request.headers.getlist("prefer")).lower().split(",")
+    return any(_PARTIAL.fullmatch(preference.strip()) for preference in preferences)
 
 
 def refuse_encoding(request: Request) -> None:

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from partwise.core.errors import ArtifactDigestMismatch, BodySizeMismatch, StorageFailed
-from partwise.core.ranges import Gaps
-from partwise.core.records import TaskState
+from partwise.core.errors import ArtifactDigestMismatch, BodySizeMismatch, ChunkOverlap, StorageFailed
+from partwise.core.ranges import ContentRange, Gaps
+from partwise.core.records import TaskState, Upload
 from partwise.core.state import UploadState
 from partwise.engine import chunks, uploads
+from partwise.engine.chunks import Early
 from partwise.engine.commit import commit
 from partwise.engine.ports import Body
 from partwise.protocols.form import FormBody, is_form
@@ -31,6 +32,7 @@ from partwise.protocols.pulp.requests import (
     content_range,
     content_type,
     flag,
+    keeps_partial,
     numbers,
     page_window,
     read_model,
@@ -110,13 +112,18 @@ async def _joined(parts: AsyncIterator[str]) -> str:
 
 
 async def update(api: Api, request: Request) -> Response:
-    """Send a chunk. All that can be refused is refused before the body is asked for (RFC 9110, section 10.1.1)."""
+    """Send a chunk. All that can be refused is refused before the body is asked for (RFC 9110, section 10.1.1).
+
+    With ``Prefer: partial=keep`` what came of a body that is cut is recorded, where the storage writes chunks in place
+    and the body is raw and came without a digest.
+    """
     target = content_range(request)
     refuse_encoding(request)
     digest = content_digest(request)
     length = content_length(request)
     span = target.range
     body: Body
+    early = Early.REFUSE
     if is_form(content_type(request)):
         body = FormBody(api.body_of(request), content_type(request), digest)
         if length is not None and length > span.size + FORM_OVERHEAD:
@@ -125,9 +132,26 @@ async def update(api: Api, request: Request) -> Response:
         body = api.body_of(request, digest)
         if length is not None and length != span.size:
             raise BodySizeMismatch(span.size, length)
-    upload_id = request.path_params["upload_id"]
-    received = await chunks.put_chunk(api.engine, api.who(request), upload_id, span, body, total=target.total)
-    return json_response(request, upload_out(api, received.upload))
+        if digest is None and keeps_partial(request) and api.engine.storage.in_place:
+            early = Early.KEEP
+    return json_response(request, upload_out(api, await _receive(api, request, target, body, early)))
+
+
+async def _receive(api: Api, request: Request, target: ContentRange, body: Body, early: Early) -> Upload:
+    """Receive the body; the upload after it."""
+    who, upload_id = api.who(request), request.path_params["upload_id"]
+    if early is Early.KEEP:
+        try:
+            received = await chunks.put_chunk(
+                api.engine, who, upload_id, target.range, body, total=target.total, early=early
+            )
+            return received.upload
+        except ChunkOverlap as error:
+            if error.chunks != [target.range]:
+                raise
+            # Nothing of the body was asked for yet. A chunk that is recorded is compared, as without the preference.
+    received = await chunks.put_chunk(api.engine, who, upload_id, target.range, body, total=target.total)
+    return received.upload
 
 
 async def commit_task(api: Api, request: Request) -> Response:
