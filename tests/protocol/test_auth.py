@@ -138,7 +138,7 @@ def test_another_sites_page_cannot_use_stored_credentials(server: ServerProcess,
         def create(origin: str) -> Answer:
             return http("POST", f"{API}uploads/", {"size": 1}, Authorization=encoded, Origin=origin)
 
-        assert create("https://evil.example").problem == (403, "forbidden")
+        assert create("https://evil.example").problem == (403, "foreign-origin")
         assert create("null").status == 403
         two = ("https://evil.example", f"http://127.0.0.1:{server.port}")
         for first, second in (two, two[::-1]):

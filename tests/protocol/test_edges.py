@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from starlette.types import Message, Scope
 
-from partwise.protocols.intake import ABORT
-from partwise.protocols.pulp import download
+from partwise.http import downloads
+from partwise.http.intake import ABORT
 from tests.support.server import API, Http, ServerProcess, sha256
 from tests.support.tokens import make_token
 
@@ -178,7 +178,7 @@ def test_many_who_ask_at_once_stay_within_the_number(tmp_path: Path) -> None:
 
 
 async def test_a_reader_that_takes_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(downloads, "READ_SECONDS", 0.05)
     never = asyncio.get_running_loop().create_future()
     cut: list[bool] = []
     sent: list[Message] = []
@@ -197,7 +197,7 @@ async def test_a_reader_that_takes_nothing_is_cut(monkeypatch: pytest.MonkeyPatc
         raise AssertionError
 
     scope: Scope = {"type": "http", "asgi": {"spec_version": "2.3"}, "extensions": {ABORT: lambda: cut.append(True)}}
-    await download.PacedResponse(blocks(), 200, {})(scope, receive, send)
+    await downloads.PacedResponse(blocks(), 200, {})(scope, receive, send)
     assert cut == [True]
     assert [message.get("body") for message in sent] == [None, b"first", b"second"]
 

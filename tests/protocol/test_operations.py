@@ -127,7 +127,7 @@ def test_figures_are_for_admins(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, auth="token") as server, Http(server.port) as http:
         token, admin = make_token(server, "alice"), make_token(server, "root", "--admin")
         assert http("GET", "/metrics").status == 401
-        assert http("GET", "/metrics", Authorization=f"Bearer {token}").problem == (403, "forbidden")
+        assert http("GET", "/metrics", Authorization=f"Bearer {token}").problem == (403, "admins-only")
         assert http.figures(Authorization=f"Bearer {admin}")
 
 

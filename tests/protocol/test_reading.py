@@ -197,7 +197,7 @@ def test_hosts_that_are(server: Server, host: str) -> None:
 
 def test_changes_come_from_own_pages_only(server: Server, http: Http) -> None:
     for origin in ("http://example.com", "null", "http://localhost:1", f"https://127.0.0.1:{server.port}"):
-        assert http("POST", f"{API}uploads/", {"size": 1}, Origin=origin).problem == (403, "forbidden")
+        assert http("POST", f"{API}uploads/", {"size": 1}, Origin=origin).problem == (403, "foreign-origin")
     assert http("POST", f"{API}uploads/", {"size": 1}, Origin=server.url).status == 201
     assert http("GET", f"{API}uploads/", Origin="http://example.com").status == 200
 

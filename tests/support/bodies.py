@@ -38,6 +38,15 @@ class BytesBody:
         #: Set once the first block is in the sink's hands.
         self.started = asyncio.Event()
 
+    async def first(self) -> bytes:
+        """Take the next block. See ``partwise.http.intake.RequestBody``."""
+        piece, self._data = self._data[: self._block], self._data[self._block :]
+        return piece
+
+    def put_back(self, piece: bytes) -> None:
+        """See ``RequestBody``."""
+        self._data = piece + self._data
+
     async def drain(self, sink: Sink) -> None:
         """As the port says."""
         end = len(self._data) if self._cut_after is None else self._cut_after

@@ -36,7 +36,7 @@ The last three differ by what is *known*. StorageFailed itself (no descriptors, 
 time-out, an answer that is not the store's own, a folder that is missing) never removes a record: the same call may
 succeed later. Only SyncFailed and BytesLost may (``docs/failures.md`` has the table of causes).
 
-One place maps them to HTTP (``protocols/pulp/problems.py``), and a test checks that each is mapped.
+One place maps them to HTTP (``http/problems.py``), and a test checks that each is mapped.
 """
 
 from __future__ import annotations
@@ -107,9 +107,9 @@ class ChunkDigestMismatch(BadRequest):
 
     field = "sha256"
 
-    def __init__(self, expected: str, actual: str | None = None) -> None:
+    def __init__(self, expected: str, actual: str | None = None, *, algorithm: str = "SHA-256") -> None:
         found = f"is {actual}" if actual else "is another, as the stored chunk that has this digest shows"
-        super().__init__(f"The SHA-256 of these bytes {found}, not {expected}; send them again.")
+        super().__init__(f"The {algorithm} of these bytes {found}, not {expected}; send them again.")
         self.expected, self.actual = expected, actual
 
 

@@ -1,1 +1,13 @@
-"""HTTP dialects: each parses the request, calls the engine, renders the answer, and does nothing else."""
+"""The ways in, one folder each, and the table of them. See ``partwise.http.dialect`` for what one is made of."""
+
+from __future__ import annotations
+
+from partwise.http.dialect import MakeDialect
+from partwise.protocols.pulp.routes import dialect as pulp
+from partwise.protocols.tus.routes import dialect as tus
+
+#: By the name that the setting ``dialects`` has for each.
+DIALECTS: dict[str, MakeDialect] = {
+    "pulp": pulp,
+    "tus": tus,
+}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -16,18 +16,15 @@ from starlette.types import ASGIApp
 
 from partwise.core.records import Principal
 from partwise.engine.engine import Engine
-from partwise.protocols.pulp.api import Api
-from partwise.protocols.pulp.operations import OPERATIONS
-from partwise.protocols.pulp.problems import ERRORS_PAGE, errors_page, render_any, render_http
-from partwise.protocols.pulp.routes import routes
-from partwise.protocols.tus.routes import routes as tus_routes
-from partwise.protocols.tus.uploads import Tus
+from partwise.http.dialect import AnswerErrors, Dialect, InDialect, Site
+from partwise.http.problems import ADMINS_ONLY, ERRORS_PAGE, errors_page, refuse, render_any
+from partwise.protocols import DIALECTS
 from partwise.server.assembly import make_engine
 from partwise.server.auth import Authenticator, TokenRequired, is_known, principal_of
 from partwise.server.body import Intake
 from partwise.server.connection import STATE_KEY, ConnectionLimits
 from partwise.server.cors import cors
-from partwise.server.guard import LoopbackOnly, MethodOverride, NoNul
+from partwise.server.guard import LoopbackOnly, NoNul
 from partwise.server.limits import RequestsInFlight, affordable_connections, limit_values
 from partwise.server.linger import LingeringClose
 from partwise.server.metrics import CONTENT_TYPE, Metrics
@@ -66,18 +63,18 @@ def create_app(settings: Settings) -> ASGIApp:
         on_refusal=metrics.refuse,
         on_change=metrics.connections.inc,
     )
-    who = principal_of if settings.auth == "token" else _everyone
-    api = Api(
+    with_tokens = settings.auth == "token"
+    site = Site(
         engine=engine,
         body_of=intake.body_of,
-        who=who,
-        signed_in=is_known if settings.auth == "token" else lambda _request: True,
-        authenticated=settings.auth == "token",
-        prefix=settings.api_prefix,
+        who=principal_of if with_tokens else _everyone,
+        signed_in=is_known if with_tokens else lambda _request: True,
+        authenticated=with_tokens,
+        api_prefix=settings.api_prefix,
         chunk_size=settings.chunk_size,
         parallel=settings.parallel,
     )
-    tus = Tus(engine=engine, body_of=intake.body_of, who=who)
+    dialects = [DIALECTS[name](site) for name in settings.dialect_names]
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, object]]:
@@ -91,20 +88,20 @@ def create_app(settings: Settings) -> ASGIApp:
 
     app = Starlette(
         routes=[
-            *routes(api),
-            *tus_routes(tus),
-            *page_routes(api.prefix),
+            *(route for dialect in dialects for route in dialect.routes),
+            *page_routes(site.api_prefix),
             *_plain_routes(engine),
-            _figures(api, metrics),
+            _figures(site, metrics),
         ],
         middleware=[
             Middleware(LingeringClose),
+            Middleware(InDialect, dialects=dialects),
             Middleware(Observed, metrics=metrics),
             Middleware(RequestsInFlight, limit=settings.max_requests),
-            *cors(settings.origins),
-            Middleware(MethodOverride, below=tus.prefix.rstrip("/")),
-            _access(settings, authenticator),
+            *cors(settings.origins, dialects),
+            _access(settings, authenticator, dialects),
             Middleware(NoNul),
+            Middleware(AnswerErrors),
         ],
         exception_handlers={HTTPException: render_any},
         lifespan=lifespan,
@@ -114,33 +111,26 @@ def create_app(settings: Settings) -> ASGIApp:
     return app
 
 
-def _access(settings: Settings, authenticator: Authenticator) -> Middleware:
+def _access(settings: Settings, authenticator: Authenticator, dialects: Sequence[Dialect]) -> Middleware:
     """What decides who gets in."""
     if settings.auth == "none":
         return Middleware(LoopbackOnly, origins=settings.origins)
-    # Clients read the description of the API before they sign in.
-    documents = [f"{settings.api_prefix}docs/{name}.json" for name in ("api", "openapi")]
     return Middleware(
         TokenRequired,
         authenticator=authenticator,
-        api_prefix=settings.api_prefix,
-        public=(*PUBLIC_PATHS, *documents),
-        greeting=[
-            settings.api_prefix + path
-            for operation in OPERATIONS
-            if operation.greets
-            for path in (operation.path, operation.path.rstrip("/"))
-        ],
+        downloads=[dialect.downloads for dialect in dialects if dialect.downloads is not None],
+        public=[*PUBLIC_PATHS, *(path for dialect in dialects for path in dialect.public)],
+        greeting=[path for dialect in dialects for path in dialect.greeting],
         origins=settings.origins,
     )
 
 
-def _figures(api: Api, metrics: Metrics) -> Route:
+def _figures(site: Site, metrics: Metrics) -> Route:
     async def figures(request: Request) -> Response:
         """Figures for Prometheus. They are about all users, so they are for admins."""
-        if not api.who(request).admin:
-            return render_http(403, "Figures about all users are for admins: use a token made with --admin.")
-        return Response(await metrics.render(api.engine), media_type=CONTENT_TYPE)
+        if not site.who(request).admin:
+            return refuse(ADMINS_ONLY, "Figures about all users are for admins: use a token made with --admin.")
+        return Response(await metrics.render(site.engine), media_type=CONTENT_TYPE)
 
     return Route("/metrics", figures)
 

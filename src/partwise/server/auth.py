@@ -19,7 +19,7 @@ import re
 import secrets
 import time
 from base64 import b64decode
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -34,7 +34,7 @@ from partwise.core.errors import PartwiseError
 from partwise.core.records import Principal
 from partwise.engine.context import utc_now
 from partwise.engine.ports import Token, Tokens
-from partwise.protocols.pulp.problems import render_any, render_http
+from partwise.http.problems import FOREIGN_ORIGIN, METHOD_NOT_ALLOWED, NOT_SIGNED_IN, refuse, render_any
 
 #: What tokens begin with, so that people and scanners for leaked secrets know them.
 PREFIX = "partwise_"
@@ -169,9 +169,9 @@ def _password(encoded: str) -> str | None:
 class TokenRequired:
     """ASGI middleware that lets pass only who has a token, and notes in the scope who that is.
 
-    ``public`` are paths that anyone may read; one that ends with a slash stands for all below it too. ``greeting`` are
-    paths that say less to those without a token: see ``is_known``. ``origins`` are other sites whose pages may send a
-    password along.
+    ``downloads`` are the paths below which downloads are, as ``Dialect.downloads`` says. ``public`` are paths that
+    anyone may read; one that ends with a slash stands for all below it too. ``greeting`` are paths that say less to
+    those without a token: see ``is_known``. ``origins`` are other sites whose pages may send a password along.
     """
 
     def __init__(
@@ -179,15 +179,16 @@ class TokenRequired:
         app: ASGIApp,
         *,
         authenticator: Authenticator,
-        api_prefix: str,
+        downloads: Sequence[str],
         public: Iterable[str],
         greeting: Iterable[str] = (),
         origins: Iterable[str] = (),
     ) -> None:
         self._app = app
         self._authenticator = authenticator
-        self._downloads = re.compile(re.escape(f"{api_prefix}artifacts/") + r"[^/]+/download/?")
-        self._cookie_path = f"{api_prefix}artifacts/"
+        below = "|".join(map(re.escape, downloads)) or "(?!)"
+        self._downloads = re.compile(f"(?:{below})[^/]+/download/?")
+        self._cookie_paths = tuple(downloads)
         self._origins = frozenset(origins)
         paths = frozenset(public)
         self._public = paths
@@ -208,7 +209,7 @@ class TokenRequired:
         if who is None or credentials is None:
             await _refusal(scope, known=credentials is not None)(scope, receive, send)
         elif credentials.ambient and _is_foreign(scope, self._origins):
-            await render_http(403, "Another site's page made this request.")(scope, receive, send)
+            await refuse(FOREIGN_ORIGIN, "Another site's page made this request.")(scope, receive, send)
         elif scope["path"] == SESSION_PATH:
             await self._session(scope, credentials)(scope, receive, send)
         else:
@@ -227,17 +228,17 @@ class TokenRequired:
     def _session(self, scope: Scope, credentials: Credentials) -> Response:
         """Give out, or take back, the cookie that opens downloads."""
         if scope["method"] not in ("POST", "DELETE"):
-            return render_http(
-                405, "POST makes the cookie for downloads, DELETE removes it.", {"Allow": "POST, DELETE"}
-            )
+            detail = "POST makes the cookie for downloads, DELETE removes it."
+            return refuse(METHOD_NOT_ALLOWED, detail, {"Allow": "POST, DELETE"})
         response = Response(status_code=204, headers={"Cache-Control": "no-store"})
         # Behind a proxy that ends TLS only the page knows that it came by https.
         secure = scope["scheme"] == "https" or Headers(scope=scope).get("origin", "").startswith("https://")
-        attributes: dict[str, Any] = {"path": self._cookie_path, "secure": secure, "httponly": True}
-        if scope["method"] == "POST":
-            response.set_cookie(_COOKIE, credentials.secret, samesite="strict", **attributes)
-        else:
-            response.delete_cookie(_COOKIE, samesite="strict", **attributes)
+        for path in self._cookie_paths:
+            attributes: dict[str, Any] = {"path": path, "secure": secure, "httponly": True, "samesite": "strict"}
+            if scope["method"] == "POST":
+                response.set_cookie(_COOKIE, credentials.secret, **attributes)
+            else:
+                response.delete_cookie(_COOKIE, **attributes)
         return response
 
 
@@ -274,7 +275,7 @@ def _is_foreign(scope: Scope, friends: frozenset[str]) -> bool:
 
 def _refusal(scope: Scope, *, known: bool) -> Response:
     detail = "This token opens nothing: it is mistyped, or was revoked." if known else "Send a token with the request."
-    response = render_http(401, detail)
+    response = refuse(NOT_SIGNED_IN, detail)
     error = ', error="invalid_token"' if known else ""
     response.headers.append("WWW-Authenticate", f'Bearer realm="partwise"{error}')
     headers = Headers(scope=scope)

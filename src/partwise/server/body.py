@@ -20,7 +20,8 @@ from starlette.requests import Request
 from starlette.types import Message, Receive
 
 from partwise.core.errors import BodyInterrupted
-from partwise.engine.ports import BLOCK, Body, Sink
+from partwise.engine.ports import BLOCK, Sink
+from partwise.http.intake import RequestBody
 from partwise.server.handover import EXTENSION, REST, SocketBody
 from partwise.server.observe import CountedBody
 from partwise.server.pace import Pace
@@ -47,17 +48,16 @@ class Intake:
         threads = min(16, 4 * cores) if remote else max(2, cores)
         self.executor: Executor = ThreadPoolExecutor(threads, thread_name_prefix="body", initializer=_stand_back)
 
-    def body_of(self, request: Request, sha256: str | None = None) -> Body:
+    def body_of(self, request: Request, sha256: str | None = None) -> RequestBody:
         """The body of ``request``; ``sha256`` is the digest that its header fields give for it, in hex."""
         return CountedBody(self._uncounted(request, sha256), request.scope)
 
-    def _uncounted(self, request: Request, sha256: str | None) -> Body:
+    def _uncounted(self, request: Request, sha256: str | None) -> RequestBody:
         extensions = request.scope.get("extensions", {})
         offer = extensions.get(EXTENSION)
-        if offer is not None:
-            return SocketBody(offer, self.executor, self.pace(), sha256)
         rest = extensions.get(REST)
-        return AsgiBody(self, request.receive if rest is None else _to_the_end(request.receive, rest), sha256)
+        messages = AsgiBody(self, request.receive if rest is None else _to_the_end(request.receive, rest), sha256)
+        return messages if offer is None else SocketBody(offer, self.executor, self.pace(), messages)
 
     def pace(self) -> Pace:
         """The patience with a new body."""
@@ -98,6 +98,7 @@ class AsgiBody:
         self._receive = receive
         self._pieces: list[bytes] = []
         self._size = 0
+        self._more = True
         self._pace = intake.pace()
         self._started = 0.0  # when the first piece of the block came
         self._writing: asyncio.Future[None] | None = None
@@ -107,13 +108,28 @@ class AsgiBody:
         """The digest that the client sent for these bytes."""
         return self._sha256
 
+    async def first(self) -> bytes:
+        """See ``RequestBody``."""
+        while self._more and not self._size:
+            self._more = await self._gather()
+        piece = self._take_block()
+        self._intake.held -= len(piece)
+        return piece
+
+    def put_back(self, piece: bytes) -> None:
+        """See ``RequestBody``."""
+        if piece:
+            self._started = asyncio.get_running_loop().time()
+            self._pieces.insert(0, piece)
+            self._size += len(piece)
+            self._intake.held += len(piece)
+
     async def drain(self, sink: Sink) -> None:
         """Give all bytes to ``sink``, as the port says."""
         try:
-            more = True
-            while more:
+            while self._more:
                 try:
-                    more = await self._gather()
+                    self._more = await self._gather()
                 except (BodyInterrupted, asyncio.CancelledError):
                     await self._flush(sink)  # some receivers keep what came of a broken or superseded body
                     raise

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from partwise.protocols.pulp.problems import render_http
+from partwise.http.problems import BAD_HTTP, BUSY, HEADERS_TOO_LARGE, HEADERS_TOO_SLOW, Problem, refuse
 from partwise.server.handover import HandoverProtocol
 
 #: Where the limits are in the lifespan state.
@@ -60,7 +60,7 @@ class BoundedProtocol(HandoverProtocol):
         _notice_death(transport.get_extra_info("socket"))
         if len(self.connections) > self._limits.max_connections:
             detail = "The server has as many connections as it takes; try again soon."
-            self._refuse(503, detail, {"Retry-After": "1"}, setting="max_connections")
+            self._refuse(BUSY, detail, {"Retry-After": "1"}, setting="max_connections")
         else:
             self._await_head()
 
@@ -80,7 +80,9 @@ class BoundedProtocol(HandoverProtocol):
             if self._refused:
                 return  # by the parser just now
             if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(431, f"Send a request line and header fields of at most {MAX_HEAD_BYTES} bytes.")
+                self._refuse(
+                    HEADERS_TOO_LARGE, f"Send a request line and header fields of at most {MAX_HEAD_BYTES} bytes."
+                )
             elif self._head_timer is None:
                 self._await_head()
 
@@ -113,7 +115,7 @@ class BoundedProtocol(HandoverProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP gets an answer like all others."""
-        self._refuse(400, msg)
+        self._refuse(BAD_HTTP, msg)
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(self._limits.header_timeout_seconds, self._head_is_late)
@@ -127,20 +129,20 @@ class BoundedProtocol(HandoverProtocol):
         if self._head_bytes:
             seconds = self._limits.header_timeout_seconds
             detail = f"Send the request line and all header fields within {seconds:g} seconds."
-            self._refuse(408, detail, setting="header_timeout_seconds")
+            self._refuse(HEADERS_TOO_SLOW, detail, setting="header_timeout_seconds")
         else:
             self.transport.close()  # it never said anything: no answer either
 
     def _refuse(
-        self, status: int, detail: str, headers: dict[str, str] | None = None, *, setting: str | None = None
+        self, problem: Problem, detail: str, headers: dict[str, str] | None = None, *, setting: str | None = None
     ) -> None:
         """Answer, send the end, and close a moment later."""
         self._refused = True
         self._stop_timer()
-        response = render_http(status, detail, {"Connection": "close", **(headers or {})}, setting=setting)
+        response = refuse(problem, detail, {"Connection": "close", **(headers or {})}, setting=setting)
         fields = b"".join(b"%b: %b\r\n" % pair for pair in response.raw_headers)
-        self.transport.write(b"HTTP/1.1 %d \r\n%b\r\n%b" % (status, fields, bytes(response.body)))
-        self._limits.on_refusal(response.problem.name, setting)
+        self.transport.write(b"HTTP/1.1 %d \r\n%b\r\n%b" % (problem.status, fields, bytes(response.body)))
+        self._limits.on_refusal(problem.name, setting)
         if not self._answering and self.transport.can_write_eof():
             self.transport.write_eof()
             self.loop.call_later(_LINGER_SECONDS, self.transport.close)

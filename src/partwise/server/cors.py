@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from partwise.protocols.tus.routes import ANSWER_FIELDS, REQUEST_FIELDS
+from partwise.http.dialect import Dialect
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-_REQUEST_FIELDS = ("Authorization", "Content-Type", "Content-Range", "Content-Digest", "Prefer", *REQUEST_FIELDS)
-_ANSWER_FIELDS = ("Retry-After", "ETag", "Content-Range", "Content-Disposition", *ANSWER_FIELDS)
+_REQUEST_FIELDS = ("Authorization", "Content-Type", "Content-Range", "Content-Digest", "Prefer")
+_ANSWER_FIELDS = ("Retry-After", "ETag", "Content-Range", "Content-Disposition")
 
 #: Seconds that a browser need not ask again before each request.
 _MAX_AGE = 86_400
 
 
-def cors(origins: Sequence[str]) -> list[Middleware]:
+def cors(origins: Sequence[str], dialects: Sequence[Dialect]) -> list[Middleware]:
     """The middleware that lets pages of ``origins`` in, such as ``https://files.example.org``.
 
     Browsers send no cookies and no stored passwords along: a page has the rights of whoever gave it a token.
@@ -29,8 +29,12 @@ def cors(origins: Sequence[str]) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=origins,
             allow_methods=_METHODS,
-            allow_headers=_REQUEST_FIELDS,
-            expose_headers=_ANSWER_FIELDS,
+            allow_headers=_joined(_REQUEST_FIELDS, [dialect.request_fields for dialect in dialects]),
+            expose_headers=_joined(_ANSWER_FIELDS, [dialect.answer_fields for dialect in dialects]),
             max_age=_MAX_AGE,
         )
     ]
+
+
+def _joined(general: Sequence[str], particular: Sequence[Sequence[str]]) -> list[str]:
+    return list(dict.fromkeys([*general, *(name for names in particular for name in names)]))

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from partwise.protocols.pulp.problems import render_http
+from partwise.http.problems import BAD_QUERY, FOREIGN_HOST, FOREIGN_ORIGIN, NO_SUCH_PATH, Problem, refuse
 
 #: A name, or an address in brackets; and a port.
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::[0-9]*)?", re.ASCII)
@@ -43,31 +43,11 @@ class NoNul:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on."""
         if scope["type"] == "http" and "\0" in scope["path"]:
-            await render_http(404, "The server has nothing at this path.")(scope, receive, send)
+            await refuse(NO_SUCH_PATH)(scope, receive, send)
         elif scope["type"] == "http" and b"%00" in scope["query_string"]:
-            await render_http(400, "A query cannot hold a NUL character.")(scope, receive, send)
+            await refuse(BAD_QUERY)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
-
-
-class MethodOverride:
-    """ASGI middleware that puts the method of ``X-HTTP-Method-Override`` into the place of the one that was sent.
-
-    tus asks for that (for clients that can send only GET and POST). It comes before whatever looks at the method to
-    decide who may do what: a check that sees another method than the handler lets changes through as reads.
-    """
-
-    def __init__(self, app: ASGIApp, below: str) -> None:
-        self._app = app
-        self._below = below
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, with the method that is meant."""
-        if scope["type"] == "http" and scope["path"].startswith(self._below):
-            meant = Headers(scope=scope).get("x-http-method-override")
-            if meant is not None:
-                scope = {**scope, "method": meant.upper()}
-        await self._app(scope, receive, send)
 
 
 class LoopbackOnly:
@@ -80,25 +60,31 @@ class LoopbackOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on."""
-        refusal = _refusal(scope, self._origins) if scope["type"] == "http" else None
-        if refusal is None:
+        problem = _refused(scope, self._origins) if scope["type"] == "http" else None
+        if problem is None:
             await self._app(scope, receive, send)
         else:
-            await render_http(403, refusal)(scope, receive, send)
+            await refuse(problem, _DETAILS[problem])(scope, receive, send)
 
 
-def _refusal(scope: Scope, origins: frozenset[str]) -> str | None:
+_DETAILS = {
+    FOREIGN_HOST: "Without authentication this server answers to names of this machine only, such as localhost.",
+    FOREIGN_ORIGIN: "Without authentication this server takes changes from its own pages only.",
+}
+
+
+def _refused(scope: Scope, origins: frozenset[str]) -> Problem | None:
     headers = Headers(scope=scope)
     hosts = headers.getlist("host")
     host = hosts[0] if len(hosts) == 1 else ""  # of two, nobody knows which one others would go by
     if not is_loopback(_host_name(host)):
-        return "Without authentication this server answers to names of this machine only, such as localhost."
+        return FOREIGN_HOST
     claimed = headers.getlist("origin")
     origin = ", ".join(claimed) if claimed else None  # several at once are no server's
     if origin in origins:
         return None
     if origin is not None and scope["method"] not in _SAFE and origin != f"{scope['scheme']}://{host}":
-        return "Without authentication this server takes changes from its own pages only."
+        return FOREIGN_ORIGIN
     return None
 
 

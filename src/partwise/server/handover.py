@@ -29,7 +29,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from partwise.core.errors import BodyInterrupted
 from partwise.engine.ports import BLOCK, Sink
-from partwise.protocols.intake import ABORT
+from partwise.http.intake import ABORT, RequestBody
 from partwise.server.pace import Pace
 from partwise.storage.files import on_thread
 
@@ -216,12 +216,25 @@ class Handover:
 class SocketBody:
     """A body that a worker thread reads from the socket. See ``partwise.engine.ports.Body``."""
 
-    def __init__(self, handover: Handover, executor: Executor, pace: Pace, sha256: str | None) -> None:
-        self.sha256 = sha256
+    def __init__(self, handover: Handover, executor: Executor, pace: Pace, messages: RequestBody) -> None:
+        """``messages`` is the same body as it comes through the event loop: for what is taken before the handover."""
+        self.sha256 = messages.sha256
+        self._messages = messages
         self._handover = handover
         self._executor = executor
         self._pace = pace
         self._left = handover.length
+        self._ahead = b""
+
+    async def first(self) -> bytes:
+        """See ``RequestBody``."""
+        piece = await self._messages.first()
+        self._left -= len(piece)
+        return piece
+
+    def put_back(self, piece: bytes) -> None:
+        """See ``RequestBody``."""
+        self._ahead = piece
 
     async def drain(self, sink: Sink) -> None:
         """Give all bytes to ``sink``, as the port says."""
@@ -229,6 +242,8 @@ class SocketBody:
         past_parser = len(early) < self._left
         try:
             with connection or nullcontext():
+                if self._ahead:
+                    await self._on_thread(_give, self._ahead, sink)
                 if early:
                     await self._on_thread(_give, early, sink)
                     self._left -= len(early)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from partwise.protocols.pulp.problems import render_http
+from partwise.http.problems import BUSY, refuse
 from partwise.server.settings import Settings
 
 _logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class RequestsInFlight:
             await self._app(scope, receive, send)
         elif self._running >= self._limit:
             detail = "The server is busy; try again in a moment."
-            response = render_http(503, detail, {"Retry-After": "1"}, setting="max_requests")
+            response = refuse(BUSY, detail, {"Retry-After": "1"}, setting="max_requests")
             await response(scope, receive, send)
         else:
             self._running += 1

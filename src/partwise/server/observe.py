@@ -13,8 +13,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from partwise.core.records import Principal
-from partwise.engine.ports import Body, Sink
-from partwise.protocols.pulp.problems import PROBLEM, SETTING
+from partwise.engine.ports import Sink
+from partwise.http.intake import RequestBody
+from partwise.http.problems import PROBLEM, SETTING
 from partwise.server.auth import PRINCIPAL
 from partwise.server.logs import ACCESS
 from partwise.server.metrics import Metrics
@@ -122,7 +123,7 @@ class _Answer:
 class CountedBody:
     """A body whose bytes are counted in the scope of its request. See ``partwise.engine.ports.Body``."""
 
-    def __init__(self, body: Body, scope: Scope) -> None:
+    def __init__(self, body: RequestBody, scope: Scope) -> None:
         self._body = body
         self._scope = scope
 
@@ -130,6 +131,17 @@ class CountedBody:
     def sha256(self) -> str | None:
         """The digest that the client sent for these bytes."""
         return self._body.sha256
+
+    async def first(self) -> bytes:
+        """See ``RequestBody``."""
+        piece = await self._body.first()
+        self._scope[RECEIVED] = self._scope.get(RECEIVED, 0) + len(piece)
+        return piece
+
+    def put_back(self, piece: bytes) -> None:
+        """See ``RequestBody``."""
+        self._scope[RECEIVED] = self._scope.get(RECEIVED, 0) - len(piece)
+        self._body.put_back(piece)
 
     async def drain(self, sink: Sink) -> None:
         """Give all bytes to ``sink``, as the port says."""

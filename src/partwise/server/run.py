@@ -22,6 +22,7 @@ from uvicorn.supervisors import Multiprocess
 from partwise import __version__
 from partwise.catalog import CatalogMissing, CatalogTooNew, migrate, pending_migrations
 from partwise.core.errors import OutOfSpace, PartwiseError, StorageFailed
+from partwise.protocols import DIALECTS
 from partwise.server.assembly import MissingPart, check_engines, make_engine
 from partwise.server.connection import BoundedProtocol
 from partwise.server.guard import is_loopback
@@ -45,6 +46,7 @@ def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM. Raises CannotServe when it cannot start."""
     configure(settings.log_level, settings.log_format)
     _check(settings)
+    _check_dialects(settings)
     prepare(settings)
     asyncio.run(_try_out(settings))
     listener = _listen(settings)
@@ -75,6 +77,12 @@ def _check(settings: Settings) -> None:
             "listens on this machine only. Use --auth token, and make a token for each user with 'partwise token "
             "create NAME'; or --host 127.0.0.1 and an SSH tunnel (ssh -L 24817:127.0.0.1:24817 …)."
         )
+
+
+def _check_dialects(settings: Settings) -> None:
+    unknown = [name for name in settings.dialect_names if name not in DIALECTS]
+    if unknown:
+        raise CannotServe(f"There is no dialect {unknown[0]!r}. Those that can be switched on: {', '.join(DIALECTS)}.")
 
 
 def prepare(settings: Settings) -> None:

@@ -81,6 +81,8 @@ class Settings(BaseSettings):
     )
     api_prefix: str = Field("/pulp/api/v3/", description="Path that the REST API begins with")
 
+    dialects: str = Field("pulp,tus", description="Protocols that clients may speak (comma-separated)")
+
     cors_origins: str | None = Field(
         None, description="Origins whose pages may use it, such as https://files.example.org (comma-separated)"
     )
@@ -138,6 +140,11 @@ class Settings(BaseSettings):
             if not _ORIGIN.fullmatch(origin):
                 raise ValueError(f"{origin} is no origin: it reads like https://files.example.org, without a path")
         return value
+
+    @property
+    def dialect_names(self) -> tuple[str, ...]:
+        """The protocols that clients may speak."""
+        return _listed(self.dialects)
 
     @property
     def origins(self) -> tuple[str, ...]:

@@ -7,14 +7,14 @@ from typing import Any, cast
 from starlette.requests import Request
 
 from partwise.core.records import Principal
-from partwise.engine.ports import Body
+from partwise.http.intake import RequestBody
 from partwise.protocols.pulp.api import Api
 
 
 def unserved_api(prefix: str) -> Api:
     """An API whose calls are looked at and never made."""
 
-    def body_of(request: Request, sha256: str | None = None) -> Body:
+    def body_of(request: Request, sha256: str | None = None) -> RequestBody:
         raise AssertionError(f"no request is served: {request}, {sha256}")
 
     return Api(
@@ -22,5 +22,5 @@ def unserved_api(prefix: str) -> Api:
         body_of=body_of,
         who=lambda _request: Principal("nobody"),
         signed_in=lambda _request: False,
-        prefix=prefix,
+        api_prefix=prefix,
     )

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from partwise.core.errors import BadBody, BadDigest
-from partwise.protocols.form import MAX_FIELD_SIZE, MAX_PARTS, FormBody, FormParser, is_form, parse_urlencoded
+from partwise.http.forms import MAX_FIELD_SIZE, MAX_PARTS, FormBody, FormParser, is_form, parse_urlencoded
 from tests.support.bodies import BytesBody
 
 KIND = "multipart/form-data; boundary=XyZ"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from partwise.core.errors import BadBody
-from partwise.protocols.form import FormParser
+from partwise.http.forms import FormParser
 from tests.support.forms import CONTENT_TYPE, Form, cuts, forms, pieces
 
 #: How a piece reaches the parser: each of the ways that bodies come in.

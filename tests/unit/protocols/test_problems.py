@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from partwise.core import errors
 from partwise.core.ranges import ByteRange
-from partwise.protocols.pulp.problems import HTTP_PROBLEMS, PROBLEMS, errors_page, problem_of, render_any, render_error
+from partwise.http.problems import PROBLEMS, REFUSALS, errors_page, problem_of, render_any, render_error
 
 PAGE = Path(__file__).parents[3] / "docs" / "errors.md"
 CLASSES = [
@@ -21,7 +21,7 @@ CLASSES = [
     for value in vars(errors).values()
     if isinstance(value, type) and issubclass(value, errors.PartwiseError) and value.__module__ == errors.__name__
 ]
-ALL = [*PROBLEMS.values(), *HTTP_PROBLEMS.values()]
+ALL = [*PROBLEMS.values(), *REFUSALS]
 
 
 def content(response: Any) -> dict[str, Any]:

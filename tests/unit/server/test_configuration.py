@@ -10,12 +10,12 @@ from pydantic import ByteSize, TypeAdapter, ValidationError
 from typer.testing import CliRunner
 
 from partwise.cli.app import app
-from partwise.protocols.pulp.problems import HTTP_PROBLEMS, PROBLEMS
+from partwise.http.problems import PROBLEMS, REFUSALS
 from partwise.server.limits import LIMITS
 from partwise.server.settings import BadConfigFile, Settings
 
 OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
-ALL_PROBLEMS = [*PROBLEMS.values(), *HTTP_PROBLEMS.values()]
+ALL_PROBLEMS = [*PROBLEMS.values(), *REFUSALS]
 PAGE = Path(__file__).parents[3] / "docs" / "configuration.md"
 
 

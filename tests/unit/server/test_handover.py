@@ -12,7 +12,8 @@ import uvicorn
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from partwise.core.errors import BodyInterrupted
+from partwise.core.errors import BadBody, BodyInterrupted
+from partwise.http.forms import FormBody
 from partwise.server.body import Intake
 from partwise.server.handover import SMALLEST, HandoverProtocol
 
@@ -39,6 +40,31 @@ class LateReader:
             self.done.set()
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
+
+
+class FormReader(LateReader):
+    """An application that has to know the fields of a form before it takes the file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = asyncio.Event()
+        self.fields: dict[str, str] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        intake = Intake(idle_timeout_seconds=5)
+        request = Request(scope, receive)
+        form = FormBody(intake.body_of(request), request.headers["content-type"])
+        try:
+            await form.begin()
+            self.fields = dict(form.fields)
+            self.begun.set()
+            await form.drain(self.got.extend)
+        finally:
+            held = intake.held
+            intake.close()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"x-held", b"%d" % held)]})
+        await send({"type": "http.response.body", "body": b""})
+        self.done.set()
 
 
 @asynccontextmanager
@@ -76,3 +102,49 @@ async def test_what_came_before_the_end_is_kept(size: int, sent: int, together: 
         await writer.wait_closed()
     assert bytes(app.got) == data
     assert app.whole == (sent == size)
+
+
+@pytest.mark.parametrize("size", [0, 2_000, 3 * SMALLEST, 1 << 20], ids=["empty", "messages", "handover", "large"])
+@pytest.mark.parametrize("late", [True, False])
+async def test_a_form_tells_its_fields_before_its_file(size: int, late: bool) -> None:
+    """What was read to learn them is given again, whichever way the rest comes."""
+    data = os.urandom(size)
+    disposition = "Content-Disposition: form-data; name="
+    fields = f'--B\r\n{disposition}"offset"\r\n\r\n17\r\n--B\r\n{disposition}"file"; filename="f"\r\n\r\n'
+    tail = f'\r\n--B\r\n{disposition}"last"\r\n\r\nx\r\n--B--\r\n'
+    length = len(fields) + size + len(tail)
+    kind = "Content-Type: multipart/form-data; boundary=B"
+    head = f"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{kind}\r\n\r\n"
+    app = FormReader()
+    async with serving(app) as port, asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write((head + fields).encode())
+        if late:
+            await app.begun.wait()
+            assert app.fields == {"offset": "17"}
+        writer.write(data + tail.encode())
+        answer = await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+        await app.done.wait()
+    assert bytes(app.got) == data
+    assert app.fields["offset"] == "17"
+    assert b"200" in answer
+    assert b"x-held: 0" in answer
+
+
+async def test_what_comes_before_the_file_is_bounded() -> None:
+    class Endless:
+        sha256 = None
+
+        async def first(self) -> bytes:
+            return b"x" * 65_536
+
+        def put_back(self, piece: bytes) -> None:
+            raise AssertionError
+
+        async def drain(self, sink: object) -> None:
+            raise AssertionError
+
+    with pytest.raises(BadBody, match="before the form's file"):
+        await FormBody(Endless(), "multipart/form-data; boundary=B").begin()

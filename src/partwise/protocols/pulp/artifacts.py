@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,22 +14,23 @@ from partwise.core.state import UploadState
 from partwise.engine import artifacts
 from partwise.engine.ports import Sink
 from partwise.engine.uploads import get_upload
-from partwise.protocols.form import FormBody, agreed, is_form, parse_small_form
-from partwise.protocols.pulp.api import Api
-from partwise.protocols.pulp.models import ArtifactCreate, FileHead
-from partwise.protocols.pulp.render import artifact_out
-from partwise.protocols.pulp.requests import (
+from partwise.http.forms import FormBody, agreed, is_form, parse_small_form
+from partwise.http.problems import LENGTH_REQUIRED, Refusal
+from partwise.http.requests import (
     MAX_SMALL_BODY,
     content_digest,
     content_length,
     content_type,
     form_members,
-    page_window,
     parse_members,
     parse_model,
     read_small,
     refuse_encoding,
 )
+from partwise.protocols.pulp.api import Api
+from partwise.protocols.pulp.models import ArtifactCreate, FileHead
+from partwise.protocols.pulp.render import artifact_out
+from partwise.protocols.pulp.requests import page_window
 from partwise.protocols.pulp.responses import json_response, page_response
 
 
@@ -39,7 +39,7 @@ async def create(api: Api, request: Request) -> Response:
     refuse_encoding(request)
     length = content_length(request)
     if length is None:
-        raise HTTPException(411, "Say the body's size in Content-Length.")
+        raise Refusal(LENGTH_REQUIRED, "Say the body's size in Content-Length.")
     if is_form(content_type(request)):
         artifact = await _from_form(api, request, length)
     else:

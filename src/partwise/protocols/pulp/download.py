@@ -1,136 +1,16 @@
-"""Downloads: whole or one range (RFC 9110, section 14), with conditions (section 13), never run by a browser."""
+"""The call that gives an artifact's bytes."""
 
 from __future__ import annotations
 
-import asyncio
-import re
-from urllib.parse import quote
-
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
-from starlette.types import Message, Receive, Scope, Send
+from starlette.responses import Response
 
-from partwise.core.digests import format_digest_field
-from partwise.core.ranges import ByteRange, format_content_range
-from partwise.core.records import Artifact
-from partwise.engine.artifacts import artifact_url, get_artifact, read_artifact
-from partwise.engine.engine import Engine
-from partwise.protocols.intake import ABORT
+from partwise.engine.artifacts import get_artifact
+from partwise.http.downloads import give
 from partwise.protocols.pulp.api import Api
-from partwise.protocols.pulp.models import MEDIA_TYPE
-from partwise.protocols.pulp.responses import begun
-
-#: Seconds within which a reader has to take a piece of READ_BLOCK bytes: 2 KiB a second.
-READ_SECONDS = 120.0
-
-_RANGE = re.compile(r"bytes[ \t]*=[ \t]*([0-9]{0,19})-([0-9]{0,19})[ \t]*", re.ASCII | re.IGNORECASE)
 
 
 async def download(api: Api, request: Request) -> Response:
     """Give the bytes of an artifact. This is the only call that answers 416: elsewhere ranges are sent, not asked."""
     artifact = await get_artifact(api.engine, api.who(request), request.path_params["artifact_id"])
     return await give(api.engine, request, artifact)
-
-
-async def give(engine: Engine, request: Request, artifact: Artifact) -> Response:
-    """The bytes of ``artifact``, or as many as ``request`` asks for."""
-    headers = _headers(artifact)
-    etag = headers["ETag"]
-    match = request.headers.get("if-match")
-    if match is not None and not _names(match, etag, weak=False):
-        raise HTTPException(412, "The artifact is not the one that If-Match names.")
-    none_match = request.headers.get("if-none-match")
-    if none_match is not None and _names(none_match, etag, weak=True):
-        return Response(status_code=304, headers={"ETag": etag, "Cache-Control": headers["Cache-Control"]})
-    if request.method == "GET" and (url := await artifact_url(engine, artifact, headers)) is not None:
-        return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
-    span, status = ByteRange(0, artifact.size), 200
-    if request.method == "GET" and request.headers.get("if-range", etag) == etag:
-        wanted = _requested(request.headers.get("range"), artifact.size)
-        if wanted is not None:
-            span, status = wanted, 206
-            headers["Content-Range"] = format_content_range(span, artifact.size)
-    headers["Content-Length"] = str(span.size)
-    if request.method == "HEAD" or not span.size:
-        return Response(b"", status, headers)
-    return PacedResponse(await begun(read_artifact(engine, artifact, span)), status, headers)
-
-
-class PacedResponse(StreamingResponse):
-    """A body whose reader has to take each piece within ``READ_SECONDS``; else its connection is cut.
-
-    A reader that stops would hold a piece in memory, and a descriptor, for as long as it likes.
-    """
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the body, or cut the connection."""
-
-        async def paced(message: Message) -> None:
-            async with asyncio.timeout(READ_SECONDS):
-                await send(message)
-
-        try:
-            await super().__call__(scope, receive, paced)
-        except TimeoutError:
-            abort = scope.get("extensions", {}).get(ABORT)
-            if abort is None:
-                raise
-            abort()
-
-
-def _requested(field: str | None, size: int) -> ByteRange | None:
-    """The one range that is asked for; None when there is none, or one that a server may ignore (many, malformed).
-
-    Raises HTTPException 416 when no byte of the artifact is in it.
-    """
-    match = _RANGE.fullmatch(field) if field else None
-    if match is None or not (match[1] or match[2]):
-        return None
-    if not match[1]:
-        count = min(int(match[2]), size)
-        span = ByteRange(size - count, count)
-    else:
-        first = int(match[1])
-        last = min(int(match[2]), size - 1) if match[2] else size - 1
-        if match[2] and int(match[2]) < first:
-            return None
-        span = ByteRange(first, max(0, last - first + 1))
-    if not span.size:
-        raise HTTPException(416, f"The artifact has {size} bytes.", {"Content-Range": f"bytes */{size}"})
-    return span
-
-
-def _names(field: str, etag: str, *, weak: bool) -> bool:
-    """Whether a list of entity tags names this one, compared as weak or as strong ones (RFC 9110, section 8.8.3.2)."""
-    tags = {tag.strip() for tag in field.split(",")}
-    return "*" in tags or etag in tags or (weak and f"W/{etag}" in tags)
-
-
-def _headers(artifact: Artifact) -> dict[str, str]:
-    return {
-        # Rows of earlier versions may hold types that no header field can.
-        "Content-Type": _type_of(artifact),
-        "ETag": f'"{artifact.sha256}"',
-        "Accept-Ranges": "bytes",
-        "Cache-Control": "private, no-cache",
-        "Content-Disposition": content_disposition(artifact.filename or artifact.sha256),
-        "Repr-Digest": format_digest_field(artifact.sha256),
-        # What was uploaded is nobody's word but the uploader's: a browser saves it, and never shows or runs it.
-        "X-Content-Type-Options": "nosniff",
-        "Content-Security-Policy": "sandbox; default-src 'none'",
-    }
-
-
-def _type_of(artifact: Artifact) -> str:
-    known = artifact.media_type
-    return known if known and len(known) <= 255 and MEDIA_TYPE.fullmatch(known) else "application/octet-stream"
-
-
-def content_disposition(filename: str) -> str:
-    """``attachment`` with the last component of ``filename``, for old readers in ASCII (RFC 6266, RFC 8187)."""
-    name = re.split(r"[/\\]", filename)[-1]
-    name = "".join(character if character.isprintable() else "_" for character in name).strip(". ") or "file"
-    plain = re.sub(r'[^\x20-\x7e]|["\\%]', "_", name)
-    field = f'attachment; filename="{plain}"'
-    return field if plain == name else f"{field}; filename*=UTF-8''{quote(name, safe='')}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -10,14 +9,13 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from partwise.core.digests import parse_sha256
 from partwise.core.errors import BadBody
+from partwise.core.media_types import is_media_type
 from partwise.core.numbers import parse_size
 from partwise.core.ranges import MAX_SIZE
 
-MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:[ \t]*;[ \t]*[\x20-\x7e]*)?", re.ASCII)
-
 
 def _check_media_type(value: str | None) -> str | None:
-    if value and not MEDIA_TYPE.fullmatch(value):
+    if value and not is_media_type(value):
         raise BadBody("A media type reads like 'application/x-iso9660-image'.", field="media_type")
     return value or None
 

@@ -13,9 +13,9 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from partwise import __version__
+from partwise.http.problems import PROBLEMS, REFUSALS
 from partwise.protocols.pulp.models import ProblemOut
 from partwise.protocols.pulp.operations import OPERATIONS, Operation, Parameter
-from partwise.protocols.pulp.problems import HTTP_PROBLEMS, PROBLEMS
 from partwise.protocols.pulp.status import PULP_API_VERSION
 
 _HREFS = {
@@ -144,7 +144,7 @@ def _answer(operation: Operation, status: int) -> dict[str, Any]:
 
 
 def _problem(status: int) -> dict[str, Any]:
-    problems = [*PROBLEMS.values(), *HTTP_PROBLEMS.values()]
+    problems = [*PROBLEMS.values(), *REFUSALS]
     names = ", ".join(dict.fromkeys(problem.name for problem in problems if problem.status == status))
     schema = {"$ref": "#/components/schemas/ProblemOut"}
     return {"description": f"One of: {names}", "content": {"application/problem+json": {"schema": schema}}}

@@ -1,9 +1,9 @@
-"""Answers as JSON: one record, or one page of a listing; and answers that are streamed."""
+"""Answers as JSON: one record, or one page of a listing."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 from urllib.parse import urlencode
 
 from pydantic import BaseModel
@@ -11,8 +11,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from partwise.protocols.pulp.requests import page_window
-
-T = TypeVar("T")
 
 #: Exactly this: a charset parameter trips Pulp's clients.
 JSON = "application/json"
@@ -49,21 +47,6 @@ def members_wanted(request: Request) -> Callable[[str], bool] | None:
     if not wanted and not unwanted:
         return None
     return lambda name: (not wanted or name in wanted) and name not in unwanted
-
-
-async def begun(items: AsyncIterator[T]) -> AsyncIterator[T]:
-    """``items``, the first one made already: what stands in its way is an error, not an answer that breaks off."""
-    try:
-        first = await anext(items)
-    except StopAsyncIteration:
-        return items
-    return _from(first, items)
-
-
-async def _from(first: T, rest: AsyncIterator[T]) -> AsyncIterator[T]:
-    yield first
-    async for item in rest:
-        yield item
 
 
 def _page(request: Request, offset: int, limit: int) -> str:

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import fields
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from partwise.http.dialect import Dialect, Site
 from partwise.protocols.pulp.api import Api
 from partwise.protocols.pulp.openapi import document
 from partwise.protocols.pulp.operations import OPERATIONS, Operation
-from partwise.protocols.pulp.problems import render_any
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def dialect(site: Site) -> Dialect:
+    """The REST API in Pulp's shape, below the site's ``api_prefix``."""
+    api = Api(**{field.name: getattr(site, field.name) for field in fields(Site)})
+    greeting = [api.prefix + operation.path for operation in OPERATIONS if operation.greets]
+    return Dialect(
+        prefix=api.prefix,
+        routes=routes(api),
+        # Clients read the description of the API before they sign in.
+        public=[f"{api.prefix}docs/{name}.json" for name in ("api", "openapi")],
+        greeting=[form for path in greeting for form in (path, path.rstrip("/"))],
+        downloads=f"{api.prefix}artifacts/",
+    )
 
 
 def routes(api: Api) -> list[Route]:
@@ -38,10 +53,7 @@ def _both(path: str, endpoint: Endpoint, methods: list[str]) -> list[Route]:
 def _dispatch(api: Api, methods: dict[str, Operation]) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         operation = methods["GET" if request.method == "HEAD" else request.method]
-        try:
-            return await operation.handler(api, request)
-        except Exception as error:
-            return render_any(request, error)
+        return await operation.handler(api, request)
 
     return endpoint
 

@@ -8,10 +8,11 @@ from starlette.responses import Response
 from partwise.core.errors import Conflict
 from partwise.core.records import TaskState
 from partwise.engine import tasks
+from partwise.http.requests import read_model
 from partwise.protocols.pulp.api import Api
 from partwise.protocols.pulp.models import TaskCancel
 from partwise.protocols.pulp.render import task_out
-from partwise.protocols.pulp.requests import chosen, page_window, read_model
+from partwise.protocols.pulp.requests import chosen, page_window
 from partwise.protocols.pulp.responses import json_response, page_response
 
 

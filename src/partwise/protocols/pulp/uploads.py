@@ -15,7 +15,16 @@ from partwise.engine import chunks, uploads
 from partwise.engine.chunks import Early
 from partwise.engine.commit import commit
 from partwise.engine.ports import Body
-from partwise.protocols.form import FormBody, is_form
+from partwise.http.downloads import begun
+from partwise.http.forms import FormBody, is_form
+from partwise.http.requests import (
+    content_digest,
+    content_length,
+    content_range,
+    content_type,
+    read_model,
+    refuse_encoding,
+)
 from partwise.protocols.pulp.api import Api
 from partwise.protocols.pulp.detail import detail_json
 from partwise.protocols.pulp.models import (
@@ -25,20 +34,8 @@ from partwise.protocols.pulp.models import (
     UploadCreated,
 )
 from partwise.protocols.pulp.render import upload_out
-from partwise.protocols.pulp.requests import (
-    chosen,
-    content_digest,
-    content_length,
-    content_range,
-    content_type,
-    flag,
-    keeps_partial,
-    numbers,
-    page_window,
-    read_model,
-    refuse_encoding,
-)
-from partwise.protocols.pulp.responses import JSON, begun, json_response, members_wanted, page_response
+from partwise.protocols.pulp.requests import chosen, flag, keeps_partial, numbers, page_window
+from partwise.protocols.pulp.responses import JSON, json_response, members_wanted, page_response
 
 #: What a form may be longer than its file, in bytes: boundaries, headers of parts, other fields.
 FORM_OVERHEAD = 64 * 1024

@@ -12,8 +12,8 @@ from email.utils import format_datetime
 from urllib.parse import urljoin, urlsplit
 
 from partwise.core.errors import BadRequest
+from partwise.core.media_types import is_media_type
 from partwise.core.numbers import parse_size
-from partwise.protocols.pulp.models import MEDIA_TYPE
 
 #: The most uploads that one is made of.
 MAX_PARTS = 1000
@@ -21,7 +21,10 @@ MAX_PARTS = 1000
 #: Under which keys clients send a file's name and its media type.
 _NAME_KEYS, _TYPE_KEYS = ("filename", "name"), ("filetype", "type", "content-type")
 _MAX_NAME = 1024
-_MAX_TYPE = 255
+
+#: The algorithms of checksums, and how many bytes a digest of each has. The protocol asks for sha1, and md5 is what
+#: some have. Neither guards against malice here, only against damage on the way.
+ALGORITHMS = {"sha1": 20, "sha256": 32, "sha512": 64, "md5": 16}
 
 _KEY = re.compile(r"[\x21-\x2b\x2d-\x7e]+", re.ASCII)  # visible, no space, no comma
 
@@ -68,7 +71,7 @@ def file_of(metadata: Mapping[str, bytes]) -> tuple[str | None, str | None]:
     """The file's name and media type, where the metadata give them in a form that can be used."""
     name = _text(metadata, _NAME_KEYS)
     kind = _text(metadata, _TYPE_KEYS)
-    if kind is not None and (len(kind) > _MAX_TYPE or not MEDIA_TYPE.fullmatch(kind)):
+    if kind is not None and not is_media_type(kind):
         kind = None
     return name[:_MAX_NAME] if name else None, kind
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from partwise.protocols.pulp.problems import render_any
+from partwise.http.dialect import Dialect, Site
+from partwise.http.problems import METHOD_NOT_ALLOWED, UNSUPPORTED_VERSION, ProblemResponse, Refusal
 from partwise.protocols.tus import uploads
-from partwise.protocols.tus.checksum import ALGORITHMS
-from partwise.protocols.tus.uploads import Tus
+from partwise.protocols.tus.fields import ALGORITHMS
+from partwise.protocols.tus.uploads import PREFIX
 
 VERSION = "1.0.0"
 EXTENSIONS = (
@@ -54,43 +54,59 @@ ANSWER_FIELDS = (
     "Repr-Digest",
 )
 
-Handler = Callable[[Tus, Request], Awaitable[Response]]
+Handler = Callable[[Site, Request], Awaitable[Response]]
 
 #: Every method is let in, since another one may be meant (X-HTTP-Method-Override), and refusals are of tus too.
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
-def routes(tus: Tus) -> list[Route]:
+def dialect(site: Site) -> Dialect:
+    """tus, below ``/tus/``."""
+    return Dialect(
+        prefix=PREFIX,
+        routes=_routes(site),
+        request_fields=REQUEST_FIELDS,
+        answer_fields=ANSWER_FIELDS,
+        method_override=True,
+        render=_render,
+    )
+
+
+def _render(problem: ProblemResponse) -> Response:
+    """Every answer names the version, also one that is given before the request comes here."""
+    response = problem.plain()
+    response.headers["Tus-Resumable"] = VERSION
+    return response
+
+
+def _routes(tus: Site) -> list[Route]:
     """The place where uploads are created, and the uploads."""
     root = _dispatch(tus, {"POST": uploads.create})
     one = _dispatch(tus, {"HEAD": uploads.head, "PATCH": uploads.patch, "DELETE": uploads.delete, "GET": uploads.get})
-    paths = {tus.prefix: root, tus.prefix.rstrip("/"): root, f"{tus.prefix}{{upload_id}}": one}
+    paths = {PREFIX: root, PREFIX.rstrip("/"): root, f"{PREFIX}{{upload_id}}": one}
     return [Route(path, endpoint, methods=_METHODS) for path, endpoint in paths.items()]
 
 
-def _dispatch(tus: Tus, handlers: Mapping[str, Handler]) -> Callable[[Request], Awaitable[Response]]:
+def _dispatch(tus: Site, handlers: Mapping[str, Handler]) -> Callable[[Request], Awaitable[Response]]:
     allowed = ", ".join((*handlers, "OPTIONS"))
 
     async def endpoint(request: Request) -> Response:
         method = request.method
         if method == "OPTIONS":
             return _options(tus)
-        try:
-            # Reading is none of the protocol's methods: a browser or curl need not know the version.
-            if method != "GET" and request.headers.get("Tus-Resumable") != VERSION:
-                raise HTTPException(412, f"Send 'Tus-Resumable: {VERSION}'.", {"Tus-Version": VERSION})
-            if method not in handlers:
-                raise HTTPException(405, headers={"Allow": allowed})
-            response = await handlers[method](tus, request)
-        except Exception as error:
-            response = render_any(request, error)
+        # Reading is none of the protocol's methods: a browser or curl need not know the version.
+        if method != "GET" and request.headers.get("Tus-Resumable") != VERSION:
+            raise Refusal(UNSUPPORTED_VERSION, f"Send 'Tus-Resumable: {VERSION}'.", {"Tus-Version": VERSION})
+        if method not in handlers:
+            raise Refusal(METHOD_NOT_ALLOWED, headers={"Allow": allowed})
+        response = await handlers[method](tus, request)
         response.headers["Tus-Resumable"] = VERSION
         return response
 
     return endpoint
 
 
-def _options(tus: Tus) -> Response:
+def _options(tus: Site) -> Response:
     headers = {
         "Tus-Resumable": VERSION,
         "Tus-Version": VERSION,

@@ -7,10 +7,6 @@ has come the server commits the upload by itself; partial uploads wait to be mad
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -33,11 +29,13 @@ from partwise.engine.chunks import Early, put_chunk, settle
 from partwise.engine.engine import Engine
 from partwise.engine.finish import concatenate, finish
 from partwise.engine.ports import Body
-from partwise.protocols.intake import BodyOf
-from partwise.protocols.pulp.download import give
-from partwise.protocols.pulp.requests import content_length, content_type, refuse_encoding
-from partwise.protocols.tus.checksum import ALGORITHMS, CheckedBody, mismatch
+from partwise.http.dialect import Site
+from partwise.http.digests import CheckedBody
+from partwise.http.downloads import give
+from partwise.http.problems import BEYOND_LENGTH, CHECKSUM_MISMATCH, FINAL_UPLOAD, UNSUPPORTED_TYPE, Refusal
+from partwise.http.requests import content_length, content_type, refuse_encoding
 from partwise.protocols.tus.fields import (
+    ALGORITHMS,
     Checksum,
     file_of,
     format_time,
@@ -52,26 +50,19 @@ from partwise.protocols.tus.fields import (
 #: What takes longer goes on by itself.
 FINISH_WAIT = 10.0
 
+#: Where uploads are created, and below which they are.
+PREFIX = "/tus/"
+
 _BYTES = "application/offset+octet-stream"
 
 #: What is given back as it came, by the name of its field and in the upload's notes.
 _METADATA, _CONCAT = "Upload-Metadata", "Upload-Concat"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tus:
-    """The engine behind one path prefix, which begins and ends with a slash."""
-
-    engine: Engine
-    body_of: BodyOf
-    who: Callable[[Request], Principal]
-    prefix: str = "/tus/"
-
-
-async def create(tus: Tus, request: Request) -> Response:
+async def create(tus: Site, request: Request) -> Response:
     """Start an upload, with its first bytes if the request has some; or make one of partial uploads."""
     fields = request.headers
-    parts = parse_concat(fields.get(_CONCAT), tus.prefix)
+    parts = parse_concat(fields.get(_CONCAT), PREFIX)
     metadata = parse_metadata(fields.get(_METADATA, ""))
     notes = {name: fields[name] for name in (_METADATA, _CONCAT) if name in fields}
     filename, media_type = file_of(metadata)
@@ -117,14 +108,14 @@ async def _forget(engine: Engine, who: Principal, upload_id: str) -> None:
         return  # someone else was quicker
 
 
-def _created(tus: Tus, upload: Upload, offset: int | None) -> Response:
-    headers = {"Location": f"{tus.prefix}{upload.id}"} | _expiry(tus, upload)
+def _created(tus: Site, upload: Upload, offset: int | None) -> Response:
+    headers = {"Location": f"{PREFIX}{upload.id}"} | _expiry(tus, upload)
     if offset is not None:
         headers["Upload-Offset"] = str(offset)
     return Response(status_code=201, headers=headers)
 
 
-async def head(tus: Tus, request: Request) -> Response:
+async def head(tus: Site, request: Request) -> Response:
     """Tell where to go on; the digest, when all is there. Whoever still writes there is asked to leave first."""
     who, upload_id = tus.who(request), request.path_params["upload_id"]
     upload = await uploads.get_upload(tus.engine, who, upload_id)
@@ -148,7 +139,7 @@ async def head(tus: Tus, request: Request) -> Response:
     return Response(headers=headers)
 
 
-async def patch(tus: Tus, request: Request) -> Response:
+async def patch(tus: Site, request: Request) -> Response:
     """Append bytes. All that can be refused is refused before the body is asked for."""
     fields = request.headers
     _require_bytes(request)
@@ -159,7 +150,7 @@ async def patch(tus: Tus, request: Request) -> Response:
     who, upload_id = tus.who(request), request.path_params["upload_id"]
     upload, frontier = await uploads.get_frontier(tus.engine, who, upload_id)
     if _is_final(upload):
-        raise HTTPException(403, "A final upload is made of its parts; it takes no bytes of its own.")
+        raise Refusal(FINAL_UPLOAD, "A final upload is made of its parts; it takes no bytes of its own.")
     if offset != frontier:
         raise Conflict(f"The upload is at byte {frontier}, not {offset}.")
     if length is not None:
@@ -170,7 +161,7 @@ async def patch(tus: Tus, request: Request) -> Response:
     return Response(status_code=204, headers={"Upload-Offset": str(offset)} | _expiry(tus, upload))
 
 
-async def get(tus: Tus, request: Request) -> Response:
+async def get(tus: Site, request: Request) -> Response:
     """Give the bytes of an upload that is complete. No part of tus, but what its clients' own tests do."""
     who = tus.who(request)
     upload = await uploads.get_upload(tus.engine, who, request.path_params["upload_id"])
@@ -179,7 +170,7 @@ async def get(tus: Tus, request: Request) -> Response:
     return await give(tus.engine, request, await get_artifact(tus.engine, who, upload.artifact_id))
 
 
-async def delete(tus: Tus, request: Request) -> Response:
+async def delete(tus: Site, request: Request) -> Response:
     """Terminate an upload. An artifact that it has become already stays."""
     await uploads.delete_upload(tus.engine, tus.who(request), request.path_params["upload_id"])
     return Response(status_code=204)
@@ -195,7 +186,7 @@ async def _declare(engine: Engine, who: Principal, upload: Upload, length: int) 
 
 
 async def _append(
-    tus: Tus, request: Request, upload: Upload, offset: int, checksum: Checksum | None
+    tus: Site, request: Request, upload: Upload, offset: int, checksum: Checksum | None
 ) -> tuple[Upload, int]:
     """Receive the request's body at ``offset``; the upload after it, and its new offset."""
     refuse_encoding(request)
@@ -214,7 +205,8 @@ async def _append(
             tus.engine, tus.who(request), upload.id, span, _body(tus, request, checksum), early=early
         )
     except ChunkDigestMismatch:
-        raise mismatch() from None
+        detail = "The bytes do not have the checksum sent with them; nothing was kept. Send them again."
+        raise Refusal(CHECKSUM_MISMATCH, detail) from None
     except BodySizeMismatch as error:
         if error.received == 0:
             return upload, offset  # a body of unannounced length that was empty
@@ -224,15 +216,15 @@ async def _append(
 
 def _check_within(offset: int, announced: int | None, end: int) -> None:
     if announced and offset + announced > end:
-        raise HTTPException(413, f"The body goes beyond the upload's length of {end} bytes.")
+        raise Refusal(BEYOND_LENGTH, f"The body goes beyond the upload's length of {end} bytes.")
 
 
-def _body(tus: Tus, request: Request, checksum: Checksum | None) -> Body:
+def _body(tus: Site, request: Request, checksum: Checksum | None) -> Body:
     if checksum is None:
         return tus.body_of(request)
     if checksum.algorithm == "sha256":
         return tus.body_of(request, checksum.digest.hex())
-    return CheckedBody(tus.body_of(request), checksum)
+    return CheckedBody(tus.body_of(request), checksum.algorithm, checksum.digest)
 
 
 async def _finished(engine: Engine, who: Principal, upload: Upload, offset: int) -> Upload:
@@ -248,14 +240,14 @@ def _is_bytes(request: Request) -> bool:
 
 def _require_bytes(request: Request) -> None:
     if not _is_bytes(request):
-        raise HTTPException(415, f"The Content-Type of bytes to append is {_BYTES}.")
+        raise Refusal(UNSUPPORTED_TYPE, f"The Content-Type of bytes to append is {_BYTES}.")
 
 
 def _is_final(upload: Upload) -> bool:
     return upload.notes.get(_CONCAT, "").startswith("final")
 
 
-def _expiry(tus: Tus, upload: Upload) -> dict[str, str]:
+def _expiry(tus: Site, upload: Upload) -> dict[str, str]:
     """Of an unfinished upload, when it goes if nothing more comes."""
     if upload.completed is not None:
         return {}

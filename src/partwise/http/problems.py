@@ -2,6 +2,9 @@
 
 Pulp's clients print what they find under the name of the field at fault (``{"size": ["…"]}``), or under
 ``non_field_errors`` when it is no member of the body.
+
+What the engine raises is looked up by its class (``PROBLEMS``). What is refused before it comes there has a named
+problem of its own cause (``REFUSALS``): raise ``Refusal``, or answer with ``refuse``.
 """
 
 from __future__ import annotations
@@ -26,6 +29,9 @@ PROBLEM = "partwise.problem"
 #: And the name of the setting that stood in the way, where a limit did.
 SETTING = "partwise.setting"
 
+#: What makes the dialect's own answer of a ``ProblemResponse``, in the scope of its requests; see ``dialect.py``.
+RENDER = "partwise.render"
+
 #: Where the types of problems are explained; each has its name as the fragment.
 ERRORS_PAGE = "/docs/errors"
 
@@ -45,7 +51,7 @@ class Problem:
     @property
     def type(self) -> str:
         """The problem's type, a relative URI reference."""
-        return f"{ERRORS_PAGE}#{self.name}"
+        return self.name if self.name == "about:blank" else f"{ERRORS_PAGE}#{self.name}"
 
 
 #: What each class of the tree becomes; a class that is not here is what its base is.
@@ -83,26 +89,89 @@ PROBLEMS: Mapping[type[errors.PartwiseError], Problem] = {
     errors.BytesLost: Problem("bytes-lost", 500, "The storage lost bytes"),
 }
 
-#: What HTTP itself refuses, by status.
-HTTP_PROBLEMS: Mapping[int, Problem] = {
-    problem.status: problem
-    for problem in (
-        Problem("bad-http", 400, "Not HTTP", "What came is no HTTP request. The connection is closed."),
-        Problem("not-signed-in", 401, "A token is needed", "The token is missing, mistyped or revoked."),
-        Problem("forbidden", 403, "Not allowed", "The server does not do this for who asks, or from where they ask."),
-        Problem("no-such-path", 404, "No such path", "The server has nothing at this path."),
-        Problem("method-not-allowed", 405, "The path has no such method", "Allow lists those that it has."),
-        Problem("headers-too-slow", 408, "The header fields did not come in time", "The connection is closed."),
-        Problem("length-required", 411, "The length is needed first", "Send the request with a Content-Length."),
-        Problem("precondition-failed", 412, "Not what was meant", "If-Match names another artifact, or tus a version."),
-        Problem("beyond-length", 413, "More than the upload has", "The body of a tus request goes beyond its upload."),
-        Problem("unsupported-media-type", 415, "The body's type or encoding is not supported", "Send it as it is."),
-        Problem("range-not-satisfiable", 416, "The artifact has no such bytes", "Content-Range tells its size."),
-        Problem("headers-too-large", 431, "The header fields are too large", "The connection is closed."),
-        Problem("busy", 503, "The server is busy", "Try again after Retry-After seconds."),
-        Problem("checksum-mismatch", 460, "The checksum differs", "Nothing of the tus request was kept."),
-    )
-}
+BAD_HTTP = Problem("bad-http", 400, "Not HTTP", "What came is no HTTP request. The connection is closed.")
+BAD_ENCODING = Problem(
+    "bad-transfer-encoding", 400, "The Transfer-Encoding is not understood", "The only one understood is chunked."
+)
+BAD_QUERY = Problem("bad-query", 400, "The query cannot be used", "A query cannot hold a NUL character.")
+NOT_SIGNED_IN = Problem("not-signed-in", 401, "A token is needed", "The token is missing, mistyped or revoked.")
+ADMINS_ONLY = Problem("admins-only", 403, "For admins", "What concerns all users needs a token made with --admin.")
+FOREIGN_HOST = Problem(
+    "foreign-host",
+    403,
+    "Not a name of this machine",
+    "A server without authentication answers only to names of its own machine, such as localhost.",
+)
+FOREIGN_ORIGIN = Problem(
+    "foreign-origin",
+    403,
+    "Another site made the request",
+    "Pages of other sites change nothing: see cors_origins.",
+)
+FINAL_UPLOAD = Problem(
+    "final-upload", 403, "A final upload takes no bytes", "A final upload of tus is made of its parts alone."
+)
+NO_SUCH_PATH = Problem("no-such-path", 404, "No such path", "The server has nothing at this path.")
+METHOD_NOT_ALLOWED = Problem("method-not-allowed", 405, "The path has no such method", "Allow lists those that it has.")
+HEADERS_TOO_SLOW = Problem(
+    "headers-too-slow", 408, "The header fields did not come in time", "The connection is closed."
+)
+LENGTH_REQUIRED = Problem("length-required", 411, "The length is needed first", "Send a Content-Length.")
+PRECONDITION_FAILED = Problem(
+    "precondition-failed", 412, "Not what was meant", "If-Match names another artifact than the one that is here."
+)
+UNSUPPORTED_VERSION = Problem(
+    "unsupported-version", 412, "The protocol's version is not spoken", "Tus-Version lists those that are."
+)
+BEYOND_LENGTH = Problem(
+    "beyond-length", 413, "More than the upload has", "The body of a tus request goes beyond its upload."
+)
+UNSUPPORTED_TYPE = Problem(
+    "unsupported-media-type", 415, "The body's type or encoding is not supported", "Send it as it is."
+)
+RANGE_NOT_SATISFIABLE = Problem(
+    "range-not-satisfiable", 416, "The artifact has no such bytes", "Content-Range tells its size."
+)
+HEADERS_TOO_LARGE = Problem("headers-too-large", 431, "The header fields are too large", "The connection is closed.")
+CHECKSUM_MISMATCH = Problem("checksum-mismatch", 460, "The checksum differs", "Nothing of the tus request was kept.")
+BUSY = Problem("busy", 503, "The server is busy", "Try again after Retry-After seconds.")
+
+#: What is refused before the engine is asked, each by its cause. None of them comes from an error of the tree.
+REFUSALS = (
+    BAD_HTTP,
+    BAD_ENCODING,
+    BAD_QUERY,
+    NOT_SIGNED_IN,
+    ADMINS_ONLY,
+    FOREIGN_HOST,
+    FOREIGN_ORIGIN,
+    FINAL_UPLOAD,
+    NO_SUCH_PATH,
+    METHOD_NOT_ALLOWED,
+    HEADERS_TOO_SLOW,
+    LENGTH_REQUIRED,
+    PRECONDITION_FAILED,
+    UNSUPPORTED_VERSION,
+    BEYOND_LENGTH,
+    UNSUPPORTED_TYPE,
+    RANGE_NOT_SATISFIABLE,
+    HEADERS_TOO_LARGE,
+    CHECKSUM_MISMATCH,
+    BUSY,
+)
+
+#: What the router refuses by itself.
+_ROUTING = {problem.status: problem for problem in (NO_SUCH_PATH, METHOD_NOT_ALLOWED)}
+
+
+class Refusal(Exception):
+    """A request is refused for the cause that ``problem`` names; ``detail`` says what to do."""
+
+    def __init__(self, problem: Problem, detail: str = "", headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail or problem.text)
+        self.problem = problem
+        self.headers = headers
+
 
 #: Members of request bodies, under whose names Pulp's clients look for messages.
 _MEMBERS = frozenset({"size", "sha256", "file", "upload", "filename", "media_type"})
@@ -123,12 +192,21 @@ class ProblemResponse(JSONResponse):
     ) -> None:
         super().__init__(content, problem.status, headers)
         self.problem = problem
+        self.content = content
         self.setting = setting
 
+    def plain(self) -> JSONResponse:
+        """The same answer as problem details, whatever the dialect."""
+        return JSONResponse(self.content, self.status_code, dict(self.headers), ProblemResponse.media_type)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, and leave a note for logs and figures."""
+        """Answer, in the way of the dialect that the request is in, and leave a note for logs and figures."""
         scope[PROBLEM], scope[SETTING] = self.problem.name, self.setting
-        await super().__call__(scope, receive, send)
+        render = scope.get(RENDER)
+        if render is None:
+            await super().__call__(scope, receive, send)
+        else:
+            await render(self)(scope, receive, send)
 
 
 def problem_of(error: errors.PartwiseError) -> Problem:
@@ -178,15 +256,11 @@ def _content(problem: Problem, detail: str) -> dict[str, Any]:
     return {"type": problem.type, "title": problem.title, "status": problem.status, "detail": detail}
 
 
-def render_http(
-    status: int, detail: str, headers: Mapping[str, str] | None = None, *, setting: str | None = None
+def refuse(
+    problem: Problem, detail: str = "", headers: Mapping[str, str] | None = None, *, setting: str | None = None
 ) -> ProblemResponse:
-    """The answer for what HTTP itself refuses; ``setting`` names the limit that stood in the way, where one did."""
-    problem = HTTP_PROBLEMS.get(status) or Problem("about:blank", status, HTTPStatus(status).phrase)
-    content = _content(problem, detail)
-    if status not in HTTP_PROBLEMS:
-        content["type"] = "about:blank"
-    return ProblemResponse(problem, content, headers, setting=setting)
+    """The answer for a named problem; ``setting`` names the limit that stood in the way, where one did."""
+    return ProblemResponse(problem, _content(problem, detail or problem.text), headers, setting=setting)
 
 
 def render_unexpected(request: Request, error: Exception) -> ProblemResponse:
@@ -204,12 +278,20 @@ def render_any(request: Request, error: Exception) -> ProblemResponse:
         _logger.error("%s %s: %s (%r)", request.method, _path(request), error, error.__cause__)
     if isinstance(error, errors.PartwiseError):
         return render_error(error)
+    if isinstance(error, Refusal):
+        return refuse(error.problem, str(error), error.headers)
     if isinstance(error, HTTPException):
-        detail = error.detail
-        if error.status_code in (404, 405) and detail == HTTPStatus(error.status_code).phrase:
-            detail = HTTP_PROBLEMS[error.status_code].text
-        return render_http(error.status_code, detail, error.headers)
+        return _render_http(error)
     return render_unexpected(request, error)
+
+
+def _render_http(error: HTTPException) -> ProblemResponse:
+    """What the router raised. ``about:blank`` says no more than the status does (RFC 9457, section 4.2.1)."""
+    problem = _ROUTING.get(error.status_code)
+    if problem is not None:
+        return refuse(problem, headers=error.headers)
+    blank = Problem("about:blank", error.status_code, HTTPStatus(error.status_code).phrase)
+    return ProblemResponse(blank, _content(blank, error.detail), error.headers)
 
 
 def _path(request: Request) -> str:
@@ -221,7 +303,7 @@ def _path(request: Request) -> str:
 def errors_page() -> str:
     """An HTML page with an anchor for each type of problem, so that a problem's type leads somewhere."""
     rows = [(problem, problem.text or (cls.__doc__ or "").splitlines()[0]) for cls, problem in PROBLEMS.items()]
-    rows += [(problem, problem.text) for problem in HTTP_PROBLEMS.values()]
+    rows += [(problem, problem.text) for problem in REFUSALS]
     items = "\n".join(
         f'<dt id="{problem.name}"><code>{problem.name}</code> ({problem.status}): {html.escape(problem.title)}</dt>'
         f"<dd>{html.escape(text.replace('`', ''))}</dd>"

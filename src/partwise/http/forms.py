@@ -20,11 +20,15 @@ from multipart import (  # type: ignore[import-untyped]
 
 from partwise.core.digests import parse_sha256
 from partwise.core.errors import BadBody, BadDigest
-from partwise.engine.ports import BLOCK, Body, Sink
+from partwise.engine.ports import BLOCK, Sink
+from partwise.http.intake import RequestBody
 
 #: The most parts of a form, and the longest value of one that is not a file, in bytes.
 MAX_PARTS = 32
 MAX_FIELD_SIZE = 8 * 1024
+
+#: The most bytes before the file of a form whose fields have to be known first: all fields at their largest, and heads.
+MAX_HEAD_SIZE = MAX_PARTS * (MAX_FIELD_SIZE + 8 * 1024)
 
 #: The longest boundary (RFC 2046, section 5.1.1).
 _MAX_BOUNDARY = 70
@@ -114,6 +118,11 @@ class FormParser:
         except MultipartError as error:
             raise BadBody(f"The form cannot be read: {_words(error)}.") from error
 
+    @property
+    def closed(self) -> bool:
+        """Whether the closing boundary has come."""
+        return bool(self._parser.closed)
+
     def close(self) -> None:
         """The form is over. Raises BadBody when its closing boundary did not come."""
         try:
@@ -168,23 +177,27 @@ class FormParser:
 class FormBody:
     """The ``file`` of a multipart form as a body; its ``sha256`` field may come before or after it.
 
+    Where the fields before the file have to be known first (the offset is one of them, say), ``begin`` reads up to it.
+
     ``sha256`` is a digest of the file that came otherwise, such as in Content-Digest.
     """
 
     def __init__(
         self,
-        body: Body,
+        body: RequestBody,
         content_type: str,
         sha256: str | None = None,
         *,
         on_head: Callable[[str | None, str | None], None] | None = None,
     ) -> None:
         self._body = body
-        self._on_head = on_head
         self._content_type = content_type
+        self._on_head = on_head
         self._declared = sha256
         self.filename: str | None = None
         self.media_type: str | None = None
+        #: The fields that are no file: after ``begin`` those before it, after ``drain`` all.
+        self.fields: dict[str, str] = {}
         _boundary(content_type)
 
     @property
@@ -192,18 +205,40 @@ class FormBody:
         """See ``Body``."""
         return self._declared
 
+    async def begin(self) -> None:
+        """Read until the file begins, or the form ends, so that ``fields``, ``filename`` and ``media_type`` are known.
+
+        ``drain`` gives the file all the same. At most once, before it. Raises BadBody, BodyInterrupted.
+        """
+        parser = FormParser(self._content_type, _ignore)
+        parser.on_head = self._on_head
+        read = bytearray()
+        while not (parser.has_file or parser.closed) and (piece := await self._body.first()):
+            read += piece
+            if len(read) > MAX_HEAD_SIZE:
+                raise BadBody(f"What comes before the form's file is longer than {MAX_HEAD_SIZE} bytes.")
+            parser.feed(piece)
+        self._body.put_back(bytes(read))
+        self.fields = parser.fields
+        self.filename, self.media_type = parser.filename or None, parser.media_type
+
     async def drain(self, sink: Sink) -> None:
         """See ``Body``. Raises BadBody also when the form has no ``file``, BadDigest when two digests disagree."""
         parser = FormParser(self._content_type, sink)
         parser.on_head = self._on_head
         await self._body.drain(parser.feed_block)
         parser.close()
+        self.fields = parser.fields
         if not parser.has_file:
             raise BadBody("The form has no 'file'.", field="file")
         self.filename, self.media_type = parser.filename or None, parser.media_type
         field = parser.fields.get("sha256")
         if field:
             self._declared = agreed(self._declared, parse_sha256(field))
+
+
+def _ignore(_block: object) -> None:
+    """The sink of a parser that looks for the file's head only."""
 
 
 def _words(error: MultipartError) -> str:

@@ -1,0 +1,122 @@
+"""The seam of the ways in: a *dialect* is one protocol of uploads, which translates to the engine and nothing else.
+
+A dialect is a folder below ``partwise.protocols`` with a function that makes a ``Dialect`` of a ``Site``, and a line in
+that package's table. Limits, owners, authentication, metrics, CORS and problems come from what stands before it; none
+of that knows which dialects there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from partwise.core.records import Principal
+from partwise.engine.engine import Engine
+from partwise.http.intake import BodyOf
+from partwise.http.problems import RENDER, ProblemResponse, render_any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What a dialect is given: the engine, the bodies of requests, who asks, and how the operator presents it all."""
+
+    engine: Engine
+    body_of: BodyOf
+    who: Callable[[Request], Principal]
+    #: Whether ``who`` may be asked; not so on paths that ``Dialect.greeting`` names.
+    signed_in: Callable[[Request], bool] = lambda _request: True
+    #: Whether requests need credentials.
+    authenticated: bool = False
+    #: The path of the REST API. Begins and ends with a slash.
+    api_prefix: str = "/pulp/api/v3/"
+    #: Advice to clients: bytes of a chunk, and how many to send at once.
+    chunk_size: int = 16 << 20
+    parallel: int = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """One protocol of uploads, as the server sees it. Paths are absolute; all of them are below ``prefix``."""
+
+    prefix: str
+    routes: Sequence[BaseRoute]
+    #: Header fields of requests and of answers that pages of other origins may use (CORS), beside the general ones.
+    request_fields: Sequence[str] = ()
+    answer_fields: Sequence[str] = ()
+    #: Paths that anyone may read, also where a token is needed for all else.
+    public: Sequence[str] = ()
+    #: Paths that say less to those without a token.
+    greeting: Sequence[str] = ()
+    #: Where downloads are, which the cookie for downloads opens: ``{downloads}ID/download/``.
+    downloads: str | None = None
+    #: Whether ``X-HTTP-Method-Override`` names the method that is meant.
+    method_override: bool = False
+    #: How this dialect's clients want to be told of a problem; as problem details by default, which are its ``plain``.
+    render: Callable[[ProblemResponse], Response] | None = None
+
+
+#: What makes a dialect.
+MakeDialect = Callable[[Site], Dialect]
+
+
+class AnswerErrors:
+    """ASGI middleware that answers what a handler raises: no handler needs to render an error itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on. An answer that has begun breaks off: that is all that can still be said then."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except Exception as error:
+            if begun:
+                raise
+            await render_any(Request(scope), error)(scope, receive, send)
+
+
+class InDialect:
+    """ASGI middleware that gives each request the rules of its dialect: its method and the look of its problems.
+
+    It stands before whatever notes what came of a request, and whatever looks at the method to decide who may do
+    what: a check that sees another method than the handler lets changes through as reads.
+    """
+
+    def __init__(self, app: ASGIApp, dialects: Sequence[Dialect]) -> None:
+        self._app = app
+        # The longest prefix first: that of another may begin with it.
+        self._dialects = sorted(dialects, key=lambda dialect: -len(dialect.prefix))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on."""
+        if scope["type"] == "http":
+            path = f"{scope['path']}/"
+            dialect = next((each for each in self._dialects if path.startswith(each.prefix)), None)
+            if dialect is not None:
+                scope = _in(dialect, scope)
+        await self._app(scope, receive, send)
+
+
+def _in(dialect: Dialect, scope: Scope) -> Scope:
+    """The scope as the dialect has it. A copy: the server below has to know the method that was sent."""
+    changed = {**scope, RENDER: dialect.render}
+    if dialect.method_override:
+        meant = [value for name, value in scope["headers"] if name == b"x-http-method-override"]
+        if meant:
+            changed["method"] = meant[0].decode("latin-1").upper()
+    return changed

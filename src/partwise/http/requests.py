@@ -1,0 +1,118 @@
+"""Reading requests: header fields and small bodies. What is wrong becomes an error of the tree, or a refusal."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+from starlette.requests import Request
+
+from partwise.core.digests import parse_digest_field
+from partwise.core.errors import BadBody, BadContentRange
+from partwise.core.ranges import ContentRange, parse_content_range
+from partwise.http.dialect import Site
+from partwise.http.forms import SmallForm, is_form, parse_small_form, parse_urlencoded
+from partwise.http.problems import BAD_ENCODING, UNSUPPORTED_TYPE, Refusal
+
+M = TypeVar("M", bound=BaseModel)
+
+#: The longest body that is read into memory, in bytes.
+MAX_SMALL_BODY = 64 * 1024
+
+
+def content_length(request: Request) -> int | None:
+    """The body's size in bytes as announced, or None when it comes in chunks of its own."""
+    value = request.headers.get("content-length")
+    if value is None:
+        return None if "transfer-encoding" in request.headers else 0
+    return int(value)  # the HTTP parser has refused all but one decimal number
+
+
+def content_type(request: Request) -> str:
+    """The Content-Type, or an empty string."""
+    return request.headers.get("content-type", "")
+
+
+def content_range(request: Request) -> ContentRange:
+    """The Content-Range, which must be there once. Raises BadContentRange."""
+    values = request.headers.getlist("content-range")
+    if not values:
+        raise BadContentRange("Say where the bytes belong: Content-Range: bytes FIRST-LAST/TOTAL.")
+    if len(values) > 1:
+        raise BadContentRange("There is more than one Content-Range.")
+    return parse_content_range(values[0])
+
+
+def content_digest(request: Request) -> str | None:
+    """The SHA-256 of the Content-Digest field in hex, or None. Raises BadDigest."""
+    values = request.headers.getlist("content-digest")
+    return parse_digest_field(", ".join(values)) if values else None
+
+
+def refuse_encoding(request: Request) -> None:
+    """Bytes are stored as they come: a compressed body would be stored compressed, so it is refused (415, 400)."""
+    transfer = request.headers.getlist("transfer-encoding")
+    if transfer and ", ".join(transfer).strip().lower() != "chunked":
+        raise Refusal(BAD_ENCODING)
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        detail = "Send the bytes as they are, without Content-Encoding."
+        raise Refusal(UNSUPPORTED_TYPE, detail, {"Accept-Encoding": "identity"})
+
+
+async def read_small(site: Site, request: Request) -> bytes:
+    """The whole body. Raises BadBody when it is longer than MAX_SMALL_BODY."""
+    refuse_encoding(request)
+    if (content_length(request) or 0) > MAX_SMALL_BODY:
+        raise BadBody(f"The body is longer than {MAX_SMALL_BODY} bytes.")
+    content = bytearray()
+
+    def take(block: memoryview) -> None:
+        content.extend(block)
+        if len(content) > MAX_SMALL_BODY:
+            raise BadBody(f"The body is longer than {MAX_SMALL_BODY} bytes.")
+
+    if content_length(request) != 0:
+        await site.body_of(request).drain(take)
+    return bytes(content)
+
+
+async def read_model(site: Site, request: Request, model: type[M]) -> M:
+    """The body as ``model``, from JSON, a urlencoded form or a multipart form. Raises an error of the tree."""
+    return parse_model(model, parse_members(request, await read_small(site, request)))
+
+
+def parse_members(request: Request, content: bytes) -> dict[str, object]:
+    """The members of a small body, by its Content-Type; none when it is empty. Raises BadBody."""
+    if not content:
+        return {}
+    kind = content_type(request)
+    if is_form(kind):
+        return form_members(parse_small_form(kind, content))
+    if kind.partition(";")[0].strip().lower() == "application/x-www-form-urlencoded":
+        return dict(parse_urlencoded(content))
+    try:
+        members = from_json(content)
+    except ValueError as error:
+        raise BadBody("The body is not JSON.") from error
+    if not isinstance(members, dict):
+        raise BadBody("The body must be a JSON object.")
+    return members
+
+
+def form_members(form: SmallForm) -> dict[str, object]:
+    """The fields of a form as members."""
+    return dict(form.fields)
+
+
+def parse_model(model: type[M], members: dict[str, object]) -> M:
+    """Members as ``model``. Raises BadBody that names the first member at fault, or what its own check raises."""
+    try:
+        return model.model_validate(members)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        missing = first["type"] == "missing"
+        message = "This field is required." if missing else f"{field}: {first['msg']}."
+        raise BadBody(message, field=field) from error
