@@ -15,8 +15,10 @@ from partwise.core.state import UploadState
 from partwise.engine import artifacts, uploads
 from partwise.engine.chunks import Early, put_chunk
 from partwise.engine.commit import commit
+from partwise.engine.copying import CopyRange, CopyState, copy_ranges
 from partwise.engine.engine import Engine
 from partwise.engine.finish import concatenate, finish, joined_id
+from partwise.engine.signatures import find_signature
 from tests.crash.known import (
     CONTENTS,
     Event,
@@ -30,6 +32,7 @@ from tests.crash.known import (
     pieces,
 )
 from tests.support.bodies import BytesBody, sha256
+from tests.support.edits import sign
 
 OWNERS = (Principal("alice"), Principal("bob"))
 _BLOCK = 64
@@ -165,9 +168,22 @@ async def _check_artifacts(engine: Engine, known: Known) -> None:
     for digest in recorded:
         _must(await engine.storage.verify_artifact(digest), "a corrupt artifact", digest)
     stored = await asyncio.to_thread(lambda: set(engine.storage.list_artifacts()))
+    await _check_signatures(engine, stored)
     unrecorded = stored - recorded
     interrupted = {digest for (_, digest), states in known.artifacts.items() if False in states}
     _must(unrecorded <= interrupted, "an artifact's file without a record", unrecorded)
+
+
+async def _check_signatures(engine: Engine, stored: set[str]) -> None:
+    """A signature is whole, and is not there without its artifact (of objects: not for long, see ``tidy``)."""
+    for data in map(content, range(CONTENTS)):
+        digest = sha256(data)
+        size = await engine.storage.signature_size(digest)
+        if size is None:
+            continue
+        _must(digest in stored or not engine.storage.in_place, "a signature without an artifact", digest)
+        found = b"".join([block async for block in engine.storage.read_signature(digest, size)])
+        _must(found == sign(data).encode(), "a wrong signature", digest)
 
 
 async def _remove_unknown(engine: Engine, known: Known) -> None:
@@ -312,7 +328,7 @@ class _Client:
             async with gate:
                 if luck < 0.15:
                     await self._cut(id_, upload, span)
-                else:
+                elif luck < 0.65 or not await self._copy(id_, upload, span):
                     await self._put(id_, upload, span, "other" if luck < 0.35 else "right")
 
         await asyncio.gather(*(any_way(span, self._rng.random()) for span in spans))
@@ -331,6 +347,19 @@ class _Client:
             self._tell("refused", id_, span.offset, variant)
         else:
             self._tell("sent", id_, span.offset, variant)
+
+    async def _copy(self, id_: str, upload: KnownUpload, span: ByteRange) -> bool:
+        """Have the server fill the range from the owner's own artifact, if there is one. False: send the bytes."""
+        page = await artifacts.list_artifacts(self._engine, self._owner, sha256=sha256(content(upload.number)))
+        if not page.items:
+            return False
+        self._tell("sending", id_, span.offset, "right")
+        wanted = CopyRange(span, page.items[0].id, span.offset)
+        _, (copied,) = await copy_ranges(self._engine, self._owner, id_, [wanted])
+        done = copied.state is CopyState.COPIED
+        _must(done or isinstance(copied.error, Superseded), "a copy fails", copied)
+        self._tell("sent" if done else "refused", id_, span.offset, "right")
+        return True
 
     async def _cut(self, id_: str, upload: KnownUpload, span: ByteRange) -> None:
         data = chunk_bytes(upload.number, span, "other")
@@ -353,6 +382,10 @@ class _Client:
 
     async def _look_at(self, digest: str) -> None:
         _must(await self._engine.storage.verify_artifact(digest), "a corrupt artifact", digest)
+        page = await artifacts.list_artifacts(self._engine, self._owner, sha256=digest)
+        for artifact in page.items:
+            signed = await find_signature(self._engine, self._owner, artifact.id, wait=_WAIT)
+            _must(signed.size is not None, "no signature", digest)
 
     async def _unlink(self, digest: str) -> None:
         page = await artifacts.list_artifacts(self._engine, self._owner, sha256=digest)

@@ -18,6 +18,7 @@ from partwise.catalog import migrate
 from partwise.catalog.postgres import PostgresCatalog
 from partwise.storage.s3 import S3Storage
 from partwise.storage.s3_bucket import MARKER
+from partwise.storage.s3_housekeeping import SIGNATURES
 from tests.engines.postgres import postgres
 from tests.engines.seaweed import CREDENTIALS, seaweed
 
@@ -72,7 +73,8 @@ async def tidy(storage: S3Storage, catalog: PostgresCatalog) -> str | None:
         listed = await asyncio.to_thread(lambda: list(storage.bucket.list()))
         left = sorted(item.key for item in listed if item.key != MARKER)
         uploads = sorted({key.split("/")[1] for key in left})
-        unknown = set(left) - await catalog.known_refs(uploads, left)
+        signed = {SIGNATURES + digest for digest, _ in await catalog.all_artifacts(limit=10_000)}
+        unknown = set(left) - await catalog.known_refs(uploads, left) - signed
         if not unknown:
             return None
         if time.monotonic() > deadline:

@@ -26,6 +26,7 @@ from partwise.engine.commit import commit
 from partwise.engine.engine import Engine
 from partwise.engine.finish import concatenate, finish
 from partwise.engine.ports import Lock
+from partwise.engine.signatures import find_signature
 from partwise.storage import s3_streams, s3_writer
 from partwise.storage.s3 import S3Storage
 from partwise.storage.s3_address import S3Address
@@ -394,6 +395,24 @@ async def test_what_no_record_knows_is_deleted_once_it_is_old(server: Server, bu
     assert len(list(bucket.list_unfinished())) == 1, "someone may still be sending it, slowly"
     assert await server.house(timedelta(hours=8)).reap() == 1
     assert list(bucket.list_unfinished()) == []
+
+
+async def test_signatures_of_artifacts_that_are_gone_are_deleted_once_they_are_old(
+    server: Server, bucket: Bucket
+) -> None:
+    artifact = await store(server, step=MIB)
+    signed = await find_signature(server.engine, ANN, artifact.id, wait=20)
+    assert signed.size is not None
+    around = int(artifact.sha256, 16)
+    gone = [f"signatures/{digest:064x}" for digest in (0, around - 1, around + 1, 2**256 - 1)]
+    for name in (*gone, "signatures/readme", f"signatures/{artifact.sha256}/other"):
+        bucket.put(name, 0).finish()
+    assert await server.house().reap() == 0
+    assert await server.house(timedelta(hours=2)).reap() == 4
+    left = {"signatures/readme", f"signatures/{artifact.sha256}/other", f"signatures/{artifact.sha256}"}
+    assert set(keys(bucket, "signatures/")) == left
+    await artifacts.delete_artifact(server.engine, ANN, artifact.id)
+    assert f"signatures/{artifact.sha256}" not in keys(bucket, "signatures/")
 
 
 async def test_one_server_begins_and_another_ends(servers: Callable[..., asyncio.Future[Server]]) -> None:

@@ -20,6 +20,7 @@ from partwise.core.errors import (
     WrongState,
 )
 from partwise.core.ranges import ByteRange
+from partwise.engine.copying import CopyRange, CopyState
 from tests.support.bodies import sha256
 
 Refusal = type[PartwiseError] | None
@@ -102,6 +103,19 @@ class ModelUpload:
             verified = sent.digest is not None and refusal is None
             self._record(sent.offset, ModelChunk(sent.taken, verified), now)
         return refusal
+
+    def copy(self, wanted: CopyRange, source: bytes | None, now: datetime, *, mine: bool) -> CopyState | None:
+        """Fill a range from an artifact with the bytes ``source``; what became of it. None: WrongState for all."""
+        if not mine or source is None:
+            return CopyState.MISSING
+        data = source[wanted.source : wanted.source + wanted.span.size]
+        if len(data) < wanted.span.size:
+            return CopyState.REFUSED
+        span = wanted.span
+        refusal = self.put(Sent(offset=span.offset, size=span.size, data=data), now)
+        if refusal is WrongState:
+            return None
+        return CopyState.COPIED if refusal is None else CopyState.REFUSED
 
     def _replace(self, sent: Sent, now: datetime) -> Refusal:
         old = self.chunks[sent.offset]

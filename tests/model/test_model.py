@@ -27,6 +27,7 @@ from partwise.core.errors import (
     PartwiseError,
     QuotaExceeded,
     Superseded,
+    WrongState,
 )
 from partwise.core.ranges import ByteRange, missing_ranges
 from partwise.core.records import Chunk, Principal, TaskState, Upload
@@ -35,6 +36,7 @@ from partwise.engine import artifacts, uploads
 from partwise.engine.chunks import Early, put_chunk
 from partwise.engine.commit import commit
 from partwise.engine.context import Limits
+from partwise.engine.copying import CopyRange, CopyState, copy_ranges
 from partwise.engine.engine import Engine
 from partwise.engine.expiry import expire
 from partwise.engine.ports import Storage
@@ -227,6 +229,35 @@ class EngineAgainstModel(RuleBasedStateMachine):
         body = BytesBody(sent.data, sha256=sent.digest, block=sent.block, cut_after=sent.cut)
         early = Early.KEEP if sent.partial else Early.REFUSE
         return await put_chunk(self.engine, who, id_, sent.span, body, early=early)
+
+    @rule(
+        id_=ids,
+        data=st.data(),
+        user=st.sampled_from(USERS),
+        places=st.lists(st.tuples(offsets, lengths, st.integers(0, 40)), min_size=1, max_size=4),
+    )
+    def copy(self, id_: str, data: st.DataObject, user: Principal, places: list[tuple[int, int, int]]) -> None:
+        """Ranges of an artifact, one's own or another's, become chunks."""
+        if not self.artifacts:
+            return
+        upload = self.uploads.get(id_)
+        owner, digest = data.draw(st.sampled_from(sorted(self.artifacts)))
+        who = next(one for one in USERS if one.name == owner)
+        source = self.run(artifacts.list_artifacts(self.engine, who, sha256=digest)).items[0]
+        ranges = [CopyRange(ByteRange(offset, size), source.id, at) for offset, size, at in places]
+        got = self.run(outcome(copy_ranges(self.engine, user, id_, ranges)))
+        if upload is None or upload.owner != user.name:
+            self._compare(got, NotFound)
+            return
+        expected: list[CopyState] = []
+        for one in ranges:
+            state = upload.copy(one, self.artifacts.get((user.name, digest)), self.clock.now, mine=owner == user.name)
+            if state is None:
+                self._compare(got, WrongState)
+                return
+            expected.append(state)
+        assert not isinstance(got, PartwiseError), got
+        assert [one.state for one in got[1]] == expected
 
     @rule(id_=ids, kind=st.sampled_from(["right", "right", "wrong", None]), fill=st.booleans())
     def commit(self, id_: str, kind: str | None, fill: bool) -> None:

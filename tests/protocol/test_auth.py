@@ -173,6 +173,7 @@ def calls_on_what_is_alices(alice: User) -> list[tuple[str, str, Any, dict[str, 
         "uploads_update": (DATA, {"Content_Range": "bytes 0-9/10"}),
         "uploads_commit": ({"sha256": sha256(DATA)}, {}),
         "uploads_commit_now": ({"sha256": sha256(DATA)}, {}),
+        "uploads_copy": ([{"offset": 0, "size": 1, "artifact": done["artifact"], "from": 0}], {}),
     }
     calls = []
     for operation in OPERATIONS:

@@ -35,11 +35,32 @@ MAX_SIGNED = 4 << 40
 _MAGIC, _VERSION = b"PWSG", 1
 _HEAD = struct.Struct(">4sBBHIIQ32s")
 _PIECE = struct.Struct(">I32s")
-_TRAILER_BYTES = 32
+#: The sizes of the parts of a signature in bytes.
+HEAD_BYTES, PIECE_BYTES, TRAILER_BYTES = _HEAD.size, _PIECE.size, 32
 
 
 class BadSignature(ValueError):
     """Bytes that are no signature. ``str(error)`` says what is wrong with them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a signature: the average size of a piece, the number of pieces, and the file's size and SHA-256."""
+
+    average: int
+    count: int
+    size: int
+    sha256: str
+
+    @classmethod
+    def read(cls, data: bytes) -> Head:
+        """Read the first bytes of a signature. Raises BadSignature when they are those of no version 1."""
+        magic, version, level, zero, average, count, size, sha256 = _HEAD.unpack_from(data)
+        if magic != _MAGIC:
+            raise BadSignature("These bytes do not begin as a signature does.")
+        if version != _VERSION or level != LEVEL or zero:
+            raise BadSignature(f"The signature has version {version}, level {level}; this program reads 1 and {LEVEL}.")
+        return cls(average, count, size, sha256.hex())
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +78,12 @@ class Signature:
     @property
     def count(self) -> int:
         """The number of pieces."""
-        return len(self.table) // _PIECE.size
+        return len(self.table) // PIECE_BYTES
 
     def pieces(self) -> Iterator[Piece]:
         """Yield the pieces in the order of the file."""
         offset = 0
-        for size, sha256 in _PIECE.iter_unpack(self.table):
+        for size, sha256 in read_pieces(self.table):
             yield Piece(offset, size, sha256)
             offset += size
 
@@ -77,29 +98,25 @@ class Signature:
     @classmethod
     def decode(cls, data: bytes) -> Signature:
         """Read the binary form. Raises BadSignature for anything that ``encode`` would not have written."""
-        if len(data) < _HEAD.size + _TRAILER_BYTES:
-            raise BadSignature(f"A signature has at least {_HEAD.size + _TRAILER_BYTES} bytes; these are {len(data)}.")
-        magic, version, level, zero, average, count, size, sha256 = _HEAD.unpack_from(data)
-        if magic != _MAGIC:
-            raise BadSignature("These bytes do not begin as a signature does.")
-        if version != _VERSION or level != LEVEL or zero:
-            raise BadSignature(f"The signature has version {version}, level {level}; this program reads 1 and {LEVEL}.")
-        if len(data) != _HEAD.size + count * _PIECE.size + _TRAILER_BYTES:
-            raise BadSignature(f"The signature tells of {count} pieces, which do not fill its {len(data)} bytes.")
-        if hashlib.sha256(memoryview(data)[:-_TRAILER_BYTES]).digest() != data[-_TRAILER_BYTES:]:
+        if len(data) < HEAD_BYTES + TRAILER_BYTES:
+            raise BadSignature(f"A signature has at least {HEAD_BYTES + TRAILER_BYTES} bytes; these are {len(data)}.")
+        head = Head.read(data)
+        if len(data) != HEAD_BYTES + head.count * PIECE_BYTES + TRAILER_BYTES:
+            raise BadSignature(f"The signature tells of {head.count} pieces, which do not fill its {len(data)} bytes.")
+        if hashlib.sha256(memoryview(data)[:-TRAILER_BYTES]).digest() != data[-TRAILER_BYTES:]:
             raise BadSignature("The signature is damaged: its own SHA-256 is another.")
         try:
-            cutting = Cutting(average)
+            cutting = Cutting(head.average)
         except ValueError as error:
             raise BadSignature(str(error)) from None
-        table = data[_HEAD.size : -_TRAILER_BYTES]
-        _check_sizes(cutting, size, table)
-        return cls(cutting, size, sha256.hex(), table)
+        table = data[HEAD_BYTES:-TRAILER_BYTES]
+        _check_sizes(cutting, head.size, table)
+        return cls(cutting, head.size, head.sha256, table)
 
 
 def _check_sizes(cutting: Cutting, size: int, table: bytes) -> None:
     """Raise BadSignature unless the pieces fill the file, and are as large as pieces may be."""
-    sizes = [piece_size for piece_size, _ in _PIECE.iter_unpack(table)]
+    sizes = [piece_size for piece_size, _ in read_pieces(table)]
     if size > MAX_SIZE or sum(sizes) != size:
         raise BadSignature(f"The pieces have {sum(sizes)} bytes in all, but the file has {size}.")
     if not all(cutting.minimum <= one <= cutting.maximum for one in sizes[:-1]):
@@ -111,3 +128,8 @@ def _check_sizes(cutting: Cutting, size: int, table: bytes) -> None:
 def pack(pieces: Iterable[Piece]) -> bytes:
     """Return pieces as the table of a signature has them."""
     return b"".join([_PIECE.pack(piece.size, piece.sha256) for piece in pieces])
+
+
+def read_pieces(table: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield size and SHA-256 of the pieces in a table, or in whole records of one."""
+    return _PIECE.iter_unpack(table)

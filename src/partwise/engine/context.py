@@ -19,6 +19,7 @@ from partwise.engine.follower import Follower
 from partwise.engine.jobs import Jobs
 from partwise.engine.ports import Catalog, OwnerLimits, Storage
 from partwise.engine.receptions import Receptions
+from partwise.engine.signer import Signer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,7 @@ class Workers:
         self.commits, self.finishes = Jobs("commit"), Jobs("finish")
         #: Threads that read stored chunks back: see ``reading.py``.
         self.readers = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="read")
+        self.signer = Signer(storage, catalog, self.readers, failpoint)
 
     async def stop(self) -> None:
         """Cancel everything and wait for it to end. Whoever starts next goes on with it."""
@@ -79,6 +81,7 @@ class Workers:
         await self.commits.stop()
         await self.flusher.stop()
         await self.follower.stop()
+        await self.signer.stop()
         await asyncio.to_thread(self.readers.shutdown)
 
 

@@ -92,6 +92,7 @@ class Purpose(Enum):
     FLUSH = "flush"  # bring recorded chunks to disk
     JOIN = "join"  # make it of its parts
     RECEIVE = "receive"  # receive the one request that it exists for
+    SIGN = "sign"  # make the signature of the artifact with this digest
 
 
 class Lock(Protocol):
@@ -299,7 +300,8 @@ class Storage(Protocol):
         """Remove the staging file. Idempotent. Writers that still hold ranges write into a file without a name."""
 
     async def delete_artifact(self, sha256: str, *, damaged: bool = False) -> None:
-        """Remove the artifact's bytes. Idempotent. Call under the digest's lock. Open readers keep what they have.
+        """Remove the artifact's bytes, and its signature. Idempotent. Call under the digest's lock. Open readers keep
+        what they have.
 
         ``damaged``: the record stays, and the next commit of the same content brings good bytes.
         """
@@ -309,6 +311,18 @@ class Storage(Protocol):
 
         Raises NotFound when all its bytes are gone, BytesLost.
         """
+
+    async def store_signature(self, sha256: str, data: bytes) -> None:
+        """Keep the signature of an artifact beside it: whole and durable, or not at all. Replaces an earlier one.
+
+        Call under the digest's lock, while the artifact is recorded.
+        """
+
+    async def signature_size(self, sha256: str) -> int | None:
+        """The size of the stored signature of an artifact in bytes; None: there is none."""
+
+    def read_signature(self, sha256: str, size: int, block: int = BLOCK) -> AsyncIterator[bytes]:
+        """The stored signature of ``size`` bytes, in blocks of about ``block`` bytes. NotFound when it is gone."""
 
     async def artifact_url(self, sha256: str, size: int, headers: Mapping[str, str]) -> str | None:
         """A URL, good for a short time, that answers with the whole artifact and, of ``headers``, with what it can.

@@ -83,6 +83,18 @@ async def read_model(site: Site, request: Request, model: type[M]) -> M:
     return parse_model(model, parse_members(request, await read_small(site, request)))
 
 
+async def read_list(site: Site, request: Request, model: type[M]) -> M:
+    """The body, a JSON array, as ``model``. Raises an error of the tree."""
+    content = await read_small(site, request)
+    try:
+        items = from_json(content)
+    except ValueError as error:
+        raise BadBody("The body is not JSON.") from error
+    if not isinstance(items, list):
+        raise BadBody("The body must be a JSON array.")
+    return parse_model(model, items)
+
+
 def parse_members(request: Request, content: bytes) -> dict[str, object]:
     """The members of a small body, by its Content-Type; none when it is empty. Raises BadBody."""
     if not content:
@@ -106,8 +118,11 @@ def form_members(form: SmallForm) -> dict[str, object]:
     return dict(form.fields)
 
 
-def parse_model(model: type[M], members: dict[str, object]) -> M:
-    """Members as ``model``. Raises BadBody that names the first member at fault, or what its own check raises."""
+def parse_model(model: type[M], members: dict[str, object] | list[object]) -> M:
+    """Members, or items, as ``model``.
+
+    Raises BadBody that names the first member at fault, or what the model's own check raises.
+    """
     try:
         return model.model_validate(members)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""The artifacts' files of local storage: published by a link, read, verified, deleted.
+"""The artifacts' files of local storage: published by a link, read, verified, deleted; their signatures beside them.
 
 What is published must be whole and on disk before it has its name, and nobody's to write from then on. So the order
 is: bytes, link, folder, and the mode last; each step may be repeated after a crash, and is undone when one fails.
@@ -37,6 +37,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 #: Folders for the first two digits of a digest.
 FOLDERS = tuple(f"{number:02x}" for number in range(256))
+
+#: What the name of an artifact's signature ends with.
+SIGNATURE = ".signature"
 
 #: Bytes that one turn on a worker thread hashes at most, so that verifying a large file can be cancelled.
 _HASH_STEP = 64 * BLOCK
@@ -142,17 +145,22 @@ class ArtifactFiles:
 
     def _delete(self, path: str) -> None:
         with failures("delete a file"):
-            with suppress(FileNotFoundError):
-                os.unlink(path)
+            for name in (path + SIGNATURE + ".new", path + SIGNATURE, path):
+                with suppress(FileNotFoundError):
+                    os.unlink(name)
             self._failpoint("delete.unlinked")
             sync_folder(self._calls, os.path.dirname(path))
 
-    async def read(self, sha256: str, span: ByteRange, block: int = BLOCK) -> AsyncIterator[bytes]:
+    def read(self, sha256: str, span: ByteRange, block: int = BLOCK) -> AsyncIterator[bytes]:
         """Blocks of at most ``block`` bytes.
 
         The file is opened with the first, and closed with the last or with the iterator.
         """
-        file = await self._open(sha256)
+        return self._read(self.path(sha256), "artifact", span, block)
+
+    @staticmethod
+    async def _read(path: str, what: str, span: ByteRange, block: int) -> AsyncIterator[bytes]:
+        file = await _open(path, what)
         for piece in split(span, block):
             with reading():
                 data = await in_thread(os.pread, file.fd, piece.size, piece.offset)
@@ -160,11 +168,37 @@ class ArtifactFiles:
                 raise BytesLost("The storage lost bytes: an artifact is shorter than its record says.")
             yield data
 
+    async def store_signature(self, sha256: str, data: bytes) -> None:
+        """Write it under another name, bring it to disk, and give it its name."""
+        await in_thread(self._store_signature, self.path(sha256) + SIGNATURE, data)
+
+    def _store_signature(self, path: str, data: bytes) -> None:
+        new, left = path + ".new", memoryview(data)
+        with failures("store a signature"):
+            with opened(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as fd:
+                while left:
+                    left = left[self._calls.pwrite(fd, left, len(data) - len(left)) :]
+                self._calls.fsync(fd)
+            self._failpoint("signature.written")
+            os.rename(new, path)
+
+    async def signature_size(self, sha256: str) -> int | None:
+        """By its name; None where none is stored."""
+        with failures("look at a signature"):
+            try:
+                return (await in_thread(os.lstat, self.path(sha256) + SIGNATURE)).st_size
+            except FileNotFoundError:
+                return None
+
+    def read_signature(self, sha256: str, size: int, block: int) -> AsyncIterator[bytes]:
+        """As ``read``."""
+        return self._read(self.path(sha256) + SIGNATURE, "signature", ByteRange(0, size), block)
+
     async def verify(self, sha256: str) -> bool:
         """Hash the file, in steps that end when the caller is cancelled."""
         hasher, offset = hashlib.sha256(), 0
         try:
-            file = await self._open(sha256)
+            file = await _open(self.path(sha256), "artifact")
         except NotFound:
             return False
         while True:
@@ -177,14 +211,14 @@ class ArtifactFiles:
             if count < _HASH_STEP:
                 return hasher.hexdigest() == sha256
 
-    async def _open(self, sha256: str) -> OpenFile:
-        path = self.path(sha256)
-        with existing("artifact"), reading():
-            return await in_thread(hold_open, path, os.O_RDONLY)
-
     def names(self) -> Iterator[str]:
         """Names in the 256 folders, in order of the folders."""
         for folder in FOLDERS:
             for name in plain_files(os.path.join(self._folder, folder)):
                 if _SHA256.fullmatch(folder + name):
                     yield folder + name
+
+
+async def _open(path: str, what: str) -> OpenFile:
+    with existing(what), reading():
+        return await in_thread(hold_open, path, os.O_RDONLY)

@@ -4,6 +4,7 @@
 
     DATA/staging/<upload id>      a file with all its room reserved; chunks are written at their final place
     DATA/artifacts/ab/cdef…       the same file, by its SHA-256: linked there when it is whole, never copied
+    DATA/artifacts/ab/cdef….signature   its signature, where a client has asked for it
     DATA/installation             the id of the installation whose records describe all of it (``place.py``)
     DATA/locks/…                  empty files whose bytes are locks (``locks.py``)
 
@@ -334,6 +335,18 @@ class LocalStorage:
     def read_artifact(self, sha256: str, span: ByteRange, block: int = BLOCK) -> AsyncIterator[bytes]:
         """Blocks of at most 1 MiB. The file is opened with the first, and closed with the last or with the iterator."""
         return self._artifacts.read(sha256, span, block)
+
+    async def store_signature(self, sha256: str, data: bytes) -> None:
+        """In a file beside the artifact's."""
+        await self._artifacts.store_signature(sha256, data)
+
+    async def signature_size(self, sha256: str) -> int | None:
+        """Of the file beside the artifact's."""
+        return await self._artifacts.signature_size(sha256)
+
+    def read_signature(self, sha256: str, size: int, block: int = BLOCK) -> AsyncIterator[bytes]:
+        """From the file beside the artifact's."""
+        return self._artifacts.read_signature(sha256, size, block)
 
     async def artifact_url(self, sha256: str, size: int, headers: Mapping[str, str]) -> str | None:
         """None: nobody but this process reads these bytes."""

@@ -117,6 +117,7 @@ class MemoryStorage:
         self._capacity, self._floor, self._patience = capacity, floor, patience
         self.staged: dict[str, MemoryFile] = {}
         self.artifacts: dict[str, MemoryFile] = {}
+        self.signatures: dict[str, bytes] = {}
         self._held: set[str] = set()
         self._digests: dict[str, asyncio.Lock] = {}
 
@@ -271,6 +272,7 @@ class MemoryStorage:
     async def delete_artifact(self, sha256: str, *, damaged: bool = False) -> None:
         """Forget the artifact's name."""
         self.artifacts.pop(sha256, None)
+        self.signatures.pop(sha256, None)
 
     async def read_artifact(self, sha256: str, span: ByteRange, block: int = BLOCK) -> AsyncIterator[bytes]:
         """Copies of the bytes, in blocks."""
@@ -282,6 +284,22 @@ class MemoryStorage:
             if len(data) < piece.size:
                 raise BytesLost("The storage lost bytes: an artifact is shorter than its record says.")
             yield data
+
+    async def store_signature(self, sha256: str, data: bytes) -> None:
+        """Keep it."""
+        self.signatures[sha256] = data
+
+    async def signature_size(self, sha256: str) -> int | None:
+        """Of what is kept."""
+        return len(self.signatures[sha256]) if sha256 in self.signatures else None
+
+    async def read_signature(self, sha256: str, size: int, block: int = BLOCK) -> AsyncIterator[bytes]:
+        """What is kept, in blocks."""
+        data = self.signatures.get(sha256)
+        if data is None:
+            raise NotFound("signature")
+        for piece in split(ByteRange(0, size), block):
+            yield data[piece.offset : piece.end]
 
     async def artifact_url(self, sha256: str, size: int, headers: Mapping[str, str]) -> str | None:
         """None: nobody but this process reads these bytes."""

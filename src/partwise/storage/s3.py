@@ -4,6 +4,7 @@
 
     PREFIX/chunks/<upload id>/<random>      the bytes of one chunk, never written again
     PREFIX/artifacts/<sha256>/<random>      an artifact of many small chunks, made one object behind the scenes
+    PREFIX/signatures/<sha256>              the signature of an artifact, where a client has asked for it
 
 Which objects an artifact consists of is in the catalog (``engine.ports.ObjectRecords``), which is the only arbiter:
 stores differ too much in what they do atomically. So publishing, discarding and deleting are the catalog's
@@ -32,7 +33,7 @@ from partwise.storage.files import no_failpoint, on_thread
 from partwise.storage.hashing import ThreadedHash, cores
 from partwise.storage.s3_address import S3Address
 from partwise.storage.s3_bucket import Bucket, within
-from partwise.storage.s3_housekeeping import Housekeeping
+from partwise.storage.s3_housekeeping import SIGNATURES, Housekeeping
 from partwise.storage.s3_writer import S3Writer
 
 P = ParamSpec("P")
@@ -247,6 +248,7 @@ class S3Storage:
 
     async def delete_artifact(self, sha256: str, *, damaged: bool = False) -> None:
         """The catalog makes the artifact's objects garbage when it forgets the artifact; ``damaged`` ones here."""
+        await self._run(self.bucket.delete, SIGNATURES + sha256)
         if damaged:
             await self._records.drop_segments(sha256, self._clock())
 
@@ -292,6 +294,26 @@ class S3Storage:
             return False
         return hasher.hexdigest() == sha256
 
+    async def store_signature(self, sha256: str, data: bytes) -> None:
+        """As an object of its own. Whose artifact was deleted meanwhile, housekeeping finds it as abandoned."""
+        await self._run(_put_object, self.bucket, SIGNATURES + sha256, data)
+
+    async def signature_size(self, sha256: str) -> int | None:
+        """Of its object."""
+        try:
+            return await self._run(self.bucket.size, SIGNATURES + sha256)
+        except NotFound:
+            return None
+
+    async def read_signature(self, sha256: str, size: int, block: int = BLOCK) -> AsyncIterator[bytes]:
+        """From its object."""
+        blocks = self.bucket.read([(SIGNATURES + sha256, ByteRange(0, size))])
+        try:
+            while data := await self._run(next, blocks, b""):
+                yield data
+        finally:
+            blocks.close()
+
     async def artifact_url(self, sha256: str, size: int, headers: Mapping[str, str]) -> str | None:
         """A presigned URL of the whole artifact, which answers with ``headers``; None: not to be had, read it here."""
         if self._redirect is None:
@@ -324,6 +346,18 @@ class _NothingHeld:
 
     def release(self) -> None:
         """Nothing to give back."""
+
+
+def _put_object(bucket: Bucket, key: str, data: bytes) -> None:
+    """Store a small object. Blocks."""
+    put = bucket.put(key, len(data))
+    try:
+        for piece in split(ByteRange(0, len(data)), BLOCK):
+            put.write(memoryview(data)[piece.offset : piece.end])
+        put.finish()
+    except BaseException:
+        put.abort()
+        raise
 
 
 def _copy_object(bucket: Bucket, key: str, source: str, size: int) -> None:

@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 SMALL_SEGMENT = 8 << 20
 #: The keys of chunks and of merged artifacts.
 _OWN = re.compile(r"chunks/[0-9a-f-]{36}/[0-9a-f]{32}|artifacts/[0-9a-f]{64}/[0-9a-f]{32}", re.ASCII)
+#: What the keys of signatures begin with, before the SHA-256 of their artifact.
+SIGNATURES = "signatures/"
+_SIGNATURE = re.compile(r"signatures/[0-9a-f]{64}", re.ASCII)
 #: Garbage that is deleted in one go, and keys that are looked up in one.
 BATCH = 1000
 #: Seconds between two looks for abandoned objects, which list the whole store.
@@ -156,9 +159,35 @@ class Housekeeping:
                     if unfinished.modified < begun_before and unfinished.upload is not None and _is_own(unfinished.key):
                         await self._run(self._bucket.abort, unfinished.key, unfinished.upload)
                         reaped += 1
+        reaped += await self._reap_signatures(oldest)
         if reaped:
             log.warning("deleted %d abandoned objects", reaped)
         return reaped
+
+    async def _reap_signatures(self, oldest: datetime) -> int:
+        """Delete signatures of artifacts that are gone: made while those were deleted, or left by a crash."""
+        reaped, listing = 0, self._bucket.list(SIGNATURES)
+        while listed := await self._run(_next, listing):
+            old = [item.key for item in listed if item.modified < oldest and _SIGNATURE.fullmatch(item.key)]
+            digests = [key.removeprefix(SIGNATURES) for key in old]
+            known = await self._known_artifacts(digests)
+            gone = [SIGNATURES + digest for digest in digests if digest not in known]
+            await self._run(self._delete, gone)
+            reaped += len(gone)
+        return reaped
+
+    async def _known_artifacts(self, digests: Sequence[str]) -> set[str]:
+        """Which of some digests, in order, are recorded artifacts. A listing has them in order, as the records do."""
+        known: set[str] = set()
+        if digests:
+            # The largest digest below the first: the records are asked for those above it.
+            after = f"{int(digests[0], 16) - 1:064x}" if int(digests[0], 16) else ""
+            while page := await self._records.all_artifacts(after, BATCH):
+                known.update(digest for digest, _ in page)
+                after = page[-1][0]
+                if after >= digests[-1]:
+                    break
+        return known
 
     async def _reap(self, listed: Sequence[Listed]) -> int:
         refs = [item.key for item in listed]

@@ -42,6 +42,25 @@ async def test_the_artifact_of_no_bytes(storage: Storage) -> None:
     await storage.delete_artifact(EMPTY_SHA256)
 
 
+async def test_a_signature_is_kept_beside_its_artifact(storage: Storage) -> None:
+    first, second = os.urandom(3_000_000), b"another"
+    async with staged(storage, CONTENT) as upload_id:
+        await storage.publish(upload_id, DIGEST, size=len(CONTENT))
+    assert await storage.signature_size(DIGEST) is None
+    with pytest.raises(NotFound):
+        await anext(storage.read_signature(DIGEST, 1))
+    for data in (first, second):
+        await storage.store_signature(DIGEST, data)
+        assert await storage.signature_size(DIGEST) == len(data)
+        blocks = [block async for block in storage.read_signature(DIGEST, len(data), 1000)]
+        assert b"".join(blocks) == data
+        assert max(map(len, blocks)) <= 1000
+    assert list(storage.list_artifacts()) == [DIGEST]
+    assert await artifact(storage, DIGEST, WHOLE) == CONTENT
+    await storage.delete_artifact(DIGEST)
+    assert await storage.signature_size(DIGEST) is None
+
+
 async def test_publishing_again_changes_nothing(storage: Storage) -> None:
     async with staged(storage, CONTENT) as upload_id:
         for _ in range(3):

@@ -5,13 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, RootModel, WithJsonSchema
 
 from partwise.core.digests import parse_sha256
 from partwise.core.errors import BadBody
 from partwise.core.media_types import is_media_type
 from partwise.core.numbers import parse_size
 from partwise.core.ranges import MAX_SIZE
+from partwise.engine.copying import MAX_COPY, CopyState
+
+#: Ranges that one request may copy.
+MAX_COPIES = 256
 
 
 def _check_media_type(value: str | None) -> str | None:
@@ -29,6 +33,12 @@ def _check_filename(value: str | None) -> str | None:
 def _check_reference(value: str) -> str:
     if "\0" in value:
         raise BadBody("A path cannot hold a NUL character.", field="upload")
+    return value
+
+
+def _check_artifact(value: str) -> str:
+    if "\0" in value:
+        raise BadBody("A path cannot hold a NUL character.", field="artifact")
     return value
 
 
@@ -76,6 +86,19 @@ class UploadCommit(RequestModel):
     """The SHA-256 of the whole file; may be left out when every chunk came with a digest that matched."""
 
     sha256: Sha256 = None
+
+
+class CopyWanted(RequestModel):
+    """The bytes ``[offset, offset + size)`` of the upload are those of the artifact (path or id) from ``from`` on."""
+
+    offset: Annotated[int, Field(ge=0, le=MAX_SIZE)]
+    size: Annotated[int, Field(ge=1, le=MAX_COPY)]
+    artifact: Annotated[str, Field(max_length=1024), AfterValidator(_check_artifact)]
+    source: Annotated[int, Field(ge=0, le=MAX_SIZE, alias="from")]
+
+
+class CopiesWanted(RootModel[Annotated[list[CopyWanted], Field(min_length=1, max_length=MAX_COPIES)]]):
+    """The ranges to copy, at most 256."""
 
 
 class ArtifactCreate(RequestModel):
@@ -181,6 +204,46 @@ class ArtifactOut(Resource):
     filename: str | None
     media_type: str | None
     user: str
+
+
+class CopyOut(RangeOut):
+    """What became of one range. ``problem`` is the type of what stood in the way, ``detail`` its sentence."""
+
+    state: CopyState
+    problem: str | None = None
+    detail: str | None = None
+
+
+class CopiesOut(BaseModel):
+    """What became of each range, in the order of the request; ``received`` counts the bytes of the upload."""
+
+    received: int
+    ranges: list[CopyOut]
+
+
+class SignatureWaiting(BaseModel):
+    """The signature is being made: ``done`` of ``size`` bytes of the artifact are read. Ask again."""
+
+    state: Literal["running"] = "running"
+    done: int
+    size: int
+
+
+class PieceOut(BaseModel):
+    """A piece of the file: its size in bytes, and its SHA-256 in hex."""
+
+    size: int
+    sha256: str
+
+
+class SignatureOut(BaseModel):
+    """The signature of a file (docs/delta.md): its pieces in order, as FastCDC cuts them at the average size."""
+
+    version: Literal[1]
+    average: int
+    size: int
+    sha256: str
+    pieces: list[PieceOut]
 
 
 class TaskHref(BaseModel):

@@ -118,6 +118,8 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 def _body(operation: Operation) -> dict[str, Any]:
     assert operation.body is not None
     plain = {"schema": {"$ref": f"#/components/schemas/{operation.body.__name__}"}}
+    if operation.json_only:
+        return {"content": {"application/json": plain}, "required": True}
     if not operation.file_form:
         kinds = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
         return {"content": dict.fromkeys(kinds, plain)}
@@ -137,9 +139,9 @@ def _answer(operation: Operation, status: int) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": (model.__doc__ or "").strip() if model else "No content"}
     if model is not None:
         answer["content"] = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
-    elif operation.binary and status != 304:
+    if operation.binary and (status == 200 or (model is None and status != 304)):
+        answer.setdefault("content", {})[operation.binary] = {"schema": {"type": "string", "format": "binary"}}
         answer["description"] = "The bytes"
-        answer["content"] = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
     return answer
 
 

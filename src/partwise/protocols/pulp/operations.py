@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from partwise.protocols.pulp import artifacts, download, status, tasks, uploads
+from partwise.core import signature
+from partwise.protocols.pulp import artifacts, download, signatures, status, tasks, uploads
 from partwise.protocols.pulp import models as m
 from partwise.protocols.pulp.api import Api
 
@@ -45,8 +46,10 @@ class Operation:
     file_form: bool = False
     #: The body may also be the bytes alone.
     raw: bool = False
-    #: The answer is bytes.
-    binary: bool = False
+    #: The body is JSON, and no form.
+    json_only: bool = False
+    #: The answer is bytes, of this media type; where it is not the only one, the model of the same status is another.
+    binary: str | None = None
     parameters: tuple[Parameter, ...] = ()
     errors: tuple[int, ...] = ()
     #: Who has no credentials is answered too, with less.
@@ -149,6 +152,17 @@ OPERATIONS: tuple[Operation, ...] = (
         errors=(400, 404, 409, 415),
     ),
     Operation(
+        id="uploads_copy",
+        method="POST",
+        path="uploads/{upload_id}/copy/",
+        handler=uploads.copy,
+        body=m.CopiesWanted,
+        json_only=True,
+        responses={200: m.CopiesOut},
+        parameters=FIELDS,
+        errors=(400, 404, 409, 413, 415, 507),
+    ),
+    Operation(
         id="artifacts_create",
         method="POST",
         path="artifacts/",
@@ -190,7 +204,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path="artifacts/{artifact_id}/download/",
         handler=download.download,
-        binary=True,
+        binary="*/*",
         responses={200: None, 206: None, 304: None},
         parameters=(
             Parameter("Range", "One range of bytes; several are ignored", where="header"),
@@ -199,6 +213,16 @@ OPERATIONS: tuple[Operation, ...] = (
             Parameter("If-Match", "ETags of which the artifact must have one", where="header"),
         ),
         errors=(404, 412, 416),
+    ),
+    Operation(
+        id="artifacts_signature",
+        method="GET",
+        path="artifacts/{artifact_id}/signature/",
+        handler=signatures.show,
+        binary=signature.MEDIA_TYPE,
+        responses={200: m.SignatureOut, 202: m.SignatureWaiting},
+        parameters=(Parameter("Accept", "application/json asks for JSON in place of the binary form", where="header"),),
+        errors=(404, 409),
     ),
     Operation(
         id="tasks_list",

@@ -7,27 +7,33 @@ from collections.abc import AsyncIterator
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from partwise.core.errors import ArtifactDigestMismatch, BodySizeMismatch, ChunkOverlap, StorageFailed
-from partwise.core.ranges import ContentRange, Gaps
+from partwise.core.errors import ArtifactDigestMismatch, BodySizeMismatch, ChunkOverlap, NotFound, StorageFailed
+from partwise.core.ranges import ByteRange, ContentRange, Gaps
 from partwise.core.records import TaskState, Upload
 from partwise.core.state import UploadState
 from partwise.engine import chunks, uploads
 from partwise.engine.chunks import Early
 from partwise.engine.commit import commit
+from partwise.engine.copying import CopyRange, copy_ranges
 from partwise.engine.ports import Body
 from partwise.http.downloads import begun
 from partwise.http.forms import FormBody, is_form
+from partwise.http.problems import problem_of
 from partwise.http.requests import (
     content_digest,
     content_length,
     content_range,
     content_type,
+    read_list,
     read_model,
     refuse_encoding,
 )
 from partwise.protocols.pulp.api import Api
 from partwise.protocols.pulp.detail import detail_json
 from partwise.protocols.pulp.models import (
+    CopiesOut,
+    CopiesWanted,
+    CopyOut,
     TaskHref,
     UploadCommit,
     UploadCreate,
@@ -174,6 +180,32 @@ async def commit_now(api: Api, request: Request) -> Response:
     if task.state is not TaskState.COMPLETED:
         raise StorageFailed(task.error or "The commit failed; try again.")
     return json_response(request, upload_out(api, upload))
+
+
+async def copy(api: Api, request: Request) -> Response:
+    """Fill ranges with bytes of your artifacts, and say what became of each."""
+    wanted = (await read_list(api, request, CopiesWanted)).root
+    ranges = [CopyRange(ByteRange(one.offset, one.size), _artifact_id(api, one.artifact), one.source) for one in wanted]
+    upload, results = await copy_ranges(api.engine, api.who(request), request.path_params["upload_id"], ranges)
+    out = [
+        CopyOut(
+            offset=result.span.offset,
+            size=result.span.size,
+            state=result.state,
+            problem=problem_of(result.error).type if result.error else None,
+            detail=str(result.error) if result.error else None,
+        )
+        for result in results
+    ]
+    return json_response(request, CopiesOut(received=upload.received, ranges=out))
+
+
+def _artifact_id(api: Api, reference: str) -> str:
+    """The id in a path or an id; what is neither is the id of nothing."""
+    try:
+        return api.id_of("artifacts", reference)
+    except NotFound:
+        return ""
 
 
 async def delete(api: Api, request: Request) -> Response:

@@ -1,0 +1,53 @@
+"""Signatures of artifacts, for clients that have another version of a file (``docs/delta.md``)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from partwise.core.errors import Conflict, NotFound
+from partwise.core.records import Artifact, Principal
+from partwise.core.signature import MAX_SIGNED
+from partwise.engine.context import Context
+
+#: Bytes of a block that is read to be sent.
+READ_BLOCK = 256 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """An artifact and its signature: ``size`` bytes of it are stored; None while it is being made."""
+
+    artifact: Artifact
+    size: int | None
+    #: Bytes of the artifact that the signature covers so far.
+    done: int = 0
+
+
+async def find_signature(engine: Context, who: Principal, artifact_id: str, *, wait: float) -> Signed:
+    """Find the signature of an artifact, or begin to make it and wait at most ``wait`` seconds for it.
+
+    NotFound; Conflict when the artifact is too large to have one; BytesLost and StorageFailed when it cannot be read.
+    """
+    artifact = await engine.catalog.get_artifact(artifact_id)
+    if not who.owns(artifact.owner):
+        raise NotFound("artifact")
+    if artifact.size > MAX_SIGNED:
+        raise Conflict(f"An artifact of more than {MAX_SIGNED} bytes has no signature. Transfer the whole file.")
+    size = await engine.storage.signature_size(artifact.sha256)
+    if size is None:
+        signer = engine.workers.signer
+        job = signer.sign(artifact.sha256, artifact.size)
+        await asyncio.wait({job}, timeout=wait)
+        if not job.done():
+            return Signed(artifact, None, signer.done(artifact.sha256))
+        if not job.cancelled():
+            job.result()
+        size = await engine.storage.signature_size(artifact.sha256)
+    return Signed(artifact, size, artifact.size if size is not None else 0)
+
+
+def read_signature(engine: Context, artifact: Artifact, size: int) -> AsyncIterator[bytes]:
+    """Read the stored signature of ``size`` bytes in blocks. NotFound on the first step when it is gone."""
+    return engine.storage.read_signature(artifact.sha256, size, READ_BLOCK)

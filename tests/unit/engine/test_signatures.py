@@ -1,0 +1,148 @@
+"""Signatures of artifacts: made once, kept beside them, deleted with them, and nobody else's to read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from partwise.core.errors import BytesLost, Conflict, NotFound
+from partwise.core.ranges import ByteRange
+from partwise.core.records import Artifact
+from partwise.core.signature import MAX_SIGNED, Signature
+from partwise.engine import artifacts, signatures
+from partwise.engine.engine import Engine
+from partwise.engine.ports import BLOCK, Purpose, Storage
+from partwise.engine.signatures import find_signature, read_signature
+from tests.support.bodies import BytesBody
+from tests.support.edits import noise, sign
+from tests.support.until import until
+from tests.unit.engine.conftest import ADMIN, ALICE, BOB
+
+DATA = noise(1, 3_000_001)
+WAIT = 20.0
+
+
+async def store(engine: Engine, data: bytes = DATA) -> Artifact:
+    return await artifacts.store_file(engine, ALICE, BytesBody(data), bound=len(data))
+
+
+async def signature(engine: Engine, artifact: Artifact) -> bytes:
+    found = await find_signature(engine, ALICE, artifact.id, wait=WAIT)
+    assert found.size is not None
+    blocks = [block async for block in read_signature(engine, artifact, found.size)]
+    assert sum(map(len, blocks)) == found.size
+    return b"".join(blocks)
+
+
+@pytest.mark.parametrize("size", [0, 1, 5000, len(DATA)])
+async def test_a_signature_is_that_of_the_bytes(engine: Engine, size: int) -> None:
+    artifact = await store(engine, DATA[:size])
+    made = await signature(engine, artifact)
+    assert made == sign(DATA[:size]).encode()
+    assert Signature.decode(made).sha256 == artifact.sha256
+
+
+async def test_it_is_made_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = await store(engine)
+    reads = 0
+    read = engine.storage.read_artifact
+
+    def counted(sha256: str, span: ByteRange, block: int = BLOCK) -> AsyncIterator[bytes]:
+        nonlocal reads
+        reads += 1
+        return read(sha256, span, block)
+
+    monkeypatch.setattr(engine.storage, "read_artifact", counted)
+    made = await asyncio.gather(*(signature(engine, artifact) for _ in range(5)))
+    assert len(set(made)) == 1
+    assert await signature(engine, artifact) == made[0]
+    assert reads == 1
+
+
+async def test_nobody_else_has_it(engine: Engine) -> None:
+    artifact = await store(engine)
+    for id_ in (artifact.id, "no-such-artifact"):
+        with pytest.raises(NotFound, match=r"^There is no such artifact.$"):
+            await find_signature(engine, BOB, id_, wait=WAIT)
+    assert (await find_signature(engine, ADMIN, artifact.id, wait=WAIT)).size is not None
+
+
+async def test_it_goes_with_the_last_link(engine: Engine) -> None:
+    mine = await store(engine)
+    other = await artifacts.store_file(engine, BOB, BytesBody(DATA), bound=len(DATA))
+    made = await signature(engine, mine)
+    await artifacts.delete_artifact(engine, ALICE, mine.id)
+    assert await engine.storage.signature_size(mine.sha256) == len(made)
+    await artifacts.delete_artifact(engine, BOB, other.id)
+    assert await engine.storage.signature_size(mine.sha256) is None
+    with pytest.raises(NotFound):
+        _ = [block async for block in read_signature(engine, mine, len(made))]
+
+
+async def test_one_that_is_made_while_its_artifact_is_deleted_is_not_kept(engine: Engine, storage: Storage) -> None:
+    artifact = await store(engine)
+    gate, begun = gated(engine, artifact)
+    asking = asyncio.create_task(find_signature(engine, ALICE, artifact.id, wait=WAIT))
+    await until(begun)
+    await artifacts.delete_artifact(engine, ALICE, artifact.id)
+    gate.set()
+    assert (await asking).size is None
+    assert await storage.signature_size(artifact.sha256) is None
+
+
+async def test_who_does_not_wait_so_long_is_told_how_far_it_is(engine: Engine) -> None:
+    artifact = await store(engine)
+    gate, begun = gated(engine, artifact)
+    asking = asyncio.create_task(find_signature(engine, ALICE, artifact.id, wait=WAIT))
+    await until(begun)
+    found = await find_signature(engine, ALICE, artifact.id, wait=0)
+    assert (found.size, found.done) == (None, len(DATA))
+    gate.set()
+    assert (await asking).size is not None
+
+
+def gated(engine: Engine, artifact: Artifact) -> tuple[asyncio.Event, Callable[[], bool]]:
+    """Hold a signature back before it is stored. The gate, and whether all bytes of the artifact are in it."""
+    gate, signer = asyncio.Event(), engine.workers.signer
+    made = signer._make
+
+    async def make(sha256: str, size: int) -> bytes:
+        data = await made(sha256, size)
+        await gate.wait()
+        return data
+
+    signer._make = make  # type: ignore[method-assign]
+    return gate, lambda: signer.done(artifact.sha256) == artifact.size
+
+
+async def test_another_process_makes_it(engine: Engine) -> None:
+    artifact = await store(engine)
+    lock = await engine.storage.try_lock(artifact.sha256, Purpose.SIGN)
+    assert lock is not None
+    assert (await find_signature(engine, ALICE, artifact.id, wait=WAIT)).size is None
+    lock.release()
+    assert (await find_signature(engine, ALICE, artifact.id, wait=WAIT)).size is not None
+
+
+async def test_an_artifact_that_cannot_be_read_has_none(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = await store(engine)
+
+    async def lost(sha256: str, span: ByteRange, block: int = BLOCK) -> AsyncIterator[bytes]:
+        yield DATA[:1000]
+        raise BytesLost("The disk is damaged.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine.storage, "read_artifact", lost)
+        with pytest.raises(BytesLost):
+            await find_signature(engine, ALICE, artifact.id, wait=WAIT)
+    assert await signature(engine, artifact) == sign(DATA).encode()
+
+
+async def test_one_that_is_too_large_has_none(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MAX_SIGNED == 4 << 40
+    artifact = await store(engine)
+    monkeypatch.setattr(signatures, "MAX_SIGNED", len(DATA) - 1)
+    with pytest.raises(Conflict, match="Transfer the whole file"):
+        await find_signature(engine, ALICE, artifact.id, wait=WAIT)
