@@ -20,18 +20,11 @@ pytestmark = pytest.mark.more_engines
 
 
 def children(pid: int) -> set[int]:
-    """The worker processes of a supervisor (its resource tracker is none)."""
+    """The worker processes of a supervisor."""
     found = set()
     for entry in Path(f"/proc/{pid}/task").iterdir():
         found |= {int(child) for child in (entry / "children").read_text().split()}
-    return {child for child in found if b"spawn_main" in _command_line(child)}
-
-
-def _command_line(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except FileNotFoundError:  # ended just now
-        return b""
+    return found
 
 
 def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -164,7 +157,18 @@ def test_a_host_that_others_reach_needs_tokens(tmp_path: Path) -> None:
 
 def test_a_port_that_is_taken_is_refused(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(CannotServe, match="in use"):
-        serve(Settings(port=taken.getsockname()[1], data=tmp_path))
+        serve(Settings(port=taken.getsockname()[1], data=tmp_path / "data"))
+    assert not (tmp_path / "data").exists(), "the port comes first: nothing was made or migrated"
+
+
+def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(30)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        with ServerProcess(tmp_path / "data", workers=2):
+            assert systemd.recv(100) == b"READY=1"
+        assert systemd.recv(100) == b"STOPPING=1"
 
 
 def test_a_data_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 
+from prometheus_client.core import Metric
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -30,6 +31,7 @@ from partwise.server.linger import LingeringClose
 from partwise.server.metrics import CONTENT_TYPE, Metrics
 from partwise.server.observe import Observed
 from partwise.server.settings import Settings
+from partwise.server.shared_values import SharedRegistry
 from partwise.web import PAGE_PATHS, page_routes
 
 #: Who everyone is on a server without authentication, which serves its own machine alone.
@@ -45,10 +47,18 @@ def _everyone(_request: Request) -> Principal:
     return EVERYONE
 
 
-def create_app(settings: Settings) -> ASGIApp:
-    """The ASGI application of one server process. The catalog must have been migrated."""
+def create_app(
+    settings: Settings,
+    *,
+    shared: SharedRegistry | None = None,
+    workers: Callable[[], Iterable[Metric]] = tuple,
+) -> ASGIApp:
+    """The ASGI application of one server process. The catalog must have been migrated.
+
+    ``shared`` and ``workers`` are for the metrics of several processes, see ``Metrics``.
+    """
     max_connections = affordable_connections(settings.max_connections)
-    metrics = Metrics(limit_values(settings, max_connections))
+    metrics = Metrics(limit_values(settings, max_connections), shared=shared, workers=workers)
     engine, tokens = make_engine(settings)
     engine.observe, engine.limited = metrics.observe, metrics.limited
     authenticator = Authenticator(tokens)

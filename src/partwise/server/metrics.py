@@ -1,51 +1,48 @@
-"""Figures for Prometheus, over all worker processes.
+"""Metrics for Prometheus, over all worker processes.
 
-With several workers each process keeps its figures in files of a folder that they share, and whichever answers
-``/metrics`` adds them up (prometheus_client's multiprocess mode; it looks for the folder in the environment when it is
-imported, so the parent process names it before it starts workers). What the records and the disk know is asked then.
+With several workers their values are in shared memory (``shared_values.py``), and whichever answers ``/metrics`` adds
+them up. What the metadata database, the disk and the supervisor know is asked then.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import re
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
 from partwise.engine.engine import Engine
+from partwise.server.shared_values import SharedRegistry
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-#: The variable that prometheus_client looks for.
-_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
-_LIVE_FILE = re.compile(r"gauge_live\w+_(\d+)\.db")
 
 
 class Metrics:
-    """The figures of this process. ``limits``: the value of each limit by the name of its setting."""
+    """The metrics of this process, and with ``shared`` those of the other workers, too.
 
-    def __init__(self, limits: Mapping[str, float]) -> None:
+    ``limits``: the value of each limit by the name of its setting. ``workers`` tells what the supervisor knows.
+    """
+
+    def __init__(
+        self,
+        limits: Mapping[str, float],
+        *,
+        shared: SharedRegistry | None = None,
+        workers: Callable[[], Iterable[Metric]] = tuple,
+    ) -> None:
         self._limits = limits
+        self._shared, self._workers = shared, workers
         self._registry = registry = CollectorRegistry()
         self.requests = Counter("partwise_requests", "Requests answered", ["method", "status"], registry=registry)
         self.request_seconds = Histogram(
             "partwise_request_seconds", "Time of a request", ["method"], registry=registry, buckets=_SECONDS
         )
-        self.in_flight = Gauge(
-            "partwise_requests_in_flight", "Requests being worked on", registry=registry, multiprocess_mode="livesum"
-        )
-        self.connections = Gauge(
-            "partwise_connections", "Open connections", registry=registry, multiprocess_mode="livesum"
-        )
+        self.in_flight = Gauge("partwise_requests_in_flight", "Requests being worked on", registry=registry)
+        self.connections = Gauge("partwise_connections", "Open connections", registry=registry)
         self._problems = Counter("partwise_problems", "Requests refused or failed", ["type"], registry=registry)
         self._limit_hits = Counter(
             "partwise_limit_hits",
@@ -82,30 +79,30 @@ class Metrics:
 
     async def render(self, engine: Engine) -> bytes:
         """All figures in Prometheus's text format."""
-        registry = self._registry
-        folder = os.environ.get(_FOLDER)
-        if folder is not None:
-            _forget_the_dead(Path(folder))
-            registry = CollectorRegistry()
-            MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+        self._make_children()
         now = CollectorRegistry()
-        now.register(_Given([*await _state(engine), self._limit_values()]))
-        return b"".join([await asyncio.to_thread(generate_latest, registry), generate_latest(now)])
+        now.register(_Given([*await _state(engine), self._limit_values(), *self._workers()]))
+        return b"".join([await asyncio.to_thread(generate_latest, self._registry), generate_latest(now)])
+
+    def _make_children(self) -> None:
+        """Make the labelled values that other workers have, and this one has not, so that they are rendered."""
+        if self._shared is None:
+            return
+        labelled: dict[str, Counter | Histogram] = {
+            "partwise_requests": self.requests,
+            "partwise_request_seconds": self.request_seconds,
+            "partwise_problems": self._problems,
+            "partwise_limit_hits": self._limit_hits,
+        }
+        for metric, name, labels in self._shared.all_keys():
+            if metric in labelled and not name.endswith("_bucket"):
+                labelled[metric].labels(*labels)
 
     def _limit_values(self) -> Metric:
         limits = GaugeMetricFamily("partwise_limit", "The limits of the whole server", labels=["setting"])
         for setting, value in self._limits.items():
             limits.add_metric([setting], value)
         return limits
-
-
-def _forget_the_dead(folder: Path) -> None:
-    """A worker that died is in flight with nothing any more."""
-    for entry in folder.iterdir():
-        found = _LIVE_FILE.fullmatch(entry.name)
-        if found and not Path(f"/proc/{found[1]}").exists():
-            with suppress(FileNotFoundError):
-                mark_process_dead(int(found[1]), str(folder))  # type: ignore[no-untyped-call]
 
 
 async def _state(engine: Engine) -> list[Metric]:

@@ -1,36 +1,38 @@
-"""Start the server: look at the settings, bring the records up to date, listen, and keep the workers running."""
+"""Start the server: check the settings, listen, bring the metadata database up to date, and serve."""
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
-import signal
 import socket
 import sqlite3
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from functools import partial
-from tempfile import TemporaryDirectory
 
 import uvicorn
+from prometheus_client.core import Metric
 from sqlalchemy.exc import DBAPIError
 from starlette.types import ASGIApp
-from uvicorn.supervisors import Multiprocess
 
 from partwise import __version__
 from partwise.catalog import CatalogMissing, CatalogTooNew, migrate, pending_migrations
 from partwise.core.errors import OutOfSpace, PartwiseError, StorageFailed
 from partwise.protocols import DIALECTS
 from partwise.server.assembly import MissingPart, check_engines, make_engine
+from partwise.server.causes import NUMBERS, WorkerFigures
 from partwise.server.connection import BoundedProtocol
 from partwise.server.guard import is_loopback
 from partwise.server.logs import configure
+from partwise.server.notify import notify
 from partwise.server.settings import Settings
+from partwise.server.shared_values import SharedMemory, SharedRegistry, share_values
+from partwise.server.supervisor import Supervisor
+from partwise.server.worker import Server
 
-_READY_TIMEOUT_SECONDS = 60.0
-_PR_SET_PDEATHSIG = 1
+#: Connections that wait to be accepted.
+_BACKLOG = 4096
 
 _ACCESS = {
     "none": "this machine only, without authentication",
@@ -43,31 +45,51 @@ class CannotServe(Exception):
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM. Raises CannotServe when it cannot start."""
+    """Serve until SIGINT or SIGTERM. Raises CannotServe when it cannot start, SystemExit when it has to give up."""
     configure(settings.log_level, settings.log_format)
     _check(settings)
     _check_dialects(settings)
-    prepare(settings)
-    asyncio.run(_try_out(settings))
-    listener = _listen(settings)
-    with listener, _shared_figures(settings.workers):
-        config = _config(settings)
-        if settings.workers == 1:
-            _OneProcess(config, settings).run([listener])
-        else:
-            _Workers(config, [listener], settings).run()
-
-
-@contextmanager
-def _shared_figures(workers: int) -> Iterator[None]:
-    """A folder for the figures of several workers, for as long as they run. See ``metrics.py``."""
-    if workers == 1:
+    # First the port: a second server by mistake must not touch what the first one has. Who connects waits meanwhile.
+    with _listen(settings) as listener:
+        prepare(settings)
+        asyncio.run(_try_out(settings))
+        # prometheus_client would keep metrics in files there.
         os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
-        yield
-        return
-    with TemporaryDirectory(prefix="partwise-metrics-", ignore_cleanup_errors=True) as folder:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        yield
+        announce = partial(_announce, settings, listener)
+        if settings.workers == 1:
+            Server(_config(settings, partial(make_app, settings)), on_ready=announce).serve_on(listener)
+        else:
+            _serve_with_workers(settings, listener, announce)
+
+
+def _serve_with_workers(settings: Settings, listener: socket.socket, announce: Callable[[], None]) -> None:
+    from partwise.server import app  # noqa: F401 (before workers are forked, which share it then)
+
+    # Each worker, the one that takes its place at a restart, and some that still finish.
+    with closing(SharedMemory(2 * settings.workers + 2, NUMBERS)) as memory:
+        figures = WorkerFigures(memory)
+
+        def work(pipe: int, region: int) -> None:
+            application = partial(make_app, settings, share_values(memory, region), figures.metrics)
+            Server(_config(settings, application), pipe=pipe).serve_on(listener)
+
+        supervisor = Supervisor(
+            settings.workers,
+            work,
+            figures,
+            stop_seconds=settings.shutdown_seconds,
+            on_ready=announce,
+            # Else new connections would wait in this process's queue, which nobody serves any more, until the end.
+            on_stop=partial(_begin_to_stop, listener),
+        )
+        status = supervisor.run()
+    if status:
+        raise CannotServe("No worker process could start; the log says why.")
+
+
+def _begin_to_stop(listener: socket.socket) -> None:
+    listener.close()
+    notify("STOPPING=1")
 
 
 def _check(settings: Settings) -> None:
@@ -155,18 +177,17 @@ def _listen(settings: Settings) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((settings.host, settings.port))
-        listener.set_inheritable(True)
+        listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         raise CannotServe(f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}.") from error
     return listener
 
 
-def _config(settings: Settings) -> uvicorn.Config:
+def _config(settings: Settings, application: Callable[[], ASGIApp]) -> uvicorn.Config:
     return uvicorn.Config(
-        partial(make_app, settings, os.getpid()),
+        application,
         factory=True,
-        workers=settings.workers,
         loop="uvloop",
         http=BoundedProtocol,
         ws="none",
@@ -176,61 +197,21 @@ def _config(settings: Settings) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        backlog=4096,
+        backlog=_BACKLOG,
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=settings.shutdown_seconds,
-        # A worker that is busy is not hung: one is replaced only when it has been silent for this long.
-        timeout_worker_healthcheck=30,
     )
 
 
-def make_app(settings: Settings, parent: int) -> ASGIApp:
-    """The application in its worker process, or in process ``parent`` itself when there is one process only."""
+def make_app(
+    settings: Settings,
+    shared: SharedRegistry | None = None,
+    workers: Callable[[], Iterable[Metric]] = tuple,
+) -> ASGIApp:
+    """The application in the process that serves it; ``shared`` and ``workers`` as ``Metrics`` takes them."""
     from partwise.server.app import create_app
 
-    if os.getpid() != parent:
-        _end_with(parent)
-        configure(settings.log_level, settings.log_format)
-    return create_app(settings)
-
-
-def _end_with(parent: int) -> None:
-    """Have the kernel end this worker when its parent dies: an orphan would hold the port and the data for ever."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it died before that
-        sys.exit(1)
-
-
-class _OneProcess(uvicorn.Server):
-    """Serves in this process, and says so when it does."""
-
-    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
-        super().__init__(config)
-        self._settings = settings
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started and sockets:
-            await asyncio.to_thread(_announce, self._settings, sockets[0])
-
-
-class _Workers(Multiprocess):
-    """uvicorn's supervisor, which replaces workers that die; says so when all serve."""
-
-    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], settings: Settings) -> None:
-        super().__init__(config, sockets)
-        self._settings = settings
-
-    def init_processes(self) -> None:
-        super().init_processes()
-        if all(process.wait_until_ready(_READY_TIMEOUT_SECONDS) for process in self.processes):
-            _announce(self._settings, self.sockets[0])
-
-    def terminate_all(self) -> None:
-        # Else new connections would wait in this process's queue, which nobody serves any more, until the end.
-        for listener in self.sockets:
-            listener.close()
-        super().terminate_all()
+    return create_app(settings, shared=shared, workers=workers)
 
 
 def url_of(listener: socket.socket) -> str:
@@ -251,3 +232,4 @@ def _announce(settings: Settings, listener: socket.socket) -> None:
         f"  stop     Ctrl-C\n"
     )
     sys.stdout.flush()
+    notify("READY=1")

@@ -1,0 +1,73 @@
+"""A process that serves: alone, or as one of several under the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+
+import uvicorn
+
+from partwise.server.supervisor import ALIVE, READY
+
+#: How often a worker tells its supervisor that it lives.
+BEAT_SECONDS = 2.0
+
+
+class Server(uvicorn.Server):
+    """Serves in this process; ``on_ready`` is called in a thread when it does. Ends with status 0 when it is asked to.
+
+    ``pipe`` is where a worker's supervisor listens.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, *, on_ready: Callable[[], None] | None = None, pipe: int | None = None
+    ) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+        self._pipe = pipe
+        self._beats: asyncio.Task[None] | None = None
+
+    def serve_on(self, listener: socket.socket) -> None:
+        """Serve until a signal. Raises SystemExit with a status other than 0 when it cannot start."""
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self.run([listener])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        if self._pipe is not None:
+            self._beats = asyncio.create_task(self._beat(self._pipe), name="beat")
+        await super().startup(sockets)
+        if self.started and self._pipe is not None:
+            _say(self._pipe, READY)
+        if self.started and self._on_ready is not None:
+            await asyncio.to_thread(self._on_ready)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish what is in flight."""
+        await super().shutdown(sockets)
+        if self._beats is not None:
+            self._beats.cancel()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop. Before it serves nothing has been promised: then it ends at once."""
+        if not self.started:
+            os._exit(0)
+        super().handle_exit(sig, frame)
+        # Or uvicorn would raise the signal again at the end, and the status would be that of a process that was killed.
+        self._captured_signals.clear()
+
+    async def _beat(self, pipe: int) -> None:
+        while True:
+            _say(pipe, ALIVE)
+            await asyncio.sleep(BEAT_SECONDS)
+
+
+def _say(pipe: int, word: bytes) -> None:
+    # A full pipe has words enough; a broken one has nobody who listens, and this process ends soon.
+    with suppress(BlockingIOError, BrokenPipeError):
+        os.write(pipe, word)
