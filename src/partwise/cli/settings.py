@@ -48,11 +48,11 @@ def show(config: Config = None) -> None:
 
 
 def _lines(settings: Settings) -> Iterator[str]:
-    from partwise.server.settings import CONFIG_VARIABLE, Settings, read_file
+    from partwise.server.settings import CONFIG_VARIABLE, Settings, ignored_variables, read_file
 
     file = os.environ.get(CONFIG_VARIABLE)
     in_file = read_file(file) if file else {}
-    in_environment = {name.upper() for name in os.environ}
+    in_environment = {name.upper() for name in os.environ} - ignored_variables().keys()
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
         source = "default"

@@ -26,7 +26,12 @@ _KEEP_SECONDS = 60 * 24 * 3600
 def default_folder() -> Path:
     """Where journals are kept: below XDG_STATE_HOME, or ``~/.local/state``."""
     state = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(state) if os.path.isabs(state) else Path.home() / ".local" / "state") / "partwise" / "uploads"
+    if os.path.isabs(state):
+        return Path(state) / "partwise" / "uploads"
+    try:
+        return Path.home() / ".local" / "state" / "partwise" / "uploads"
+    except RuntimeError:  # HOME is not set, and the user is in no list, as in many containers
+        return Path(tempfile.gettempdir()) / f"partwise-{os.getuid()}" / "uploads"
 
 
 class Journal:

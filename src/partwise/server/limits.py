@@ -19,6 +19,9 @@ _PER_CONNECTION = 3
 #: And of all else: the records, locks, the artifacts that are being hashed.
 _OTHERS = 256
 
+#: A server that can take no more connections than this is of no use to anyone.
+_LEAST = 64
+
 #: The settings that are limits, each with the figure that comes near it, where there is one. All are in /metrics.
 LIMITS: Mapping[str, str | None] = {
     "max_upload_size": None,
@@ -76,13 +79,26 @@ class RequestsInFlight:
                 self._running -= 1
 
 
+class TooFewDescriptors(RuntimeError):
+    """The process may open too few files to serve; ``str`` says what to do."""
+
+
 def affordable_connections(wanted: int) -> int:
-    """Raise this process's limit of descriptors as far as it may; how many connections of ``wanted`` that allows."""
+    """Raise this process's limit of descriptors as far as it may; how many connections of ``wanted`` that allows.
+
+    TooFewDescriptors when these are hardly any.
+    """
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard == resource.RLIM_INFINITY:
         return wanted
-    possible = max(1, (hard - _OTHERS) // _PER_CONNECTION)
+    possible = (hard - _OTHERS) // _PER_CONNECTION
+    if possible < min(wanted, _LEAST):
+        needed = _OTHERS + _PER_CONNECTION * wanted
+        raise TooFewDescriptors(
+            f"A process may open only {hard} files here, and needs {needed} for {wanted} connections: raise the limit "
+            f"(ulimit -n {needed}; LimitNOFILE={needed} in a unit of systemd)."
+        )
     if possible < wanted:
         _logger.warning("%d connections instead of %d: this process may open %d files only", possible, wanted, hard)
     return min(wanted, possible)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Literal
 
@@ -15,8 +16,27 @@ ACCESS = "partwise.access"
 Format = Literal["auto", "console", "json"]
 
 
+def open_standard_streams() -> None:
+    """Give a process that was started with closed standard streams (``serve >&-``) some that lead nowhere.
+
+    Else the next files and sockets would get their numbers, and what is printed would go there.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+
+
 def configure(level: str, format_: Format) -> None:
     """Send the logs of this process to standard error. ``auto``: for people if that is a terminal, else JSON."""
+    open_standard_streams()
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

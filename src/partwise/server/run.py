@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 
 import uvicorn
@@ -24,9 +25,10 @@ from partwise.server.assembly import MissingPart, check_engines, make_engine
 from partwise.server.causes import NUMBERS, WorkerFigures
 from partwise.server.connection import BoundedProtocol
 from partwise.server.guard import is_loopback
+from partwise.server.limits import TooFewDescriptors, affordable_connections
 from partwise.server.logs import configure
 from partwise.server.notify import notify
-from partwise.server.settings import Settings
+from partwise.server.settings import Settings, ignored_variables
 from partwise.server.shared_values import SharedMemory, SharedRegistry, share_values
 from partwise.server.supervisor import Supervisor
 from partwise.server.worker import Server
@@ -40,6 +42,9 @@ _ACCESS = {
 }
 
 
+_logger = logging.getLogger(__name__)
+
+
 class CannotServe(Exception):
     """The server cannot start; ``str`` says why, and what to do."""
 
@@ -47,6 +52,8 @@ class CannotServe(Exception):
 def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM. Raises CannotServe when it cannot start, SystemExit when it has to give up."""
     configure(settings.log_level, settings.log_format)
+    for sentence in ignored_variables().values():
+        _logger.warning(sentence)
     _check(settings)
     _check_dialects(settings)
     # First the port: a second server by mistake must not touch what the first one has. Who connects waits meanwhile.
@@ -93,6 +100,10 @@ def _begin_to_stop(listener: socket.socket) -> None:
 
 
 def _check(settings: Settings) -> None:
+    try:
+        affordable_connections(settings.max_connections)
+    except TooFewDescriptors as error:
+        raise CannotServe(str(error)) from error
     if settings.auth == "none" and not is_loopback(settings.host):
         raise CannotServe(
             f"Anyone who reaches {settings.host} could read and delete everything: without authentication partwise "
@@ -224,12 +235,15 @@ def _announce(settings: Settings, listener: socket.socket) -> None:
     """Say on standard output that requests are served, and how to begin."""
     url = url_of(listener)
     processes = "1 process" if settings.workers == 1 else f"{settings.workers} processes"
-    sys.stdout.write(
+    text = (
         f"partwise {__version__} is ready at {url}\n"
         f"  data     {settings.data.absolute()}  ({processes})\n"
         f"  access   {_ACCESS[settings.auth]}\n"
         f"  try      partwise upload FILE --server {url}\n"
         f"  stop     Ctrl-C\n"
     )
-    sys.stdout.flush()
+    # It serves, whether or not anybody can be told: standard output may be a full disk or a pipe that is closed.
+    with suppress(OSError, ValueError):
+        sys.stdout.write(text)
+        sys.stdout.flush()
     notify("READY=1")

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import ByteSize, Field, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -43,6 +44,34 @@ def _listed(value: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (value or "").split(",") if name.strip())
 
 
+class _Environment(EnvSettingsSource):
+    """The environment's variables, without those that somebody else put there."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls, env_ignore_empty=True)
+
+    def prepare_field_value(self, field_name: str, field: Any, value: Any, value_is_complex: bool) -> Any:
+        """Kubernetes sets PARTWISE_PORT=tcp://ADDRESS:PORT beside every Service that is called partwise."""
+        if field_name == "port" and isinstance(value, str) and "://" in value:
+            return None
+        return super().prepare_field_value(field_name, field, value, value_is_complex)
+
+
+def ignored_variables() -> dict[str, str]:
+    """The variables of the environment that have a setting's name and do not count; a sentence for each."""
+    found = {}
+    for name in Settings.model_fields:
+        variable = f"PARTWISE_{name.upper()}"
+        value = os.environ.get(variable)
+        if value == "":
+            found[variable] = f"{variable} is empty: it counts as not set."
+        elif value is not None and name == "port" and "://" in value:
+            found[variable] = (
+                f"{variable}={value} is ignored: it is what Kubernetes sets for a Service called partwise."
+            )
+    return found
+
+
 class Settings(BaseSettings):
     """The settings of a server. Sizes may carry a unit (``16MiB``); times are in seconds where the name says so."""
 
@@ -59,7 +88,8 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags win over the environment, and that over the file that PARTWISE_CONFIG names."""
         file = os.environ.get(CONFIG_VARIABLE)
-        return init_settings, env_settings, *([InitSettingsSource(settings_cls, read_file(file))] if file else [])
+        environment = _Environment(settings_cls)
+        return init_settings, environment, *([InitSettingsSource(settings_cls, read_file(file))] if file else [])
 
     host: str = Field("127.0.0.1", description="Address to listen on")
     port: int = Field(24817, ge=0, le=65535, description="TCP port; 0 picks a free one")

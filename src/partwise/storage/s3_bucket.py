@@ -75,7 +75,13 @@ class Bucket:
         meta = self._client.meta
         #: The installation that this process serves; None before ``bind``.
         self._installation: str | None = None
-        self._streams = Streams(address, meta.endpoint_url, meta.region_name, find_credentials(session))
+        bundle = session.get_config_variable("ca_bundle")  # AWS_CA_BUNDLE, as botocore's own requests have it
+        try:
+            self._streams = Streams(
+                address, meta.endpoint_url, meta.region_name, find_credentials(session), ca_bundle=bundle
+            )
+        except OSError as error:
+            raise StorageFailed(f"The certificates in {bundle} (AWS_CA_BUNDLE) cannot be used: {error}.") from error
 
     def close(self) -> None:
         """Close idle connections."""

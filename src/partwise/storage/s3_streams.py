@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.client
+import os
 import select
 import ssl
 import threading
@@ -50,10 +51,13 @@ _FRAME = 1 << 20
 class Streams:
     """Signed requests for the objects of one bucket."""
 
-    def __init__(self, address: S3Address, endpoint: str, region: str, credentials: Any) -> None:
+    def __init__(
+        self, address: S3Address, endpoint: str, region: str, credentials: Any, *, ca_bundle: str | None = None
+    ) -> None:
+        """``ca_bundle``: a file, or a folder, of the certificates to trust in place of the machine's."""
         self.address = address
         self._region, self._credentials = region, credentials
-        self._connections = _Connections(endpoint)
+        self._connections = _Connections(endpoint, ca_bundle)
 
     def close(self) -> None:
         """Close idle connections."""
@@ -274,15 +278,23 @@ def _blocks(waiting: deque[tuple[Reader, int]]) -> Iterator[bytes]:
     waiting.popleft()  # not before: what is given up in between is closed by whoever has the queue
 
 
+def _trusting(ca_bundle: str | None) -> ssl.SSLContext:
+    if ca_bundle is None:
+        return ssl.create_default_context()
+    if os.path.isdir(ca_bundle):
+        return ssl.create_default_context(capath=ca_bundle)
+    return ssl.create_default_context(cafile=ca_bundle)
+
+
 class _Connections:
     """Idle connections to the store's one address."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, ca_bundle: str | None) -> None:
         parts = urlsplit(endpoint)
         self.root = f"{parts.scheme}://{parts.netloc}"
         self.base = self.root + parts.path.rstrip("/")
         self._host, self._port, self._secure = parts.hostname or "", parts.port, parts.scheme == "https"
-        self._tls = ssl.create_default_context() if self._secure else None
+        self._tls = _trusting(ca_bundle) if self._secure else None
         self._idle: list[tuple[float, http.client.HTTPConnection]] = []
         self._mutex = threading.Lock()
         self._closed = False

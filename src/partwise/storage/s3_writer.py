@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import IO, ParamSpec, Protocol, TypeVar
 
-from partwise.core.errors import Superseded
+from partwise.core.errors import StorageFailed, Superseded
 from partwise.core.ranges import ByteRange
 from partwise.engine.ports import BLOCK, Stored
 from partwise.storage.s3_bucket import MAX_PARTS, Bucket
@@ -35,6 +35,15 @@ class RunInThread(Protocol):
 def part_size(size: int) -> int:
     """Bytes of each part but the last, so that the store's largest number of parts is enough: whole MiB."""
     return max(PART_SIZE, -(-size // MAX_PARTS // BLOCK) * BLOCK)
+
+
+def _temporary_file() -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile()
+    except OSError as error:
+        raise StorageFailed(
+            "The server has no writable folder for temporary files (TMPDIR), which bodies of unknown length need."
+        ) from error
 
 
 class S3Writer:
@@ -63,7 +72,7 @@ class S3Writer:
         self._follow_on = follow_on
         self._parts = not exact or span.size > WHOLE_SIZE
         self._part_size = part_size(min(span.size, MAX_OBJECT)) if self._parts else span.size
-        self._gathered: IO[bytes] | None = tempfile.TemporaryFile() if not exact else None  # noqa: SIM115
+        self._gathered: IO[bytes] | None = None if exact else _temporary_file()
         self._put: Put | None = None
         self._upload: str | None = None
         self._etags: list[str] = []
