@@ -148,7 +148,7 @@ async def _tidy(urls: dict[str, Any]) -> None:
     await catalog.start()
     try:
         print(f"objects deleted           {await storage.house.delete_garbage()}")
-        left = await asyncio.to_thread(lambda: len(list(storage.bucket.list())))
+        left = await asyncio.to_thread(lambda: len(list(storage.store.list())))
         print(f"objects left              {left}")
     finally:
         await storage.stop()

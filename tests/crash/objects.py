@@ -16,9 +16,9 @@ import asyncpg
 
 from partwise.catalog import migrate
 from partwise.catalog.postgres import PostgresCatalog
-from partwise.storage.s3 import S3Storage
-from partwise.storage.s3_bucket import MARKER
-from partwise.storage.s3_housekeeping import SIGNATURES
+from partwise.storage.objects.housekeeping import SIGNATURES
+from partwise.storage.objects.place import MARKER
+from partwise.storage.objects.storage import ObjectStorage
 from tests.engines.postgres import postgres
 from tests.engines.seaweed import CREDENTIALS, seaweed
 
@@ -56,7 +56,7 @@ async def alone(url: str) -> None:
         await connection.close()
 
 
-async def keep_house(storage: S3Storage) -> None:
+async def keep_house(storage: ObjectStorage) -> None:
     """All that a server does behind the scenes, with nothing too young for it."""
     await storage.house.delete_garbage()
     while await storage.house.merge():
@@ -65,12 +65,12 @@ async def keep_house(storage: S3Storage) -> None:
     await storage.house.reap()
 
 
-async def tidy(storage: S3Storage, catalog: PostgresCatalog) -> str | None:
+async def tidy(storage: ObjectStorage, catalog: PostgresCatalog) -> str | None:
     """Keep house until the store has nothing but what records need; what is left over after a while."""
     deadline = time.monotonic() + _WAIT
     while True:
         await keep_house(storage)
-        listed = await asyncio.to_thread(lambda: list(storage.bucket.list()))
+        listed = await asyncio.to_thread(lambda: list(storage.store.list()))
         left = sorted(item.key for item in listed if item.key != MARKER)
         uploads = sorted({key.split("/")[1] for key in left})
         signed = {SIGNATURES + digest for digest, _ in await catalog.all_artifacts(limit=10_000)}

@@ -16,7 +16,8 @@ _CALL = re.compile(r'failpoint\("([a-z_.]+)"\)')
 
 
 #: Sources with the points of one storage alone, and points that only bytes in place have.
-_OBJECTS, _FILES = ("s3.py", "s3_housekeeping.py"), ("local.py", "claims.py", "files.py")
+_OBJECTS = ("storage/objects/storage.py", "storage/objects/housekeeping.py")
+_FILES = ("storage/local.py", "storage/claims.py", "storage/files.py")
 _IN_PLACE = {"chunk.unrecorded", "flush.synced"}
 
 
@@ -29,7 +30,8 @@ def names(*, objects: bool = False) -> tuple[str, ...]:
 
 
 def _found(left_out: tuple[str, ...]) -> set[str]:
-    sources = [path for path in Path(partwise.__file__).parent.rglob("*.py") if path.name not in left_out]
+    package = Path(partwise.__file__).parent
+    sources = [path for path in package.rglob("*.py") if path.relative_to(package).as_posix() not in left_out]
     return {name for path in sources for name in _CALL.findall(path.read_text())}
 
 

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from partwise.core.ranges import ByteRange
-from partwise.storage.s3_address import S3Address
-from partwise.storage.s3_bucket import Bucket
+from partwise.storage.s3.address import S3Address
+from partwise.storage.s3.store import S3Store
 from tests.conftest import Engines
 from tests.engines.postgres import Postgres
 from tests.support.engines import CATALOG
@@ -161,11 +161,11 @@ def pg(server: Postgres, program: str, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def bucket_of(settings: dict[str, Any]) -> Bucket:
-    return Bucket(S3Address.parse(settings["storage"]))
+def bucket_of(settings: dict[str, Any]) -> S3Store:
+    return S3Store(S3Address.parse(settings["storage"]))
 
 
-def copy_objects(source: Bucket, target: Bucket) -> None:
+def copy_objects(source: S3Store, target: S3Store) -> None:
     """As ``aws s3 sync`` and its like do."""
     for listed in source.list():
         put = target.put(listed.key, listed.size)

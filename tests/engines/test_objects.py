@@ -27,11 +27,13 @@ from partwise.engine.engine import Engine
 from partwise.engine.finish import concatenate, finish
 from partwise.engine.ports import Lock
 from partwise.engine.signatures import find_signature
-from partwise.storage import s3_streams, s3_writer
-from partwise.storage.s3 import S3Storage
-from partwise.storage.s3_address import S3Address
-from partwise.storage.s3_bucket import MARKER, Bucket
-from partwise.storage.s3_housekeeping import Housekeeping
+from partwise.storage.objects import writer as objects_writer
+from partwise.storage.objects.housekeeping import Housekeeping
+from partwise.storage.objects.place import MARKER
+from partwise.storage.objects.storage import ObjectStorage
+from partwise.storage.s3 import streams as s3_streams
+from partwise.storage.s3.address import S3Address
+from partwise.storage.s3.store import S3Store, open_url
 from tests.engines.postgres import Postgres
 from tests.engines.seaweed import Seaweed
 from tests.support.bodies import BytesBody, sha256
@@ -54,7 +56,7 @@ class Server:
     """An engine as one of several servers has it."""
 
     engine: Engine
-    storage: S3Storage
+    storage: ObjectStorage
     catalog: PostgresCatalog
     stopped: bool = False
 
@@ -68,7 +70,7 @@ class Server:
         """Its housekeeping, at a later time."""
         given = {"grace": timedelta(hours=1), "margin": timedelta(hours=1)} | settings
         return Housekeeping(
-            self.storage.bucket,
+            self.storage.place,
             self.catalog,
             self.storage._run,
             clock=lambda: datetime.now(UTC) + later,
@@ -77,8 +79,8 @@ class Server:
 
 
 @pytest.fixture
-def bucket(s3_url: str) -> Iterator[Bucket]:
-    with closing(Bucket(S3Address.parse(s3_url))) as bucket:
+def bucket(s3_url: str) -> Iterator[S3Store]:
+    with closing(S3Store(S3Address.parse(s3_url))) as bucket:
         yield bucket
 
 
@@ -97,7 +99,7 @@ async def servers(postgres_url: str, s3_url: str) -> AsyncIterator[Callable[...,
 async def _server(postgres_url: str, s3_url: str, **settings: object) -> AsyncIterator[Server]:
     catalog = open_catalog(postgres_url)
     assert isinstance(catalog, PostgresCatalog)
-    storage = S3Storage(S3Address.parse(s3_url), catalog, pause=3600, **settings)  # type: ignore[arg-type]
+    storage = ObjectStorage(open_url(s3_url), catalog, pause=3600, **settings)  # type: ignore[arg-type]
     engine = Engine(storage, catalog)
     server = Server(engine, storage, catalog)
     try:
@@ -115,11 +117,11 @@ async def server(servers: Callable[..., asyncio.Future[Server]]) -> Server:
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts as small as stores allow."""
-    monkeypatch.setattr(s3_writer, "WHOLE_SIZE", 5 * MIB)
-    monkeypatch.setattr(s3_writer, "PART_SIZE", 5 * MIB)
+    monkeypatch.setattr(objects_writer, "WHOLE_SIZE", 5 * MIB)
+    monkeypatch.setattr(objects_writer, "PART_SIZE", 5 * MIB)
 
 
-def keys(bucket: Bucket, below: str = "") -> list[str]:
+def keys(bucket: S3Store, below: str = "") -> list[str]:
     return [listed.key for listed in bucket.list(below) if listed.key != MARKER]
 
 
@@ -151,7 +153,7 @@ async def read(server: Server, artifact: Artifact, span: ByteRange | None = None
     return b"".join([block async for block in artifacts.read_artifact(server.engine, artifact, span or whole)])
 
 
-async def test_a_commit_moves_no_byte(server: Server, bucket: Bucket) -> None:
+async def test_a_commit_moves_no_byte(server: Server, bucket: S3Store) -> None:
     upload = await create(server)
     for offset in range(0, len(DATA), 5 * MIB):
         await put(server, upload, ByteRange(offset, min(5 * MIB, len(DATA) - offset)))
@@ -170,7 +172,7 @@ async def test_ranges_are_read_across_segments(server: Server, span: tuple[int, 
     assert await read(server, await store(server), wanted) == DATA[wanted.offset : wanted.end]
 
 
-async def test_the_chunk_recorded_last_wins_and_the_other_is_deleted(server: Server, bucket: Bucket) -> None:
+async def test_the_chunk_recorded_last_wins_and_the_other_is_deleted(server: Server, bucket: S3Store) -> None:
     upload = await create(server)
     span = ByteRange(0, len(DATA))
     await put(server, upload, span, bytes(len(DATA)))
@@ -184,7 +186,7 @@ async def test_the_chunk_recorded_last_wins_and_the_other_is_deleted(server: Ser
     assert await read(server, artifact) == DATA
 
 
-async def test_a_repeat_changes_nothing(server: Server, bucket: Bucket) -> None:
+async def test_a_repeat_changes_nothing(server: Server, bucket: S3Store) -> None:
     upload = await create(server)
     span = ByteRange(0, len(DATA))
     await put(server, upload, span)
@@ -194,7 +196,7 @@ async def test_a_repeat_changes_nothing(server: Server, bucket: Bucket) -> None:
     assert keys(bucket) == before
 
 
-async def test_a_cut_replacement_leaves_the_chunk(server: Server, bucket: Bucket) -> None:
+async def test_a_cut_replacement_leaves_the_chunk(server: Server, bucket: S3Store) -> None:
     upload = await create(server)
     span = ByteRange(0, len(DATA))
     await put(server, upload, span)
@@ -258,7 +260,7 @@ async def test_stores_without_trailing_checksums_are_checked_by_md5(
     assert await read(server, await store(server)) == DATA
 
 
-async def test_objects_go_with_their_upload(server: Server, bucket: Bucket) -> None:
+async def test_objects_go_with_their_upload(server: Server, bucket: S3Store) -> None:
     upload = await create(server)
     await put(server, upload, ByteRange(0, MIB))
     await uploads.delete_upload(server.engine, ANN, upload.id)
@@ -267,7 +269,7 @@ async def test_objects_go_with_their_upload(server: Server, bucket: Bucket) -> N
     assert keys(bucket) == []
 
 
-async def test_objects_stay_with_their_artifact_until_its_last_link_goes(server: Server, bucket: Bucket) -> None:
+async def test_objects_stay_with_their_artifact_until_its_last_link_goes(server: Server, bucket: S3Store) -> None:
     artifact, again = await store(server), await store(server, step=6 * MIB)
     assert artifact.id == again.id
     for upload in (await uploads.list_uploads(server.engine, ANN)).items:
@@ -283,7 +285,7 @@ async def test_objects_stay_with_their_artifact_until_its_last_link_goes(server:
 
 
 @pytest.mark.usefixtures("small_parts")
-async def test_many_small_segments_become_one_object(server: Server, bucket: Bucket) -> None:
+async def test_many_small_segments_become_one_object(server: Server, bucket: S3Store) -> None:
     artifact = await store(server, step=MIB - 1)
     assert len(keys(bucket, "chunks/")) == 13
     assert await server.house().merge() == 1
@@ -308,7 +310,7 @@ async def test_a_slow_download_goes_on_in_the_object_that_was_made_meanwhile(
     assert b"".join(read) == DATA
 
 
-async def test_an_object_that_the_store_has_lost_is_told(server: Server, bucket: Bucket) -> None:
+async def test_an_object_that_the_store_has_lost_is_told(server: Server, bucket: S3Store) -> None:
     artifact, whole = await store(server, step=MIB), await store(server, b"another")
     segments = await server.catalog.list_segments(artifact.sha256)
     bucket.delete(segments[5].ref)
@@ -321,7 +323,7 @@ async def test_an_object_that_the_store_has_lost_is_told(server: Server, bucket:
 
 
 async def test_one_that_cannot_be_merged_is_in_nobodys_way(
-    server: Server, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    server: Server, bucket: S3Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damaged = await store(server, step=MIB // 2)  # the most scattered
     await store(server, DATA[1:], step=MIB)
@@ -330,7 +332,7 @@ async def test_one_that_cannot_be_merged_is_in_nobodys_way(
     assert await house.merge(limit=1) == 0
     assert await house.merge(limit=1) == 1, "the other has its turn"
     asked: list[str] = []
-    monkeypatch.setattr(server.storage.bucket, "begin", asked.append)
+    monkeypatch.setattr(server.storage.store, "begin", asked.append)
     assert await house.merge() == 0
     assert asked == [], "it is not read again and again"
 
@@ -352,7 +354,7 @@ async def test_a_store_that_is_away_is_no_damage(
 
 
 @pytest.mark.usefixtures("small_parts")
-async def test_large_segments_are_merged_inside_the_store(server: Server, bucket: Bucket) -> None:
+async def test_large_segments_are_merged_inside_the_store(server: Server, bucket: S3Store) -> None:
     artifact = await store(server, step=10 * MIB)
     assert await server.house().merge() == 1  # 6 MiB on average
     assert await server.storage.verify_artifact(artifact.sha256)
@@ -360,7 +362,7 @@ async def test_large_segments_are_merged_inside_the_store(server: Server, bucket
 
 
 async def test_an_artifact_that_goes_while_it_is_merged_leaves_nothing(
-    server: Server, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    server: Server, bucket: S3Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifact = await store(server, step=MIB)
     replace = server.catalog.replace_segments
@@ -374,7 +376,7 @@ async def test_an_artifact_that_goes_while_it_is_merged_leaves_nothing(
     assert keys(bucket, "artifacts/") == []
 
 
-async def test_what_no_record_knows_is_deleted_once_it_is_old(server: Server, bucket: Bucket) -> None:
+async def test_what_no_record_knows_is_deleted_once_it_is_old(server: Server, bucket: S3Store) -> None:
     upload = await create(server)
     await put(server, upload, ByteRange(0, MIB))
     artifact = await store(server, step=MIB)
@@ -398,7 +400,7 @@ async def test_what_no_record_knows_is_deleted_once_it_is_old(server: Server, bu
 
 
 async def test_signatures_of_artifacts_that_are_gone_are_deleted_once_they_are_old(
-    server: Server, bucket: Bucket
+    server: Server, bucket: S3Store
 ) -> None:
     artifact = await store(server, step=MIB)
     signed = await find_signature(server.engine, ANN, artifact.id, wait=20)

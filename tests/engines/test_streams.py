@@ -10,9 +10,9 @@ import pytest
 
 from partwise.core.errors import NotFound, StorageFailed
 from partwise.core.ranges import ByteRange
-from partwise.storage import s3_streams
-from partwise.storage.s3_address import S3Address
-from partwise.storage.s3_bucket import Bucket
+from partwise.storage.s3 import streams as s3_streams
+from partwise.storage.s3.address import S3Address
+from partwise.storage.s3.store import S3Store
 from tests.engines.seaweed import Seaweed
 from tests.support.proxy import Proxy
 
@@ -30,7 +30,7 @@ class Watched:
         self.proxy = proxy
         self.asked = 0
         self._news = threading.Condition()
-        self.bucket = Bucket(S3Address.parse(url.replace(store.endpoint, proxy.url)))
+        self.bucket = S3Store(S3Address.parse(url.replace(store.endpoint, proxy.url)))
         proxy.mangle = self._count
 
     def _count(self, _: int, data: bytes) -> bytes:

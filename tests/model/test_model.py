@@ -41,7 +41,7 @@ from partwise.engine.engine import Engine
 from partwise.engine.expiry import expire
 from partwise.engine.ports import Storage
 from partwise.storage.local import LocalStorage
-from partwise.storage.memory import MemoryStorage
+from partwise.testing.memory import MemoryStorage
 from tests.conftest import Engines
 from tests.model.model import ModelChunk, ModelUpload, Sent
 from tests.support.bodies import BytesBody, sha256

@@ -17,8 +17,8 @@ from partwise.engine.engine import Engine
 from partwise.engine.ports import Storage
 from partwise.storage.files import SystemCalls
 from partwise.storage.local import LocalStorage
-from partwise.storage.s3 import S3Storage
-from partwise.storage.s3_address import S3Address
+from partwise.storage.objects.storage import ObjectStorage
+from partwise.storage.s3.store import open_url
 from tests.support.folders import make_data_folder
 
 CATALOG = "catalog.sqlite3"
@@ -85,13 +85,14 @@ def open_objects(
     failpoint: Callable[[str], None] = no_failpoint,
     later: timedelta = timedelta(0),
     **settings: Any,
-) -> tuple[Engine, S3Storage, PostgresCatalog]:
+) -> tuple[Engine, ObjectStorage, PostgresCatalog]:
     """An engine, to be started, on a ``catalog`` in PostgreSQL and a ``storage`` of objects; and what it has of them.
 
     It keeps no house by itself, and at a time that is so much ``later``.
     """
     catalog = open_catalog(urls["catalog"])
     assert isinstance(catalog, PostgresCatalog)
-    address = S3Address.parse(urls["storage"])
-    storage = S3Storage(address, catalog, pause=1e9, failpoint=failpoint, clock=lambda: datetime.now(UTC) + later)
+    storage = ObjectStorage(
+        open_url(urls["storage"]), catalog, pause=1e9, failpoint=failpoint, clock=lambda: datetime.now(UTC) + later
+    )
     return Engine(storage, catalog, failpoint=failpoint, **settings), storage, catalog

@@ -12,6 +12,7 @@ from partwise.engine.engine import Engine
 from partwise.engine.ports import Storage, Tokens
 from partwise.server.settings import Settings
 from partwise.storage.local import LocalStorage
+from partwise.storage.schemes import scheme_of
 
 _NEEDS_POSTGRES = "Bytes in an object store need their records in PostgreSQL: set the catalog's URL too."
 
@@ -34,13 +35,14 @@ def make_storage(settings: Settings, catalog: SqlCatalog) -> Storage:
         return LocalStorage(settings.data, floor=settings.free_space_floor)
     with _optional():
         from partwise.catalog.postgres import PostgresCatalog
-        from partwise.storage.s3 import S3Storage
-        from partwise.storage.s3_address import S3Address
+        from partwise.storage.objects.storage import ObjectStorage
+
+        scheme = scheme_of(settings.storage)
     if not isinstance(catalog, PostgresCatalog):
         raise MissingPart(_NEEDS_POSTGRES)
     seconds = settings.redirect_seconds
     redirect = None if seconds is None else timedelta(seconds=seconds)
-    return S3Storage(S3Address.parse(settings.storage), catalog, redirect=redirect)
+    return ObjectStorage(scheme.open_url(settings.storage), catalog, redirect=redirect)
 
 
 def check_engines(settings: Settings) -> None:
@@ -49,14 +51,10 @@ def check_engines(settings: Settings) -> None:
     if settings.storage is None:
         return
     with _optional():
-        from botocore.session import Session
-
-        from partwise.storage.s3_address import S3Address
-        from partwise.storage.s3_bucket import find_credentials
+        scheme = scheme_of(settings.storage)
     if catalog.drivername != "postgresql":
         raise MissingPart(_NEEDS_POSTGRES)
-    S3Address.parse(settings.storage)
-    find_credentials(Session())
+    scheme.check_url(settings.storage)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 
 from partwise.engine.ports import Storage
 from partwise.storage.local import LocalStorage
-from partwise.storage.memory import MemoryFile, MemoryStorage
+from partwise.testing.memory import MemoryFile, MemoryStorage
 from tests.support.folders import make_data_folder
 
 #: Seconds that a newcomer waits for a range: short, for tests let it run out.

@@ -14,7 +14,7 @@ from partwise.core.records import Chunk
 from partwise.engine.ports import Storage
 from partwise.storage.files import SystemCalls
 from partwise.storage.local import LocalStorage
-from partwise.storage.memory import MemoryStorage
+from partwise.testing.memory import MemoryStorage
 from tests.contract.storage.support import staged, stored
 from tests.support.folders import make_data_folder
 

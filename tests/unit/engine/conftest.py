@@ -12,9 +12,9 @@ from partwise.core.records import Principal
 from partwise.engine.engine import Engine
 from partwise.engine.ports import Storage
 from partwise.storage.local import LocalStorage
-from partwise.storage.memory import MemoryStorage
-from partwise.storage.s3 import S3Storage
-from partwise.storage.s3_address import S3Address
+from partwise.storage.objects.storage import ObjectStorage
+from partwise.storage.s3.store import open_url
+from partwise.testing.memory import MemoryStorage
 
 ALICE, BOB, ADMIN = Principal("alice"), Principal("bob"), Principal("root", admin=True)
 
@@ -55,7 +55,7 @@ def catalog(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> SqlCat
 def storage(kind: str, catalog: SqlCatalog, tmp_path: Path, request: pytest.FixtureRequest) -> Storage:
     if kind == "objects":
         assert isinstance(catalog, PostgresCatalog)
-        return S3Storage(S3Address.parse(request.getfixturevalue("s3_url")), catalog)
+        return ObjectStorage(open_url(request.getfixturevalue("s3_url")), catalog)
     return MemoryStorage() if kind == "memory" else LocalStorage(tmp_path / "data")
 
 

@@ -10,9 +10,10 @@ import pytest
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Segment
 from partwise.engine.ports import BLOCK
-from partwise.storage import s3_housekeeping
-from partwise.storage.s3_bucket import MAX_PARTS, Bucket
-from partwise.storage.s3_housekeeping import Stopped
+from partwise.storage.objects import housekeeping
+from partwise.storage.objects.housekeeping import Stopped
+from partwise.storage.objects.place import Place
+from partwise.storage.objects.store import MAX_PARTS
 
 
 class CountingPut:
@@ -33,7 +34,7 @@ class CountingPut:
 
 
 class CountingBucket:
-    """Takes parts and gives zeros."""
+    """Takes parts and gives zeros: a place and its store in one."""
 
     def __init__(self, segments: list[Segment]) -> None:
         self.sizes = {segment.ref: segment.size for segment in segments}
@@ -41,6 +42,7 @@ class CountingBucket:
         self.reads: dict[str, int] = dict.fromkeys(self.sizes, 0)
         self.completed = self.aborted = False
         self._zeros = memoryview(bytes(BLOCK))
+        self.store = self
 
     def begin(self, key: str) -> str:
         return "upload"
@@ -75,7 +77,7 @@ def segments_of(count: int, size: int) -> list[Segment]:
 def test_fifty_thousand_chunks_as_katello_sends_them() -> None:
     segments = segments_of(50_000, 1_048_575)
     bucket = CountingBucket(segments)
-    s3_housekeeping._compose(cast(Bucket, bucket), "artifacts/x", segments)
+    housekeeping._compose(cast(Place, bucket), "artifacts/x", segments)
     assert bucket.completed
     assert len(bucket.parts) <= MAX_PARTS
     assert len(set(bucket.parts[:-1])) == 1, "stores ask for parts of one size"
@@ -87,7 +89,7 @@ def test_a_server_that_ends_does_not_wait_for_all_of_it() -> None:
     segments = segments_of(5_000, 1_048_575)
     bucket = CountingBucket(segments)
     with pytest.raises(Stopped):
-        s3_housekeeping._compose(cast(Bucket, bucket), "artifacts/x", segments, lambda: len(bucket.parts) >= 3)
+        housekeeping._compose(cast(Place, bucket), "artifacts/x", segments, lambda: len(bucket.parts) >= 3)
     assert len(bucket.parts) == 3
     assert bucket.aborted
     assert not bucket.completed

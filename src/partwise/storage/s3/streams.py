@@ -31,8 +31,8 @@ from botocore.exceptions import BotoCoreError
 from partwise.core.errors import StorageFailed
 from partwise.core.ranges import ByteRange
 from partwise.engine.ports import BLOCK
-from partwise.storage.s3_address import S3Address
-from partwise.storage.s3_failures import failures, refusal
+from partwise.storage.s3.address import S3Address
+from partwise.storage.s3.failures import failures, refusal
 
 #: Seconds without any progress after which a connection to the store is given up, and that an idle one is kept.
 SILENCE_SECONDS, IDLE_SECONDS = 60, 15

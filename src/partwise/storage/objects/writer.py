@@ -12,8 +12,7 @@ from typing import IO, ParamSpec, Protocol, TypeVar
 from partwise.core.errors import StorageFailed, Superseded
 from partwise.core.ranges import ByteRange
 from partwise.engine.ports import BLOCK, Stored
-from partwise.storage.s3_bucket import MAX_PARTS, Bucket
-from partwise.storage.s3_streams import Put
+from partwise.storage.objects.store import MAX_PARTS, ObjectStore, Put
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,7 +45,7 @@ def _temporary_file() -> IO[bytes]:
         ) from error
 
 
-class S3Writer:
+class ObjectWriter:
     """Writes the bytes of a range in order, into the object ``key`` (see ``engine.ports.ChunkWriter``).
 
     Each request to the store says beforehand how many bytes it brings. Where that is not known (not ``exact``), the
@@ -55,16 +54,16 @@ class S3Writer:
 
     def __init__(
         self,
-        bucket: Bucket,
+        store: ObjectStore,
         key: str,
         span: ByteRange,
         *,
         exact: bool,
         run: RunInThread,
         executor: Executor,
-        follow_on: Callable[[ByteRange], S3Writer],
+        follow_on: Callable[[ByteRange], ObjectWriter],
     ) -> None:
-        self._bucket, self._key, self.span = bucket, key, span
+        self._store, self._key, self.span = store, key, span
         #: Done once ``close`` was called.
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._knocked = asyncio.Event()
@@ -114,10 +113,10 @@ class S3Writer:
 
     def _begin(self, size: int) -> Put:
         if not self._parts:
-            return self._bucket.put(self._key, size)
+            return self._store.put(self._key, size)
         if self._upload is None:
-            self._upload = self._bucket.begin(self._key)
-        return self._bucket.put(self._key, size, upload=self._upload, part=len(self._etags) + 1)
+            self._upload = self._store.begin(self._key)
+        return self._store.put(self._key, size, upload=self._upload, part=len(self._etags) + 1)
 
     def _end_part(self) -> None:
         if self._gathered is not None:
@@ -146,7 +145,7 @@ class S3Writer:
         if self._gathered is not None and not self._etags:
             self._parts = False  # small enough to be one object after all
             if size:
-                self._put = self._bucket.put(self._key, size)
+                self._put = self._store.put(self._key, size)
                 _copy(self._gathered, self._put)
         elif self._filled and (self._gathered is not None or self._taken == self.span.size) and self._parts:
             self._end_part()
@@ -159,7 +158,7 @@ class S3Writer:
         if not self._etags:
             return Stored(0)
         assert self._upload is not None
-        self._bucket.complete(self._key, self._upload, self._etags)
+        self._store.complete(self._key, self._upload, self._etags)
         self._upload = None
         return Stored(size - self._filled, self._key)
 
@@ -167,7 +166,7 @@ class S3Writer:
         """Ask it to leave."""
         self._knocked.set()
 
-    def roll(self, chunk: ByteRange) -> S3Writer:
+    def roll(self, chunk: ByteRange) -> ObjectWriter:
         """A new object. Nothing waits in between, so a newcomer finds either this writer or the next one."""
         rest = self._follow_on(chunk)
         if self._knocked.is_set():
@@ -196,7 +195,7 @@ class S3Writer:
             if self._upload is not None:
                 upload, self._upload = self._upload, None
                 # Nobody waits for it; should it fail, housekeeping finds what is left.
-                self._executor.submit(self._bucket.abort, self._key, upload)
+                self._executor.submit(self._store.abort, self._key, upload)
         finally:
             self._mutex.release()
 

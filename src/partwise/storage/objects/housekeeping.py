@@ -21,8 +21,9 @@ from partwise.core.ranges import ByteRange
 from partwise.core.records import Segment
 from partwise.engine.ports import ObjectRecords
 from partwise.storage.files import no_failpoint
-from partwise.storage.s3_bucket import Bucket, Listed, within
-from partwise.storage.s3_writer import MAX_OBJECT, RunInThread, part_size
+from partwise.storage.objects.place import Place
+from partwise.storage.objects.store import Listed, within
+from partwise.storage.objects.writer import MAX_OBJECT, RunInThread, part_size
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Housekeeping:
 
     def __init__(
         self,
-        bucket: Bucket,
+        place: Place,
         records: ObjectRecords,
         run: RunInThread,
         *,
@@ -59,7 +60,7 @@ class Housekeeping:
         failpoint: Callable[[str], None] = no_failpoint,
         merge_below: int | None = None,
     ) -> None:
-        self._bucket, self._records, self._run = bucket, records, run
+        self._place, self._records, self._run = place, records, run
         self._grace, self._margin, self._clock = grace, margin, clock
         self._failpoint = failpoint
         self._stopping = threading.Event()
@@ -108,7 +109,7 @@ class Housekeeping:
 
     def _delete(self, refs: Sequence[str]) -> None:
         for ref in refs:
-            self._bucket.delete(ref)
+            self._place.store.delete(ref)
 
     async def merge(self, limit: int = 10) -> int:
         """Make artifacts of many small segments one object each; how many."""
@@ -127,7 +128,7 @@ class Housekeeping:
             return False
         key = f"artifacts/{sha256}/{uuid.uuid4().hex}"
         try:
-            await self._run(_compose, self._bucket, key, segments, self._stopping.is_set)
+            await self._run(_compose, self._place, key, segments, self._stopping.is_set)
         except NotFound:
             # Deleted meanwhile, or the store has lost some of it: whoever reads it, or `partwise check`, is told.
             self._left_alone.add(sha256)
@@ -139,7 +140,7 @@ class Housekeeping:
         if await self._records.replace_segments(sha256, [segment.ref for segment in segments], new, self._clock()):
             self._failpoint("merge.recorded")
             return True
-        await self._run(self._bucket.delete, key)
+        await self._run(self._place.store.delete, key)
         return False
 
     async def reap(self) -> int:
@@ -150,14 +151,14 @@ class Housekeeping:
         oldest, begun_before = self._clock() - self._margin, self._clock() - 7 * self._margin
         reaped = 0
         for below in ("chunks/", "artifacts/"):
-            listing = self._bucket.list(below)
+            listing = self._place.store.list(below)
             while listed := await self._run(_next, listing):  # a store may hold more keys than fit into memory
                 reaped += await self._reap([item for item in listed if item.modified < oldest and _is_own(item.key)])
-            listing = self._bucket.list_unfinished(below)
+            listing = self._place.store.list_unfinished(below)
             while listed := await self._run(_next, listing):
                 for unfinished in listed:
                     if unfinished.modified < begun_before and unfinished.upload is not None and _is_own(unfinished.key):
-                        await self._run(self._bucket.abort, unfinished.key, unfinished.upload)
+                        await self._run(self._place.store.abort, unfinished.key, unfinished.upload)
                         reaped += 1
         reaped += await self._reap_signatures(oldest)
         if reaped:
@@ -166,7 +167,7 @@ class Housekeeping:
 
     async def _reap_signatures(self, oldest: datetime) -> int:
         """Delete signatures of artifacts that are gone: made while those were deleted, or left by a crash."""
-        reaped, listing = 0, self._bucket.list(SIGNATURES)
+        reaped, listing = 0, self._place.store.list(SIGNATURES)
         while listed := await self._run(_next, listing):
             old = [item.key for item in listed if item.modified < oldest and _SIGNATURE.fullmatch(item.key)]
             digests = [key.removeprefix(SIGNATURES) for key in old]
@@ -212,9 +213,7 @@ class Stopped(Exception):
     """The server ends, and what was begun is given up."""
 
 
-def _compose(
-    bucket: Bucket, key: str, segments: Sequence[Segment], stopping: Callable[[], bool] = lambda: False
-) -> None:
+def _compose(place: Place, key: str, segments: Sequence[Segment], stopping: Callable[[], bool] = lambda: False) -> None:
     """Make one object of all segments. A part that lies within one segment is copied inside the store.
 
     All parts but the last are of one size, as some stores ask for.
@@ -222,9 +221,9 @@ def _compose(
     size = segments[-1].range.end
     step = part_size(size)
     if size <= step:
-        _send(bucket, key, segments, 0, ByteRange(0, size))
+        _send(place, key, segments, 0, ByteRange(0, size))
         return
-    upload = bucket.begin(key)
+    upload = place.store.begin(key)
     try:
         etags, first = [], 0
         for number, offset in enumerate(range(0, size, step), 1):
@@ -236,17 +235,17 @@ def _compose(
             segment = segments[first]
             if part.end <= segment.range.end:
                 within = ByteRange(offset - segment.offset, part.size)
-                etags.append(bucket.copy(key, upload, number, segment.ref, within))
+                etags.append(place.copy(key, upload, number, segment.ref, within))
             else:
-                etags.append(_send(bucket, key, segments, first, part, upload, number))
-        bucket.complete(key, upload, etags)
+                etags.append(_send(place, key, segments, first, part, upload, number))
+        place.store.complete(key, upload, etags)
     except BaseException:
-        bucket.abort(key, upload)
+        place.store.abort(key, upload)
         raise
 
 
 def _send(
-    bucket: Bucket,
+    place: Place,
     key: str,
     segments: Sequence[Segment],
     first: int,
@@ -255,11 +254,11 @@ def _send(
     part: int = 0,
 ) -> str:
     """Read ``span`` out of the segments, of which that at ``first`` holds its first byte, and send it as it comes."""
-    put = bucket.put(key, span.size, upload=upload, part=part)
+    put = place.store.put(key, span.size, upload=upload, part=part)
     try:
         # Not a slice, which would copy them all.
         following = map(segments.__getitem__, range(first, len(segments)))
-        for block in bucket.read(within(takewhile(lambda segment: segment.offset < span.end, following), span)):
+        for block in place.read(within(takewhile(lambda segment: segment.offset < span.end, following), span)):
             put.write(memoryview(block))
         return put.finish()
     except BaseException:

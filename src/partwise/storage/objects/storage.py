@@ -1,4 +1,4 @@
-"""Uploads and artifacts as immutable objects of an S3-compatible store, for any number of servers.
+"""Uploads and artifacts as immutable objects of an object store, for any number of servers.
 
 ::
 
@@ -8,7 +8,7 @@
 
 Which objects an artifact consists of is in the catalog (``engine.ports.ObjectRecords``), which is the only arbiter:
 stores differ too much in what they do atomically. So publishing, discarding and deleting are the catalog's
-transactions, and there is nothing to do for them here. ``s3_housekeeping.py`` deletes what nothing needs any more.
+transactions, and there is nothing to do for them here. ``housekeeping.py`` deletes what nothing needs any more.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from partwise.core.records import Chunk
 from partwise.engine.ports import BLOCK, ChunkWriter, Lock, ObjectRecords, Piece, Purpose, RunningHash, Sink, Space
 from partwise.storage.files import no_failpoint, on_thread
 from partwise.storage.hashing import ThreadedHash, cores
-from partwise.storage.s3_address import S3Address
-from partwise.storage.s3_bucket import Bucket, within
-from partwise.storage.s3_housekeeping import SIGNATURES, Housekeeping
-from partwise.storage.s3_writer import S3Writer
+from partwise.storage.objects.housekeeping import SIGNATURES, Housekeeping
+from partwise.storage.objects.place import Place
+from partwise.storage.objects.store import ObjectStore, within
+from partwise.storage.objects.writer import ObjectWriter
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,7 +51,7 @@ SEGMENTS = 100
 _LOST = "The object store has lost an object."
 
 
-class S3Storage:
+class ObjectStorage:
     """The storage port on an object store. ``records`` is the catalog; ``redirect``: how long presigned URLs last.
 
     ``grace``: how long an object that nothing needs is kept for those who still read it. ``margin``: how old an
@@ -62,7 +62,7 @@ class S3Storage:
 
     def __init__(
         self,
-        address: S3Address,
+        store: ObjectStore,
         records: ObjectRecords,
         *,
         redirect: timedelta | None = None,
@@ -73,11 +73,12 @@ class S3Storage:
         failpoint: Callable[[str], None] = no_failpoint,
     ) -> None:
         self._records, self._redirect = records, redirect
-        self.bucket = Bucket(address)
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
+        self.store = store
+        self.place = Place(store)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="store")
         self._hash_threads = ThreadPoolExecutor(cores(), thread_name_prefix="hash")
         self.house = Housekeeping(
-            self.bucket,
+            self.place,
             records,
             self._run,
             grace=grace,
@@ -89,13 +90,13 @@ class S3Storage:
         )
         self._pause, self._clock = pause, clock
         #: Writers of bodies that may end early, by upload.
-        self._partial: dict[str, set[S3Writer]] = {}
+        self._partial: dict[str, set[ObjectWriter]] = {}
         self._rounds: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self, *, look_only: bool = False) -> None:
-        """Look whether the bucket is there, and begin to keep house."""
-        await self._run(self.bucket.check)
+        """Look whether the store is there, and begin to keep house."""
+        await self._run(self.store.check)
         self._loop = asyncio.get_running_loop()
         if look_only:
             return
@@ -109,15 +110,15 @@ class S3Storage:
             await asyncio.wait({self._rounds})
         await asyncio.to_thread(self._threads.shutdown)
         await asyncio.to_thread(self._hash_threads.shutdown)
-        self.bucket.close()
+        self.store.close()
 
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a blocking call on a thread of the store's; cancelled, it waits for the call to end."""
         return await on_thread(self._threads, partial(call, *args, **kwargs))
 
     async def bind(self, installation: str, *, recorded: bool) -> None:
-        """See ``s3_housekeeping.py``."""
-        await self._run(self.bucket.bind, installation, recorded=recorded)
+        """See ``housekeeping.py``."""
+        await self._run(self.place.bind, installation, recorded=recorded)
 
     def boot(self) -> str | None:
         """None: the store has what it acknowledged, whatever happens to this machine."""
@@ -154,9 +155,9 @@ class S3Storage:
         await self._ask_to_leave(upload_id, chunk)
         return self._writer(upload_id, chunk, exact=exact)
 
-    def _writer(self, upload_id: str, chunk: ByteRange, *, exact: bool) -> S3Writer:
-        writer = S3Writer(
-            self.bucket,
+    def _writer(self, upload_id: str, chunk: ByteRange, *, exact: bool) -> ObjectWriter:
+        writer = ObjectWriter(
+            self.store,
             f"chunks/{upload_id}/{uuid.uuid4().hex}",
             chunk,
             exact=exact,
@@ -173,7 +174,7 @@ class S3Storage:
         """None while a body that may end early comes in for some of it, in this process."""
         return None if self._rivals(upload_id, chunk) else self._writer(upload_id, chunk, exact=True)
 
-    def _rivals(self, upload_id: str, chunk: ByteRange) -> list[S3Writer]:
+    def _rivals(self, upload_id: str, chunk: ByteRange) -> list[ObjectWriter]:
         writers = self._partial.get(upload_id, ())
         return [one for one in writers if not one.closed.done() and one.span.overlaps(chunk)]
 
@@ -186,7 +187,7 @@ class S3Storage:
             if staying:
                 raise RangeBusy(chunk)
 
-    def _left(self, upload_id: str, writer: S3Writer) -> None:
+    def _left(self, upload_id: str, writer: ObjectWriter) -> None:
         self._partial[upload_id].discard(writer)
         if not self._partial[upload_id]:
             del self._partial[upload_id]
@@ -199,7 +200,7 @@ class S3Storage:
             for chunk in chunks:
                 assert chunk.ref is not None, "every chunk here is an object"
                 key = f"chunks/{upload_id}/{uuid.uuid4().hex}"
-                await self._run(_copy_object, self.bucket, key, chunk.ref, chunk.size)
+                await self._run(_copy_object, self.place, key, chunk.ref, chunk.size)
                 made.append(replace(chunk, offset=offset, ref=key))
                 offset += chunk.size
         return made
@@ -213,7 +214,7 @@ class S3Storage:
             raise NotFound("upload")
         spans = [(str(chunk.ref), ByteRange(span.offset - chunk.offset, span.size)) for chunk, span in pieces]
         try:
-            for block in self.bucket.read(spans):
+            for block in self.place.read(spans):
                 sink(memoryview(block))
         except NotFound as error:
             raise BytesLost(_LOST) from error
@@ -248,7 +249,7 @@ class S3Storage:
 
     async def delete_artifact(self, sha256: str, *, damaged: bool = False) -> None:
         """The catalog makes the artifact's objects garbage when it forgets the artifact; ``damaged`` ones here."""
-        await self._run(self.bucket.delete, SIGNATURES + sha256)
+        await self._run(self.store.delete, SIGNATURES + sha256)
         if damaged:
             await self._records.drop_segments(sha256, self._clock())
 
@@ -259,7 +260,7 @@ class S3Storage:
             segments = await self._records.list_segments(sha256, start=position, limit=SEGMENTS)
             if not segments or not segments[0].offset <= position < segments[0].range.end:
                 raise NotFound("artifact")
-            blocks = self.bucket.read(within(segments, ByteRange(position, span.end - position)))
+            blocks = self.place.read(within(segments, ByteRange(position, span.end - position)))
             try:
                 while data := await self._run(next, blocks, b""):
                     yield data
@@ -296,18 +297,18 @@ class S3Storage:
 
     async def store_signature(self, sha256: str, data: bytes) -> None:
         """As an object of its own. Whose artifact was deleted meanwhile, housekeeping finds it as abandoned."""
-        await self._run(_put_object, self.bucket, SIGNATURES + sha256, data)
+        await self._run(_put_object, self.store, SIGNATURES + sha256, data)
 
     async def signature_size(self, sha256: str) -> int | None:
         """Of its object."""
         try:
-            return await self._run(self.bucket.size, SIGNATURES + sha256)
+            return await self._run(self.place.size, SIGNATURES + sha256)
         except NotFound:
             return None
 
     async def read_signature(self, sha256: str, size: int, block: int = BLOCK) -> AsyncIterator[bytes]:
         """From its object."""
-        blocks = self.bucket.read([(SIGNATURES + sha256, ByteRange(0, size))])
+        blocks = self.place.read([(SIGNATURES + sha256, ByteRange(0, size))])
         try:
             while data := await self._run(next, blocks, b""):
                 yield data
@@ -322,7 +323,7 @@ class S3Storage:
         if len(segments) != 1 or segments[0].size != size:
             return None
         seconds = int(self._redirect.total_seconds())
-        return await self._run(self.bucket.presign, segments[0].ref, seconds, headers)
+        return await self._run(self.store.presign, segments[0].ref, seconds, headers)
 
     def list_artifacts(self) -> Iterator[str]:
         """Those that the catalog has: their list of segments is what the store has of them."""
@@ -337,7 +338,7 @@ class S3Storage:
 
     async def space(self) -> Space:
         """As much as anyone may ask for, if the store answers: it does not tell how much it has."""
-        await self._run(self.bucket.check)
+        await self._run(self.store.check)
         return Space(total=MAX_SIZE, free=MAX_SIZE, available=MAX_SIZE)
 
 
@@ -348,9 +349,9 @@ class _NothingHeld:
         """Nothing to give back."""
 
 
-def _put_object(bucket: Bucket, key: str, data: bytes) -> None:
+def _put_object(store: ObjectStore, key: str, data: bytes) -> None:
     """Store a small object. Blocks."""
-    put = bucket.put(key, len(data))
+    put = store.put(key, len(data))
     try:
         for piece in split(ByteRange(0, len(data)), BLOCK):
             put.write(memoryview(data)[piece.offset : piece.end])
@@ -360,14 +361,14 @@ def _put_object(bucket: Bucket, key: str, data: bytes) -> None:
         raise
 
 
-def _copy_object(bucket: Bucket, key: str, source: str, size: int) -> None:
+def _copy_object(place: Place, key: str, source: str, size: int) -> None:
     """Make another object of the same bytes, inside the store. Blocks. NotFound when ``source`` is gone."""
-    upload = bucket.begin(key)
+    upload = place.store.begin(key)
     try:
         spans = split(ByteRange(0, size), COPY_SIZE)
-        bucket.complete(
-            key, upload, [bucket.copy(key, upload, part, source, span) for part, span in enumerate(spans, 1)]
+        place.store.complete(
+            key, upload, [place.copy(key, upload, part, source, span) for part, span in enumerate(spans, 1)]
         )
     except BaseException:
-        bucket.abort(key, upload)
+        place.store.abort(key, upload)
         raise

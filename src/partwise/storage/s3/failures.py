@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from partwise.core.errors import NotFound, OutOfSpace, StorageFailed
+from partwise.core.errors import OutOfSpace, StorageFailed
+from partwise.storage.objects.store import ObjectMissing
 
 _NO_ROOM = {"XMinioStorageFull", "InsufficientCapacity", "QuotaExceeded", "InsufficientStorage"}
 
@@ -33,19 +34,11 @@ def status_of(error: ClientError) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
-class ObjectMissing(NotFound):
-    """The store, or something on the way to it, says that there is no such object. That proves nothing yet."""
-
-    def __init__(self, key: str) -> None:
-        super().__init__("object")
-        self.key = key
-
-
 def refusal(action: str, status: int, text: bytes, code: str = "", *, missing: str | None = None) -> Exception:
     """What the store's answer means; ``text`` is its body, where ``code`` is not known yet.
 
     A 404 is ObjectMissing where an object, whose key is ``missing``, may be absent; a proxy, a replica that lags and a
-    wrong route answer 404, too, so whoever acts on it confirms it first (``Bucket.is_missing``). All else, a 404 of a
+    wrong route answer 404, too, so whoever acts on it confirms it first (``objects/place.py``). All else, a 404 of a
     write too, is StorageFailed: nothing is known.
     """
     if not code and text:

@@ -1,0 +1,1 @@
+"""S3-compatible stores: AWS, SeaweedFS, MinIO, Ceph and others."""
