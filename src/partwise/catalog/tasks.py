@@ -12,6 +12,7 @@ from sqlalchemy import (
     Connection,
     and_,
     bindparam,
+    case,
     delete,
     exists,
     func,
@@ -31,7 +32,12 @@ FAILED_KEPT = 10
 
 _NEWEST_FIRST = (tasks.c.created.desc(), tasks.c.id.desc())
 _GET = select(*TASK).where(tasks.c.id == bindparam("id"))
-_OF_UPLOAD = select(*TASK).where(tasks.c.upload_id == bindparam("upload_id")).order_by(*_NEWEST_FIRST).limit(1)
+_OF_UPLOAD = (
+    select(*TASK)
+    .where(tasks.c.upload_id == bindparam("upload_id"))
+    .order_by(case((tasks.c.state == TaskState.FAILED, 1), else_=0), *_NEWEST_FIRST)
+    .limit(1)
+)
 _RUNNING = tasks.c.state.in_((TaskState.WAITING, TaskState.RUNNING))
 _FINISH = update(tasks).where(tasks.c.upload_id == bindparam("key"), _RUNNING)
 
@@ -50,7 +56,7 @@ def get_task(connection: Connection, task_id: str) -> Task:
 
 
 def find_task(connection: Connection, upload_id: str) -> Task | None:
-    """The newest task of an upload."""
+    """The task that runs or completed the upload, else the newest that failed: not by time alone, as clocks go back."""
     row = connection.execute(_OF_UPLOAD, {"upload_id": upload_id}).one_or_none()
     return None if row is None else Task(**row._mapping)
 

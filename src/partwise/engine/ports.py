@@ -585,7 +585,7 @@ class Catalog(Protocol):
         """Tasks of ``owner`` (None: anyone's), in one of ``states``, of ``upload_ids`` (empty: any); newest first."""
 
     async def find_task(self, upload_id: str) -> Task | None:
-        """The newest task of an upload."""
+        """The task that runs, or that completed the upload: there is one at most. Else the newest that failed."""
 
     async def prune_tasks(self, before: datetime, limit: int, *, gone_before: datetime) -> int:
         """Forget at most ``limit`` tasks that finished before a time; returns how many.

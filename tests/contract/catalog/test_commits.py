@@ -209,6 +209,22 @@ async def test_content_that_the_owner_has_completes_at_once(catalog: Catalog) ->
     assert done == replace(task, state=TaskState.COMPLETED, artifact_id="a1", finished=later(2))
 
 
+@pytest.mark.parametrize("failed", ["t0", "t9"])
+@pytest.mark.parametrize("shift", [0, -5, 5])
+async def test_the_task_of_an_upload_is_the_one_that_counts(catalog: Catalog, failed: str, shift: int) -> None:
+    """Whatever the clock said, a repeated commit is not answered with a failure of before."""
+    await covered(catalog)
+    await catalog.begin_commit("u1", SHA_B, make_task(failed, created=later(10)), NOW)
+    await catalog.reject_commit("u1", "another digest", later(11), found_sha256=SHA_A)
+    running = await catalog.begin_commit("u1", SHA_A, make_task("t5", created=later(10 + shift)), NOW)
+    assert await catalog.find_task("u1") == running
+    assert await catalog.begin_commit("u1", SHA_A, make_task("t6", created=later(30)), NOW) == running
+    await catalog.complete_commit("u1", SHA_A, "a1", NOW, generation=0)
+    done = await catalog.find_task("u1")
+    assert done is not None
+    assert (done.id, done.state) == ("t5", TaskState.COMPLETED)
+
+
 async def test_artifacts_are_listed_by_owner_digest_and_name(catalog: Catalog) -> None:
     await committed(catalog, "u1", artifact_id="a1", now=later(1), filename="Ä.iso")
     await committed(catalog, "u2", artifact_id="a2", now=later(2), sha256=SHA_B, filename="b.img")
