@@ -43,7 +43,7 @@ def test_every_command_and_option_is_on_the_page_and_every_one_on_the_page_exist
     named = set(re.findall(r"`(--[a-z-]+)", CLI_PAGE))
     hidden = {"--help"}
     assert options - named - hidden == set()
-    assert named - options - {"--no-resume"} == hidden & named
+    assert named - options - {"--no-resume", "--no-delta"} == hidden & named
 
 
 def test_every_error_is_on_the_page() -> None:

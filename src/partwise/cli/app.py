@@ -215,6 +215,23 @@ def upload(
             rich_help_panel=_TRANSFER_PANEL,
         ),
     ] = True,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base",
+            metavar="SHA256|ID",
+            help="Send only what this artifact lacks (one file only). (default: your newest of the same name)",
+            rich_help_panel=_TRANSFER_PANEL,
+        ),
+    ] = None,
+    delta: Annotated[
+        bool | None,
+        typer.Option(
+            "--delta/--no-delta",
+            help="Send only what changed. (default: where that is likely to be quicker)",
+            rich_help_panel=_TRANSFER_PANEL,
+        ),
+    ] = None,
     upload_: Annotated[
         str | None,
         typer.Option(
@@ -232,7 +249,7 @@ def upload(
 
     Each file is sent in chunks over several connections, verified as a whole, and becomes an artifact.
     """
-    for option, value in (("--name", name), ("--upload", upload_)):
+    for option, value in (("--name", name), ("--base", base), ("--upload", upload_)):
         if value is not None and len(files) > 1:
             raise typer.BadParameter("works with one file only.", param_hint=option)
     if any(str(file) == "-" for file in files):
@@ -247,6 +264,8 @@ def upload(
         "parallel": parallel,
         "verify_chunks": verify_chunks,
         "resume": resume,
+        "base": base,
+        "delta": delta,
         "upload": upload_,
     }
     with _open(Client, server, token, patience) as client:
@@ -263,6 +282,23 @@ def download(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace the file if it exists.")] = False,
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            "--base",
+            metavar="FILE",
+            help="Receive only what this file lacks. (default: the file that is replaced)",
+            rich_help_panel=_TRANSFER_PANEL,
+        ),
+    ] = None,
+    delta: Annotated[
+        bool | None,
+        typer.Option(
+            "--delta/--no-delta",
+            help="Receive only what changed. (default: where that is likely to be quicker)",
+            rich_help_panel=_TRANSFER_PANEL,
+        ),
+    ] = None,
     server: Server = DEFAULT_SERVER,
     token: Token = None,
     patience: Patience = 300,
@@ -279,7 +315,7 @@ def download(
     from partwise.client import Client
 
     with _open(Client, server, token, patience) as client:
-        download_artifact(client, reference, output, force=force, as_json=as_json, quiet=quiet)
+        download_artifact(client, reference, output, base=base, delta=delta, force=force, as_json=as_json, quiet=quiet)
 
 
 @app.command("ls")

@@ -87,6 +87,7 @@ class _Amount(ProgressColumn):
 _WORDS = {
     Phase.SENDING: "uploading",
     Phase.RECEIVING: "downloading",
+    Phase.COMPARING: "comparing",
     Phase.HASHING: "hashing",
     Phase.VERIFYING: "verifying",
 }

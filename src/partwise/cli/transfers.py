@@ -11,6 +11,7 @@ from typing import Any
 
 from partwise.cli.exits import Exit, exit_code
 from partwise.cli.output import ProgressView, emit, exit_with_message, plain, rate, say, sentence
+from partwise.cli.sizes import format_size
 from partwise.client import Client, ClientError, UploadResult
 
 _RESUME_HINT = "What was sent is kept: run the same command again to go on."
@@ -52,12 +53,22 @@ def _report(result: UploadResult) -> None:
     say(f"{result.name}: {rate(result.size, result.seconds)}", "green")
     if result.resumed:
         say(f"  resumed   {result.chunks_skipped} chunks were there, {result.chunks_sent} sent")
+    if result.bytes_copied:
+        say(f"  delta     {format_size(result.bytes_copied)} were there; sent {format_size(result.bytes_sent)}")
     say(f"  sha256    {result.sha256}")
     say(f"  artifact  {result.artifact}")
 
 
 def download_artifact(
-    client: Client, reference: str, output: Path | None, *, force: bool, as_json: bool, quiet: bool
+    client: Client,
+    reference: str,
+    output: Path | None,
+    *,
+    base: Path | None = None,
+    delta: bool | None = None,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Download the artifact that ``reference`` names to ``output``, or to its own name in the current folder."""
     with exit_with_message("What came is kept: run the same command again to go on."), ProgressView(quiet) as view:
@@ -68,11 +79,14 @@ def download_artifact(
         if target.exists() and not force:
             raise FileExistsError(17, "exists already; --force replaces it", str(target))
         view.begin(target.name)
-        result = client.download(artifact, target, observer=view)
+        result = client.download(artifact, target, base=base, delta=delta, observer=view)
     if as_json:
         emit(asdict(result))
     else:
         say(f"{plain(str(target))}: {rate(result.size, result.seconds)}, SHA-256 verified", "green")
+        if result.bytes_local:
+            local, received = format_size(result.bytes_local), format_size(result.bytes_received)
+            say(f"  delta     {local} were here; received {received}")
 
 
 def _safe_name(name: str | None) -> str | None:

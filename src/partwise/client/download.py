@@ -1,4 +1,4 @@
-"""Downloads an artifact: into a ``.part`` file, resumed by Range, verified, and only then under its name."""
+"""Downloads an artifact, or what a local file lacks of it: into a ``.part`` file, resumed, verified, then named."""
 
 from __future__ import annotations
 
@@ -9,25 +9,51 @@ import os
 import stat
 import threading
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import urllib3
 
-from partwise.client.errors import AlreadyRunning, Cancelled, CannotReachServer, ClientError, VerificationFailed
+from partwise.client.delta import FAST, PROBE, PROBED_FILE, SMALLEST_FILE
+from partwise.client.errors import (
+    AlreadyRunning,
+    Cancelled,
+    CannotReachServer,
+    ClientError,
+    FileChanged,
+    VerificationFailed,
+)
 from partwise.client.http import Http
 from partwise.client.models import ArtifactInfo, DownloadResult, Observer, Phase
+from partwise.client.patching import Steps, find_steps
 from partwise.client.retry import Patience, persist
-from partwise.client.source import BLOCK
+from partwise.client.source import BLOCK, LocalFile
+from partwise.core.delta import Send
+from partwise.core.ranges import ByteRange
 
 
 class Downloader:
     """Downloads one artifact once."""
 
     def __init__(
-        self, http: Http, artifact: ArtifactInfo, target: Path, observer: Observer, cancelled: threading.Event
+        self,
+        http: Http,
+        artifact: ArtifactInfo,
+        target: Path,
+        observer: Observer,
+        cancelled: threading.Event,
+        *,
+        base: Path | None = None,
+        delta: bool | None = None,
     ) -> None:
-        """``target`` is replaced if it exists."""
+        """``target`` is replaced if it exists.
+
+        ``base``: a local file to take bytes from; None: ``target`` itself, unless ``delta`` is False.
+        """
+        self._base, self._delta = base, delta
+        self._patience = Patience(0)
+        self._local = 0
         self._http, self._artifact, self._target = http, artifact, target
         self._observer, self._cancelled = observer, cancelled
         self._received = 0
@@ -36,6 +62,7 @@ class Downloader:
     def run(self, patience_seconds: float) -> DownloadResult:
         """Raises VerificationFailed when the bytes are not the artifact's, OSError where the disk fails."""
         began = time.monotonic()
+        self._patience = Patience(patience_seconds)
         _check_target(self._target)
         # The name holds part of the digest, so that what is resumed is the same artifact.
         part = self._target.with_name(f"{self._target.name}.{self._artifact.sha256[:12]}.part")
@@ -45,7 +72,9 @@ class Downloader:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise AlreadyRunning(f"{self._target} is being downloaded by another process already.") from None
-            self._fill(file, part, Patience(patience_seconds))
+            with ExitStack() as stack:
+                base = None if self._delta is False else self._open_base(stack)
+                self._fill(_Part(file, part), base)
             os.fsync(fd)
             os.replace(part, self._target)
         return DownloadResult(
@@ -53,66 +82,149 @@ class Downloader:
             size=self._artifact.size,
             sha256=self._artifact.sha256,
             bytes_received=self._received,
+            bytes_local=self._local,
             retries=self._retries,
             seconds=time.monotonic() - began,
         )
 
-    def _fill(self, file: BinaryIO, part: Path, patience: Patience) -> None:
-        digest = hashlib.sha256()
-        buffer = bytearray(BLOCK)
-        have = 0
-        while count := file.readinto(buffer):  # type: ignore[attr-defined]
-            digest.update(memoryview(buffer)[:count])
-            have += count
-        if have:
-            self._observer.note(f"Going on with an earlier download: {have} of {self._artifact.size} bytes are there.")
+    def _open_base(self, stack: ExitStack) -> LocalFile | None:
+        """The local file to compare with, if there is one that is worth it. OSError where the caller named one."""
+        if self._base is not None:
+            return stack.enter_context(LocalFile(self._base))
+        with suppress(OSError):
+            base = stack.enter_context(LocalFile(self._target))
+            if self._delta or min(base.size, self._artifact.size) >= SMALLEST_FILE:
+                return base
+        return None
+
+    def _fill(self, part: _Part, base: LocalFile | None) -> None:
+        part.read_back()
+        if part.have:
+            self._observer.note(
+                f"Going on with an earlier download: {part.have} of {self._artifact.size} bytes are there."
+            )
+        if base is not None and part.have < self._artifact.size:
+            steps = self._find_steps(part, base)
+            if steps is not None:
+                with suppress(FileChanged):
+                    self._assemble(part, base, steps)
+                if part.sha256 == self._artifact.sha256:
+                    return
+                self._observer.note("The local file was changed meanwhile: receiving the whole file.")
+                part.clear()
+                self._local = 0
+        self._receive_to(part, self._artifact.size)
+        if part.have != self._artifact.size or part.sha256 != self._artifact.sha256:
+            # Kept, it would be resumed and fail for ever.
+            part.path.unlink()
+            raise VerificationFailed(
+                f"What came has the SHA-256 {part.sha256}, not {self._artifact.sha256}; it was thrown away."
+            )
+
+    def _find_steps(self, part: _Part, base: LocalFile) -> Steps | None:
+        """Compare the local file with the artifact; None: receive all of it."""
+        always = self._base is not None or self._delta is True
+        if not always and not part.have and self._artifact.size >= PROBED_FILE and self._is_fast(part):
+            return None
+        return find_steps(
+            self._http, self._artifact, base, self._observer, self._patience, self._cancelled, always=always
+        )
+
+    def _is_fast(self, part: _Part) -> bool:
+        """Whether the line is so fast that a comparison would take longer than receiving all."""
+        best = 0.0
+        for end in (PROBE, 2 * PROBE):
+            began = time.monotonic()
+            self._receive_to(part, end)
+            best = max(best, PROBE / max(time.monotonic() - began, 1e-6))
+        return best > FAST
+
+    def _assemble(self, part: _Part, base: LocalFile, steps: Steps) -> None:
+        """Take from the local file what it has, and receive what it lacks."""
+        while part.have < self._artifact.size:
+            step = steps.at(part.have)
+            if isinstance(step, Send):
+                self._receive_to(part, step.range.end)
+                continue
+            for block in base.blocks(ByteRange(step.source, step.range.size)):
+                self._append(part, block)
+                self._local += len(block)
+
+    def _receive_to(self, part: _Part, end: int) -> None:
+        """Receive the bytes up to ``end``, whatever breaks on the way."""
 
         def attempt() -> None:
-            nonlocal have
-            while have < self._artifact.size:
-                have += self._receive(file, have, digest)
-                patience.succeeded()
+            while part.have < end:
+                self._receive(part, end)
+                self._patience.succeeded()
 
         def count_retry(error: ClientError, pause: float) -> None:
             self._retries += 1
             self._observer.note(f"{error} Trying again.")
 
-        persist(attempt, patience, self._cancelled, on_retry=count_retry)
-        if have != self._artifact.size or digest.hexdigest() != self._artifact.sha256:
-            # Kept, it would be resumed and fail for ever.
-            part.unlink()
-            raise VerificationFailed(
-                f"What came has the SHA-256 {digest.hexdigest()}, not {self._artifact.sha256}; it was thrown away."
-            )
+        persist(attempt, self._patience, self._cancelled, on_retry=count_retry)
 
-    def _receive(self, file: BinaryIO, have: int, digest: hashlib._Hash) -> int:
-        """Append what comes of the rest, up to the first cut: how many bytes that were. Raises if there were none."""
+    def _receive(self, part: _Part, end: int) -> None:
+        """Append what comes of the bytes up to ``end``, up to the first cut. Raises if there were none."""
         headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
-        if have:
-            headers |= {"Range": f"bytes={have}-", "If-Range": f'"{self._artifact.sha256}"'}
+        begin = part.have
+        ranged = begin > 0 or end < self._artifact.size
+        if ranged:
+            last = end - 1 if end < self._artifact.size else ""
+            headers |= {"Range": f"bytes={begin}-{last}", "If-Range": f'"{self._artifact.sha256}"'}
         response = self._http.request("GET", f"{self._artifact.href}download/", headers=headers, stream=True)
-        begin = have
         try:
-            if response.status != (206 if have else 200):
+            if response.status != (206 if ranged else 200):
                 raise ClientError("The server does not resume downloads of this artifact; delete the .part file.")
             while block := response.read(BLOCK, decode_content=False):
-                digest.update(block)
-                view = memoryview(block)
-                while view:
-                    view = view[file.write(view) :]
-                have += len(block)
+                self._append(part, memoryview(block))
                 self._received += len(block)
-                self._observer.progress(Phase.RECEIVING, have, self._artifact.size)
-                if self._cancelled.is_set():
-                    raise Cancelled("Stopped.")
         except urllib3.exceptions.HTTPError as error:
-            if have == begin:
+            if part.have == begin:
                 raise CannotReachServer("The connection was cut.") from error
         finally:
             response.close()
-        if have == begin:
+        if part.have == begin:
             raise CannotReachServer("The server sent nothing.")
-        return have - begin
+
+    def _append(self, part: _Part, block: memoryview) -> None:
+        part.append(block)
+        self._observer.progress(Phase.RECEIVING, part.have, self._artifact.size)
+        if self._cancelled.is_set():
+            raise Cancelled("Stopped.")
+
+
+class _Part:
+    """The file that grows, and the SHA-256 of what it has."""
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self.path, self.have = path, 0
+        self._file, self._digest = file, hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """In hex, of all bytes so far."""
+        return self._digest.hexdigest()
+
+    def read_back(self) -> None:
+        """Find out what it has already."""
+        buffer = bytearray(BLOCK)
+        while count := self._file.readinto(buffer):  # type: ignore[attr-defined]
+            self._digest.update(memoryview(buffer)[:count])
+            self.have += count
+
+    def append(self, block: memoryview) -> None:
+        """Write a block at its end."""
+        self._digest.update(block)
+        self.have += len(block)
+        while block:
+            block = block[self._file.write(block) :]
+
+    def clear(self) -> None:
+        """Begin again."""
+        self._file.truncate(0)
+        self._file.seek(0)
+        self.have, self._digest = 0, hashlib.sha256()
 
 
 def _check_target(target: Path) -> None:

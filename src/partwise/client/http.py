@@ -139,7 +139,7 @@ class Http:
         href: str,
         *,
         query: Mapping[str, str | int] | None = None,
-        data: Mapping[str, Any] | None = None,
+        data: Any = None,
     ) -> tuple[int, dict[str, Any]]:
         """One request with a JSON body (or none) and a JSON answer: its status and body. Errors as `request`."""
         headers = {} if data is None else {"Content-Type": "application/json"}

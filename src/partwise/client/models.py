@@ -103,6 +103,8 @@ class UploadResult:
     chunks_sent: int
     chunks_skipped: int
     bytes_sent: int
+    #: Bytes that the server copied from another artifact, so that they need not be sent.
+    bytes_copied: int = 0
     #: Requests that had to be made again, and chunks sent again because their stored bytes were wrong.
     retries: int
     chunks_repaired: int
@@ -117,6 +119,8 @@ class DownloadResult:
     size: int
     sha256: str
     bytes_received: int
+    #: Bytes that were taken from a local file.
+    bytes_local: int = 0
     retries: int
     seconds: float
 
@@ -126,6 +130,8 @@ class Phase(StrEnum):
 
     SENDING = "sending"
     RECEIVING = "receiving"
+    #: The client compares a local file with the artifact.
+    COMPARING = "comparing"
     #: The client finishes the digest of its own file.
     HASHING = "hashing"
     #: The server checks the digest of what it has, or the client that of what it received.

@@ -67,14 +67,19 @@ class LocalFile:
         view = memoryview(buffer if buffer is not None else bytearray(min(BLOCK, span.size)))
         offset = span.offset
         while offset < span.end:
-            try:
-                count = os.preadv(self.fd, [view[: min(len(view), span.end - offset)]], offset)
-            except OSError as error:
-                raise self.unreadable(error) from error
-            if count == 0:
-                raise FileChanged(f"{self.path.name} became shorter while it was being sent. Run the upload again.")
+            count = self.read_into(view[: min(len(view), span.end - offset)], offset)
             yield view[:count]
             offset += count
+
+    def read_into(self, view: memoryview, offset: int) -> int:
+        """Read bytes from ``offset`` on into ``view``, which is not empty; how many. Raises FileChanged at the end."""
+        try:
+            count = os.preadv(self.fd, [view], offset)
+        except OSError as error:
+            raise self.unreadable(error) from error
+        if count == 0:
+            raise FileChanged(f"{self.path.name} became shorter while it was being sent. Run the upload again.")
+        return count
 
     def unreadable(self, error: OSError) -> ClientError:
         """The error to raise when the disk, not the network, failed."""

@@ -84,6 +84,10 @@ class Transfer:
         if self._left:
             raise Cancelled("Stopped.")
 
+    def stop(self) -> None:
+        """Let a running ``send`` end soon, with Cancelled. Call it from another thread."""
+        self._stop.set()
+
     def _work(self) -> None:
         while not self._stop.is_set():
             with self._lock:

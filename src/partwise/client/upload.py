@@ -1,13 +1,14 @@
 """One upload from the first question to the verified artifact.
 
 1. find: the journal names an earlier upload of this very file; ask the server for it, or create one.
-2. send: what the server does not have (`plan`), over several connections (`transfer`), while a thread makes the
+2. copy: what the server has of another version of the file, it copies (`delta`).
+3. send: what the server does not have (`plan`), over several connections (`transfer`), while a thread makes the
    file's SHA-256 (`source`).
-3. commit: with that digest. Where the server found another, compare its chunks' digests with our own, send the bad
+4. commit: with that digest. Where the server found another, compare its chunks' digests with our own, send the bad
    chunks again, and commit again.
 
 Whatever the server says in between (ranges lost in a power cut, chunks of another client) is met by asking it again
-what it has: 2 and 3 run in rounds, and the server's list of chunks is the only truth about what is missing.
+what it has: 3 and 4 run in rounds, and the server's list of chunks is the only truth about what is missing.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from partwise.client.delta import DeltaUpload, Hooks, is_hopeless
 from partwise.client.errors import (
     AnswerError,
     Cancelled,
@@ -59,6 +61,10 @@ class Options:
     parallel: int | None = None
     verify_chunks: bool = False
     resume: bool = True
+    #: The artifact to compare with; None: the owner's newest one of the same name.
+    base: ArtifactInfo | None = None
+    #: Whether to send only what a base lacks. None: where that is likely to be quicker.
+    delta: bool | None = None
     #: The path of an open upload to go on with, whoever began it; what the journal says does not count then.
     upload: str | None = None
     patience_seconds: float = 300
@@ -78,6 +84,7 @@ class Uploader:
         self._counters = Counters()
         self._observing = threading.Lock()
         self._sent = 0
+        self._copied = 0
         self._troubled = False
         self._repaired: list[ByteRange] = []
         self._verdict = ""
@@ -108,6 +115,7 @@ class Uploader:
             chunks_sent=self._counters.chunks_sent,
             chunks_skipped=skipped,
             bytes_sent=self._counters.bytes_sent,
+            bytes_copied=self._copied,
             retries=self._counters.retries,
             chunks_repaired=len(self._repaired),
             seconds=time.monotonic() - began,
@@ -179,6 +187,7 @@ class Uploader:
             on_progress=self._on_sent,
             on_trouble=self._on_trouble,
         )
+        upload = self._fill_from_base(upload, transfer, hasher, chunk_size)
         repairs = 0
         for number in range(1, _MOST_ROUNDS + 1):
             try:
@@ -203,6 +212,37 @@ class Uploader:
         raise VerificationFailed(
             f"The server's copy of {self._name} stays wrong; nothing was committed. {self._verdict}"
         )
+
+    def _fill_from_base(
+        self, upload: UploadInfo, transfer: Transfer, hasher: FileHasher, chunk_size: int
+    ) -> UploadInfo:
+        """Have the server copy what it has of the file already, and send the rest; the upload as it is then."""
+        if self._options.delta is False or upload.state != "open":
+            return upload
+        hooks = Hooks(
+            ask=self._ask,
+            patience=self._patience,
+            send=lambda spans: transfer.send(list(spans)),
+            stop_sending=transfer.stop,
+            reached=hasher.sending_reached,
+            copied=self._on_copied,
+            note=self._note,
+            cancelled=self._cancelled,
+        )
+        self._sent = upload.received
+        delta = DeltaUpload(self._file, self._name, base=self._options.base, always=self._options.delta is True)
+        try:
+            filled = delta.fill(upload, self._http, chunk_size, hooks)
+        except (Conflict, AnswerError) as error:
+            if not (isinstance(error, Conflict) or is_hopeless(error)):
+                raise
+            self._note(f"Sending the whole file: {error}")
+            filled = True
+        return self._get(upload.href) if filled else upload
+
+    def _on_copied(self, count: int) -> None:
+        self._copied += count
+        self._on_sent(count)
 
     def _await_digest(self, hasher: FileHasher) -> str:
         hasher.sending_reached(self._file.size)
@@ -272,7 +312,7 @@ class Uploader:
         href: str,
         *,
         query: Mapping[str, str | int] | None = None,
-        data: Mapping[str, Any] | None = None,
+        data: Any = None,
         again: Callable[[ClientError], bool] | None = None,
     ) -> tuple[int, dict[str, Any]]:
         def count(error: ClientError, pause: float) -> None:

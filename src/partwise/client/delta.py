@@ -1,0 +1,233 @@
+"""Delta uploads: what the server has already, in another version of the file, is copied there and not sent.
+
+The file is read once, from its start. It is cut like the signature of the base (``core.pieces``), and what the base has
+is copied by the server while what it lacks is sent. Only gaps of the upload are filled, so that a later run of the same
+command goes on where this one was cut. Whatever is not filled here the upload sends afterwards as ever, and the SHA-256
+of the whole file is verified at the end: a wrong guess costs bytes, never a wrong artifact.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from partwise.client.errors import AnswerError, Cancelled, ClientError, NotFound
+from partwise.client.http import Http
+from partwise.client.lanes import Lane
+from partwise.client.models import ArtifactInfo, UploadInfo
+from partwise.client.plan import MIB
+from partwise.client.retry import Patience
+from partwise.client.signatures import NoSignature, fetch_signature
+from partwise.client.source import BLOCK, LocalFile
+from partwise.core.delta import SMALLEST_COPY, Copy, Matcher, Script, Send
+from partwise.core.pieces import Cutter, Cutting
+from partwise.core.ranges import ByteRange, missing_ranges, split
+
+#: Smaller files are sent: a signature and a comparison take longer than they save.
+SMALLEST_FILE = 8 * MIB
+#: For larger files the line is tried first. Where it is as fast as the comparison, the whole file is sent.
+PROBED_FILE, PROBE, FAST = 256 * MIB, 2 * MIB, 200e6
+#: The largest range that is copied in one piece, and the most ranges and bytes of one request.
+_LARGEST_COPY, _MOST_COPIES, _MOST_BYTES = 64 * MIB, 256, 512 * MIB
+#: An upload is filled by so many copies at most: the server keeps a record of each.
+_COPIES = 20_000
+#: So many places of the file are looked at before all of it is.
+_SAMPLES = 8
+
+
+class Ask(Protocol):
+    """One request with JSON, repeated while that may help."""
+
+    def __call__(
+        self, method: str, href: str, *, query: Mapping[str, str | int] | None = None, data: Any = None
+    ) -> tuple[int, dict[str, Any]]:
+        """Return the status and the answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """What a delta upload needs of the upload that it is a part of."""
+
+    ask: Ask
+    patience: Patience
+    #: Sends ranges of the file over all connections, and returns when the server has them.
+    send: Callable[[Sequence[ByteRange]], None]
+    #: Lets a running ``send`` end soon.
+    stop_sending: Callable[[], None]
+    #: Told how far the file has been read.
+    reached: Callable[[int], None]
+    #: Told of bytes that were copied.
+    copied: Callable[[int], None]
+    note: Callable[[str], None]
+    cancelled: threading.Event
+
+
+class DeltaUpload:
+    """Fills one upload from a base. ``base`` None: the owner's newest artifact of the same name.
+
+    ``always``: also where sending the whole file may be quicker.
+    """
+
+    def __init__(self, file: LocalFile, name: str, *, base: ArtifactInfo | None, always: bool) -> None:
+        self._file, self._name, self._base, self._always = file, name, base, always or base is not None
+        #: Bytes that were copied, and not sent.
+        self.copied = 0
+
+    def fill(self, upload: UploadInfo, http: Http, chunk_size: int, hooks: Hooks) -> bool:
+        """Fill gaps of the upload; whether anything was done. Raises ClientError as a transfer does."""
+        if self._file.size < SMALLEST_FILE and not self._always:
+            return False
+        base = self._base or self._find_base(upload, hooks)
+        if base is None:
+            return False
+        chunks = list(upload.chunks)
+        if not self._always and not chunks and self._file.size >= PROBED_FILE:
+            chunks = [ByteRange(0, 2 * PROBE)]
+            if self._is_fast(hooks):
+                return True
+        try:
+            signature = fetch_signature(http, base, hooks.patience, hooks.cancelled)
+        except NoSignature as error:
+            hooks.note(f"Sending the whole file: {error}")
+            return True
+        matcher = Matcher(signature)
+        if not self._always and not looks_alike(self._file, matcher, signature.cutting):
+            hooks.note(f"Sending the whole file: {base.filename or base.sha256} has little in common with it.")
+            return True
+        hooks.note(f"Comparing with {base.filename or base.sha256} of {base.created[:10]}, which the server has.")
+        gaps = list(missing_ranges(self._file.size, sorted(chunks)))
+        _Filling(self._file, upload.href, base.href, matcher, signature.cutting, gaps, chunk_size, hooks).run()
+        return True
+
+    def _find_base(self, upload: UploadInfo, hooks: Hooks) -> ArtifactInfo | None:
+        """The newest artifact of this very name that the upload's owner has; an administrator sees others', too."""
+        query: dict[str, str | int] = {"search": self._name, "limit": 100}
+        page = hooks.ask("GET", "artifacts/", query=query)[1]
+        for found in page.get("results", ()):
+            mine = found.get("user") == upload.raw.get("user")
+            if mine and found.get("filename") == self._name and int(found["size"]) >= SMALLEST_COPY:
+                return ArtifactInfo.parse(found)
+        return None
+
+    def _is_fast(self, hooks: Hooks) -> bool:
+        """Whether the line is so fast that a comparison would take longer than sending all."""
+        best = 0.0
+        for offset in (0, PROBE):
+            began = time.monotonic()
+            hooks.send([ByteRange(offset, PROBE)])
+            best = max(best, PROBE / max(time.monotonic() - began, 1e-6))
+        return best > FAST
+
+
+def looks_alike(file: LocalFile, matcher: Matcher, cutting: Cutting) -> bool:
+    """Whether a signature has a piece of any of some places of the file."""
+    window = min(4 * cutting.maximum, file.size)
+    for sample in range(_SAMPLES):
+        cutter = Cutter(cutting)
+        for block in file.blocks(ByteRange((file.size - window) * sample // (_SAMPLES - 1), window)):
+            if any(matcher.find(piece) is not None for piece in cutter.feed(block)):
+                return True
+        if window == file.size:
+            return any(matcher.find(piece) is not None for piece in cutter.end())
+    return False
+
+
+class _Filling:
+    """One pass over the file."""
+
+    def __init__(
+        self,
+        file: LocalFile,
+        upload: str,
+        base: str,
+        matcher: Matcher,
+        cutting: Cutting,
+        gaps: list[ByteRange],
+        chunk_size: int,
+        hooks: Hooks,
+    ) -> None:
+        self._file, self._upload, self._base, self._hooks = file, upload, base, hooks
+        self._cutter = Cutter(cutting)
+        self._script = Script(matcher, smallest_copy=max(SMALLEST_COPY, file.size // _COPIES))
+        self._gaps, self._chunk_size = gaps, chunk_size
+        self._copies: Lane[Copy] = Lane("partwise-copy", self._copy, most=_MOST_COPIES)
+        self._sends: Lane[ByteRange] = Lane("partwise-changed", hooks.send)
+
+    def run(self) -> None:
+        """Read, compare, copy and send. Raises the first lasting error of any of them."""
+        lanes = (self._copies, self._sends)
+        try:
+            for part in self._parts():
+                self._give(part)
+                for lane in lanes:
+                    lane.check()
+            for lane in lanes:
+                lane.finish(self._hooks.cancelled)
+        except BaseException:
+            for lane, stop in ((self._copies, _nothing), (self._sends, self._hooks.stop_sending)):
+                lane.abandon(stop)
+            raise
+
+    def _parts(self) -> Iterator[Copy | Send]:
+        """What to copy and to send, in order, as the file is read."""
+        offset = 0
+        while offset < self._file.size:
+            if self._hooks.cancelled.is_set():
+                raise Cancelled("Stopped.")
+            room = self._cutter.room()[:BLOCK]
+            count = self._file.read_into(room[: self._file.size - offset], offset)
+            offset += count
+            self._hooks.reached(offset)
+            for piece in self._cutter.filled(count):
+                yield from self._script.add(piece)
+            self._copies.check()
+            self._sends.check()
+        for piece in self._cutter.end():
+            yield from self._script.add(piece)
+        yield from self._script.end()
+
+    def _give(self, part: Copy | Send) -> None:
+        """Hand on what of a part lies in gaps of the upload, in pieces of a sensible size."""
+        while self._gaps and self._gaps[0].end <= part.range.offset:
+            self._gaps.pop(0)
+        for gap in self._gaps:
+            if gap.offset >= part.range.end:
+                break
+            start, end = max(gap.offset, part.range.offset), min(gap.end, part.range.end)
+            if isinstance(part, Send):
+                for span in split(ByteRange(start, end - start), self._chunk_size):
+                    self._sends.put(span)
+                continue
+            for span in split(ByteRange(start, end - start), _LARGEST_COPY):
+                self._copies.put(Copy(span, part.source + span.offset - part.range.offset))
+
+    def _copy(self, wanted: list[Copy]) -> None:
+        """Have the server copy ranges. What it cannot copy stays missing, and is sent with what else is missing."""
+        while wanted:
+            batch: list[Copy] = []
+            size = 0
+            while wanted and (not batch or size + wanted[0].range.size <= _MOST_BYTES):
+                size += wanted[0].range.size
+                batch.append(wanted.pop(0))
+            ranges = [
+                {"offset": one.range.offset, "size": one.range.size, "artifact": self._base, "from": one.source}
+                for one in batch
+            ]
+            results = self._hooks.ask("POST", f"{self._upload}copy/", data=ranges)[1]["ranges"]
+            for one, result in zip(batch, results, strict=True):
+                if result["state"] == "copied":
+                    self._hooks.copied(one.range.size)
+                elif result["state"] == "later":
+                    wanted.append(one)
+
+
+def _nothing() -> None:
+    """Stop nothing: a request for copies ends by itself."""
+
+
+def is_hopeless(error: ClientError) -> bool:
+    """Whether an error says that the server has no delta transfers, or not for this upload: send all instead."""
+    return isinstance(error, NotFound) or (isinstance(error, AnswerError) and error.status in (405, 413, 501))
