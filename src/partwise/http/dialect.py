@@ -7,6 +7,7 @@ of that knows which dialects there are.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,10 +16,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from partwise.core.errors import PartwiseError
 from partwise.core.records import Principal
 from partwise.engine.engine import Engine
-from partwise.http.intake import BodyOf
+from partwise.http.intake import ABORT, BodyOf
 from partwise.http.problems import RENDER, ProblemResponse, render_any
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +75,7 @@ class AnswerErrors:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on. An answer that has begun breaks off: that is all that can still be said then."""
+        """Pass on. An answer that has begun breaks off, connection and all: nothing else can be said then."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -86,7 +90,12 @@ class AnswerErrors:
             await self._app(scope, receive, noted)
         except Exception as error:
             if begun:
-                raise
+                abort = scope.get("extensions", {}).get(ABORT)
+                if abort is None or not isinstance(error, PartwiseError):
+                    raise
+                _logger.error("an answer broke off: %s", error)
+                abort()
+                return
             await render_any(Request(scope), error)(scope, receive, send)
 
 

@@ -19,13 +19,13 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from partwise.core.errors import BytesLost, NotFound, RangeBusy
+from partwise.core.errors import BytesLost, NotFound, RangeBusy, StorageFailed
 from partwise.core.ranges import MAX_SIZE, ByteRange, split
 from partwise.core.records import Chunk
 from partwise.engine.ports import BLOCK, ChunkWriter, Lock, ObjectRecords, Piece, Purpose, RunningHash, Sink, Space
@@ -249,7 +249,9 @@ class ObjectStorage:
 
     async def delete_artifact(self, sha256: str, *, damaged: bool = False) -> None:
         """The catalog makes the artifact's objects garbage when it forgets the artifact; ``damaged`` ones here."""
-        await self._run(self.store.delete, SIGNATURES + sha256)
+        # The artifact's record is gone: what is left of its signature is found as abandoned.
+        with suppress(StorageFailed):
+            await self._run(self.store.delete, SIGNATURES + sha256)
         if damaged:
             await self._records.drop_segments(sha256, self._clock())
 
