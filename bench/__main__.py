@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.harness import QUICK, Bench, Scale, install_nginx, machine, prepared
-from bench.measures import browser, client, commit, footprint, growth, slow, small, verified, workers
+from bench.measures import browser, client, commit, delta, footprint, growth, slow, small, verified, workers
 from bench.procfs import busy_seconds
 from bench.report import Section, page
 
@@ -27,6 +27,7 @@ MEASURES: dict[str, Callable[[Bench], Section]] = {
     "slow": slow.run,
     "small": small.run,
     "client": client.run,
+    "delta": delta.run,
     "browser": browser.run,
     "workers": workers.run,
 }
@@ -36,6 +37,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure partwise beside its peers.")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs, not how fast")
     parser.add_argument("--only", action="append", choices=MEASURES, help="this measurement alone; may be repeated")
+    parser.add_argument("--delta-mib", type=int, help="size of the changed image of the delta measurement, in MiB")
     parser.add_argument("--rounds", type=int, help="rounds of each comparison")
     parser.add_argument(
         "--output", type=Path, help="the page to write; a full run writes docs/performance.md, others none"
@@ -50,6 +52,8 @@ def main() -> int:
     scale = QUICK if arguments.quick else Scale()
     if arguments.rounds:
         scale = replace(scale, rounds=arguments.rounds)
+    if arguments.delta_mib:
+        scale = replace(scale, delta=arguments.delta_mib << 20)
     names = arguments.only or list(MEASURES)
     output = arguments.output
     if output is None and not arguments.quick and not arguments.only:

@@ -35,6 +35,7 @@ class Scale:
     slow_clients: int = 2000
     small_chunks: tuple[int, ...] = (1_048_575, 64 << 10)
     workers: tuple[int, ...] = (1, 2, 4)
+    delta: int = 4 * GiB
 
 
 #: Every row of every table, within a minute: shows that the bench runs, and says nothing about speed.
@@ -50,6 +51,7 @@ QUICK = Scale(
     slow_clients=40,
     small_chunks=(1_048_575, 64 << 10),
     workers=(1, 2),
+    delta=16 * MiB,
 )
 
 

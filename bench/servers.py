@@ -257,9 +257,7 @@ http {{
 def nginx(folder: Path, *, buffer: str | None = None, workers: int = 2) -> Iterator[Nginx]:
     """nginx with bodies buffered in its default way, or in buffers of the size ``buffer``."""
     (folder / "files").mkdir(parents=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = _free_port()
     configuration = _NGINX.format(
         workers=workers,
         folder=folder,
@@ -277,6 +275,29 @@ def nginx(folder: Path, *, buffer: str | None = None, workers: int = 2) -> Itera
         server.stop()
 
 
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def rsync(folder: Path) -> Iterator[Server]:
+    """An rsync daemon with the module ``files``, which is the folder of that name in ``folder``."""
+    (folder / "files").mkdir(parents=True)
+    port, configuration = _free_port(), folder / "rsyncd.conf"
+    configuration.write_text(
+        f"use chroot = no\nuid = {os.getuid()}\ngid = {os.getgid()}\n[files]\npath = {folder}/files\nread only = no\n"
+    )
+    command = ["rsync", "--daemon", "--no-detach", "--address=127.0.0.1", f"--port={port}", f"--config={configuration}"]
+    server = Server(subprocess.Popen(command), port, folder)
+    try:
+        _wait_for_port(server)
+        yield server
+    finally:
+        server.stop()
+
+
 def _wait_for_port(server: Server) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while True:
@@ -285,7 +306,7 @@ def _wait_for_port(server: Server) -> None:
             return
         except ConnectionRefusedError:
             if time.monotonic() > deadline or server.process.poll() is not None:
-                raise Refused("nginx did not start") from None
+                raise Refused("a server did not start") from None
             time.sleep(0.01)
 
 

@@ -62,6 +62,9 @@ def test_yields_every_row(tmp_path: Path) -> None:
     assert "slow connections still open at the end" in _rows(page, f"A fast upload beside {QUICK.slow_clients} slow")
     assert {size_text(size) for size in QUICK.small_chunks} <= set(_rows(page, "Small chunks"))
     assert {"`partwise upload`", "`partwise download`"} <= set(_rows(page, "The command line against curl"))
+    changed = _rows(page, "What changed of a file")
+    assert {"`partwise upload`", "`partwise upload --no-delta`", "`partwise download --base`"} <= set(changed)
+    assert changed.count("rsync, daemon") == (2 if shutil.which("rsync") else 0)
     if shutil.which("chromium"):
         assert {"the page, in chromium", "`partwise upload`"} <= set(_rows(page, "The upload page against"))
     assert {str(count) for count in QUICK.workers} <= set(_rows(page, "Server processes"))
