@@ -31,9 +31,11 @@ CHUNK = 250_007
 HELD = 2
 
 
-def request(port: int, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer | None:
+def request(
+    port: int, method: str, path: str, body: bytes | None = None, timeout: float = 5, /, **headers: str
+) -> Answer | None:
     """One request on a connection of its own; None when there was no answer, or one that says: later."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request(method, path, body, fields)
@@ -49,7 +51,7 @@ def request(port: int, method: str, path: str, body: bytes | None = None, **head
 def insist(port: int, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
     """The first answer."""
     deadline = time.monotonic() + 120
-    while (answer := request(port, method, path, body, **headers)) is None:
+    while (answer := request(port, method, path, body, 5, **headers)) is None:
         assert time.monotonic() < deadline, f"no answer to {method} {path}"
     return answer
 
@@ -99,7 +101,7 @@ class Chaos:
         while time.monotonic() < until:
             turn += 1
             self._let_go(turn)
-            if turn % 10 == 0:
+            if turn % 20 == 0:
                 self._hurt()
             time.sleep(0.05)
         for pid in self._held:
@@ -147,13 +149,13 @@ class Probe:
         self.finished = threading.Event()
 
     def run(self) -> None:
-        with ThreadPoolExecutor(4) as pool:
-            # Several at once: one may have been taken by a worker just before it was stopped.
+        # Several at once: one may wait for a worker that was stopped just after it had taken the connection.
+        with ThreadPoolExecutor(12) as pool:
             while not self.finished.wait(0.2):
                 pool.submit(self._ask)
 
     def _ask(self) -> None:
-        answer = request(self._port, "GET", "/livez")
+        answer = request(self._port, "GET", "/livez", None, 2)
         if answer is not None and answer.status == 200:
             now = time.monotonic()
             self.longest = max(self.longest, now - self._last)

@@ -198,6 +198,8 @@ async def _drain(body: Body, receiver: _Receiver) -> None:
         if not pump.done():
             pump.cancel()
             await asyncio.wait({pump})
+            if not pump.cancelled():
+                pump.exception()  # looked at: that it could not end cleanly either is no news
 
 
 async def _record(engine: Context, receiver: _Receiver, declared: str | None) -> Received:

@@ -26,6 +26,7 @@ from partwise.server.body import Intake
 from partwise.server.connection import STATE_KEY, ConnectionLimits
 from partwise.server.cors import cors
 from partwise.server.guard import LoopbackOnly, NoNul
+from partwise.server.lifecycle import CutOff, Lifecycle
 from partwise.server.limits import RequestsInFlight, affordable_connections, limit_values
 from partwise.server.linger import LingeringClose
 from partwise.server.metrics import CONTENT_TYPE, Metrics
@@ -52,11 +53,14 @@ def create_app(
     *,
     shared: SharedRegistry | None = None,
     workers: Callable[[], Iterable[Metric]] = tuple,
+    lifecycle: Lifecycle | None = None,
 ) -> ASGIApp:
     """The ASGI application of one server process. The catalog must have been migrated.
 
-    ``shared`` and ``workers`` are for the metrics of several processes, see ``Metrics``.
+    ``shared`` and ``workers`` are for the metrics of several processes, see ``Metrics``. ``lifecycle`` is what the
+    process that serves it tells of its end.
     """
+    lifecycle = lifecycle or Lifecycle()
     max_connections = affordable_connections(settings.max_connections)
     metrics = Metrics(limit_values(settings, max_connections), shared=shared, workers=workers)
     engine, tokens = make_engine(settings)
@@ -100,13 +104,14 @@ def create_app(
         routes=[
             *(route for dialect in dialects for route in dialect.routes),
             *page_routes(site.api_prefix),
-            *_plain_routes(engine),
+            *_plain_routes(engine, lifecycle),
             _figures(site, metrics),
         ],
         middleware=[
             Middleware(LingeringClose),
             Middleware(InDialect, dialects=dialects),
             Middleware(Observed, metrics=metrics),
+            Middleware(CutOff, lifecycle=lifecycle),
             Middleware(RequestsInFlight, limit=settings.max_requests),
             *cors(settings.origins, dialects),
             _access(settings, authenticator, dialects),
@@ -145,7 +150,7 @@ def _figures(site: Site, metrics: Metrics) -> Route:
     return Route("/metrics", figures)
 
 
-def _plain_routes(engine: Engine) -> list[Route]:
+def _plain_routes(engine: Engine, lifecycle: Lifecycle) -> list[Route]:
     page = errors_page()
 
     async def errors(_request: Request) -> Response:
@@ -156,7 +161,9 @@ def _plain_routes(engine: Engine) -> list[Route]:
         return PlainTextResponse("ok\n")
 
     async def readyz(_request: Request) -> Response:
-        """Metadata database and storage answer too, and the database takes writes."""
+        """Metadata database and storage answer too, the database takes writes, and the server does not stop soon."""
+        if lifecycle.draining or lifecycle.stopping:
+            return PlainTextResponse("stopping\n", 503, {"Retry-After": "1"})
         try:
             await engine.catalog.check_writable()
             await engine.storage.space()

@@ -76,5 +76,5 @@ class _Exchange:
                 while not self._over and size <= _MAX_BYTES:
                     async with asyncio.timeout(_IDLE_SECONDS):
                         size += len((await self.receive()).get("body", b""))
-        except TimeoutError:
-            pass
+        except (TimeoutError, asyncio.CancelledError):
+            pass  # the answer has been given: also at the end of the process only its last piece is left to send

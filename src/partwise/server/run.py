@@ -25,6 +25,7 @@ from partwise.server.assembly import MissingPart, check_engines, make_engine
 from partwise.server.causes import NUMBERS, WorkerFigures
 from partwise.server.connection import BoundedProtocol
 from partwise.server.guard import is_loopback
+from partwise.server.lifecycle import Lifecycle
 from partwise.server.limits import TooFewDescriptors, affordable_connections
 from partwise.server.logs import configure
 from partwise.server.notify import notify
@@ -64,7 +65,9 @@ def serve(settings: Settings) -> None:
         os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
         announce = partial(_announce, settings, listener)
         if settings.workers == 1:
-            Server(_config(settings, partial(make_app, settings)), on_ready=announce).serve_on(listener)
+            lifecycle = Lifecycle()
+            config = _config(settings, partial(make_app, settings, lifecycle))
+            Server(config, lifecycle, settings.drain_seconds, on_ready=announce).serve_on(listener)
         else:
             _serve_with_workers(settings, listener, announce)
 
@@ -77,14 +80,15 @@ def _serve_with_workers(settings: Settings, listener: socket.socket, announce: C
         figures = WorkerFigures(memory)
 
         def work(pipe: int, region: int) -> None:
-            application = partial(make_app, settings, share_values(memory, region), figures.metrics)
-            Server(_config(settings, application), pipe=pipe).serve_on(listener)
+            lifecycle = Lifecycle()
+            application = partial(make_app, settings, lifecycle, share_values(memory, region), figures.metrics)
+            Server(_config(settings, application), lifecycle, settings.drain_seconds, pipe=pipe).serve_on(listener)
 
         supervisor = Supervisor(
             settings.workers,
             work,
             figures,
-            stop_seconds=settings.shutdown_seconds,
+            stop_seconds=settings.drain_seconds + settings.shutdown_seconds,
             on_ready=announce,
             # Else new connections would wait in this process's queue, which nobody serves any more, until the end.
             on_stop=partial(_begin_to_stop, listener),
@@ -216,13 +220,14 @@ def _config(settings: Settings, application: Callable[[], ASGIApp]) -> uvicorn.C
 
 def make_app(
     settings: Settings,
+    lifecycle: Lifecycle,
     shared: SharedRegistry | None = None,
     workers: Callable[[], Iterable[Metric]] = tuple,
 ) -> ASGIApp:
     """The application in the process that serves it; ``shared`` and ``workers`` as ``Metrics`` takes them."""
     from partwise.server.app import create_app
 
-    return create_app(settings, shared=shared, workers=workers)
+    return create_app(settings, shared=shared, workers=workers, lifecycle=lifecycle)
 
 
 def url_of(listener: socket.socket) -> str:

@@ -151,6 +151,9 @@ class Settings(BaseSettings):
     )
     keep_alive_seconds: int = Field(60, ge=1, description="Longest silence between two requests")
     shutdown_seconds: int = Field(30, ge=1, description="How long a stop waits for requests in flight")
+    drain_seconds: float = Field(
+        0, ge=0, description="How long /readyz answers 503 before a stop closes the port, so that balancers turn away"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="What is logged; info has a line for each request"
     )

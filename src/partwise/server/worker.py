@@ -6,12 +6,15 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
 import uvicorn
 
+from partwise.server.lifecycle import Lifecycle
+from partwise.server.notify import notify
 from partwise.server.supervisor import ALIVE, READY
 
 #: How often a worker tells its supervisor that it lives.
@@ -21,13 +24,23 @@ BEAT_SECONDS = 2.0
 class Server(uvicorn.Server):
     """Serves in this process; ``on_ready`` is called in a thread when it does. Ends with status 0 when it is asked to.
 
-    ``pipe`` is where a worker's supervisor listens.
+    At SIGTERM it goes on for ``drain_seconds``, and says by ``lifecycle`` that it will stop; at SIGINT, or the second
+    SIGTERM, it stops at once. ``pipe`` is where a worker's supervisor listens.
     """
 
     def __init__(
-        self, config: uvicorn.Config, *, on_ready: Callable[[], None] | None = None, pipe: int | None = None
+        self,
+        config: uvicorn.Config,
+        lifecycle: Lifecycle,
+        drain_seconds: float,
+        *,
+        on_ready: Callable[[], None] | None = None,
+        pipe: int | None = None,
     ) -> None:
         super().__init__(config)
+        self._lifecycle = lifecycle
+        self._drain_seconds = drain_seconds
+        self._drained_at: float | None = None
         self._on_ready = on_ready
         self._pipe = pipe
         self._beats: asyncio.Task[None] | None = None
@@ -49,6 +62,9 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish what is in flight."""
+        self._lifecycle.stopping = True
+        if self._pipe is None:
+            notify("STOPPING=1")
         await super().shutdown(sockets)
         if self._beats is not None:
             self._beats.cancel()
@@ -57,9 +73,19 @@ class Server(uvicorn.Server):
         """Begin to stop. Before it serves nothing has been promised: then it ends at once."""
         if not self.started:
             os._exit(0)
+        if sig == signal.SIGTERM and self._drain_seconds and self._drained_at is None:
+            self._lifecycle.draining = True
+            self._drained_at = time.monotonic() + self._drain_seconds
+            return
         super().handle_exit(sig, frame)
         # Or uvicorn would raise the signal again at the end, and the status would be that of a process that was killed.
         self._captured_signals.clear()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether it is time to stop. Called ten times a second."""
+        if self._drained_at is not None and time.monotonic() >= self._drained_at:
+            self.should_exit = True
+        return await super().on_tick(counter)
 
     async def _beat(self, pipe: int) -> None:
         while True:
