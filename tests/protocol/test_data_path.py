@@ -9,6 +9,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -236,3 +237,15 @@ def test_the_whole_file_in_one_form(http: Http) -> None:
     content, kind = form(DATA, sha256=sha256(DATA))
     answer = http("POST", f"{API}artifacts/", content, Content_Type=kind)
     assert (answer.status, answer.json["sha256"]) == (201, sha256(DATA))
+
+
+def test_the_fast_way_can_be_turned_off(tmp_path: Path) -> None:
+    """All goes on without it, by messages; the field ``expect`` too."""
+    with ServerProcess(tmp_path, body_handover=False) as server, Http(server.port) as http:
+        href = http.create(SIZE)
+        with closing(Wire(server.port)) as wire:
+            wire.send(head(href, 0, SIZE, "Expect: 100-continue"))
+            assert wire.interim().startswith(b"HTTP/1.1 100 ")
+            wire.send(DATA)
+            assert wire.answer().status == 200
+        assert http.commit(href, DATA).json["sha256"] == sha256(DATA)

@@ -74,6 +74,7 @@ def create_app(
     connections = ConnectionLimits(
         max_connections=max_connections,
         header_timeout_seconds=settings.header_timeout_seconds,
+        body_handover=settings.body_handover,
         on_refusal=metrics.refuse,
         on_change=metrics.connections.inc,
     )

@@ -35,6 +35,8 @@ class ConnectionLimits:
 
     max_connections: int = 4096
     header_timeout_seconds: float = 20.0
+    #: Whether worker threads may read large bodies from their sockets.
+    body_handover: bool = True
     #: Called with the problem's name, and the limit's if it was one, for each connection that is refused.
     on_refusal: Callable[[str, str | None], None] = lambda _problem, _setting: None
     #: Called with 1 for each connection that opens, and with -1 when it closes.
@@ -47,6 +49,7 @@ class BoundedProtocol(HandoverProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._limits: ConnectionLimits = self.app_state.get(STATE_KEY) or ConnectionLimits()
+        self.offers_handover = self._limits.body_handover
         self._in_head = True
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None

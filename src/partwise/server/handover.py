@@ -7,8 +7,9 @@ about half of the speed that the machine has. Here a thread reads the socket int
 ``HandoverProtocol`` is uvicorn's HTTP protocol with one addition: a request with a large body of known length on a
 plain connection offers a ``Handover`` among the scope's extensions. Whoever takes it gets the body as a
 ``SocketBody``; whoever does not gets ASGI messages as ever (TLS, chunked transfer, small bodies). It rests on
-uvicorn's internals (the parser, the cycle's buffer, flow control): so uvicorn is held to one minor version, and this
-module is small.
+uvicorn's internals (the parser, the cycle's buffer, flow control): so uvicorn is held to one minor version, this module
+is small, and ``tests/unit/server/test_uvicorn_internals.py`` says what of them has changed. The setting
+``body_handover`` turns it off.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ _thread = threading.local()
 class HandoverProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which can hand the socket of a body over."""
 
+    #: Whether large bodies are offered at all.
+    offers_handover = True
     #: Bytes still to come of a body that was handed over and given back before its end, and whose body that is.
     _unread = 0
     _unread_cycle: RequestResponseCycle
@@ -65,7 +68,7 @@ class HandoverProtocol(HttpToolsProtocol):
         length = _content_length(self.headers)
         # ASGI's type says that extensions are dictionaries; ASGI itself leaves their shape to whoever offers them.
         extensions: dict[str, Any] = {ABORT: self.transport.abort, REST: partial(_rest_of_body, self.cycle)}
-        if self.scheme == "http" and length >= SMALLEST:
+        if self.offers_handover and self.scheme == "http" and length >= SMALLEST:
             extensions[EXTENSION] = Handover(self, self.cycle, length)
         self.scope["extensions"] = extensions
 

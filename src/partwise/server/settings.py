@@ -149,6 +149,9 @@ class Settings(BaseSettings):
     body_min_rate: ByteSize = Field(
         ByteSize(256), ge=0, description="Slowest body, in bytes a second on the whole; 0 takes any"
     )
+    body_handover: bool = Field(
+        True, description="Read large bodies from their sockets, past the event loop: twice as fast"
+    )
     keep_alive_seconds: int = Field(60, ge=1, description="Longest silence between two requests")
     shutdown_seconds: int = Field(30, ge=1, description="How long a stop waits for requests in flight")
     drain_seconds: float = Field(
