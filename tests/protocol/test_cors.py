@@ -58,3 +58,14 @@ def test_a_named_origin_uploads_and_reads_what_is_answered(http: Http) -> None:
 def test_only_origins_can_be_named(value: str) -> None:
     with pytest.raises(ValidationError, match="origin"):
         Settings(data=Path("unused"), cors_origins=value)
+
+
+def test_the_operator_may_allow_more_request_fields(tmp_path: Path) -> None:
+    asked = PREFLIGHT | {"Access_Control_Request_Headers": "x-trace,content-range"}
+    server = ServerProcess(tmp_path, cors_origins=FRIEND, cors_request_headers="X-Trace, X-Other")
+    with server, Http(server.port) as http:
+        assert http("OPTIONS", f"{API}uploads/", Origin=FRIEND, **asked).status == 200
+    with ServerProcess(tmp_path, cors_origins=FRIEND) as server, Http(server.port) as http:
+        assert http("OPTIONS", f"{API}uploads/", Origin=FRIEND, **asked).status == 400
+    with pytest.raises(ValidationError, match="no header field"):
+        Settings(cors_request_headers="X Trace")

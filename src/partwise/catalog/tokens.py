@@ -6,7 +6,7 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, bindparam, insert, select, update
+from sqlalchemy import Column, Connection, bindparam, delete, insert, select, update
 
 from partwise.catalog.tables import tokens
 from partwise.core.errors import Conflict, NotFound
@@ -18,10 +18,12 @@ _USED = update(tokens).where(tokens.c.name == bindparam("key")).values(last_used
 
 
 def create_token(connection: Connection, token: Token, sha256: str) -> None:
-    """Insert the row, unless the name is taken."""
-    taken = select(tokens.c.name).where(tokens.c.name == token.name)
-    if connection.execute(taken).one_or_none() is not None:
-        raise Conflict(f"There is a token named {token.name} already.")
+    """Insert the row, unless the name is taken by a token that is valid. One that was revoked is replaced."""
+    taken = select(tokens.c.revoked).where(tokens.c.name == token.name).with_for_update()
+    row = connection.execute(taken).one_or_none()
+    if row is not None and row.revoked is None:
+        raise Conflict(f"There is a token named {token.name} already: revoke it first, or use another name.")
+    connection.execute(delete(tokens).where(tokens.c.name == token.name))
     connection.execute(insert(tokens), asdict(token) | {"sha256": sha256})
 
 

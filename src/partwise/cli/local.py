@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pwd
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -37,8 +39,11 @@ def with_tokens(data: Path | None, work: Callable[[Tokens], Awaitable[T]], *, fi
     ``first``: this may be the first that is done with the server at all, so that its folder is made if need be.
     """
     settings = settings_for(data)
-    if settings.catalog is None and not first:
-        _require_folder(settings)
+    if settings.catalog is None:
+        # A folder that someone named may be a new server's; the default name in some folder is a mistake.
+        if not first or "data" not in settings.model_fields_set:
+            _require_folder(settings)
+        _require_owner(settings)
 
     async def run(settings: Settings) -> T:
         from partwise.catalog import open_catalog
@@ -84,8 +89,35 @@ def _require_folder(settings: Settings) -> None:
     from partwise.cli.output import say
 
     if not settings.data.is_dir():
-        say(f"partwise: {settings.data}: there is no such folder.", "red")
+        say(
+            f"partwise: {settings.data}: there is no such folder. Name the server's data folder with --data, or its "
+            "file of settings with PARTWISE_CONFIG.",
+            "red",
+        )
         raise SystemExit(Exit.USAGE)
+
+
+def _require_owner(settings: Settings) -> None:
+    """Root would make files that the server's own user cannot write."""
+    from partwise.cli.output import say
+
+    if os.geteuid() != 0 or not settings.data.is_dir():
+        return
+    owner = settings.data.stat().st_uid
+    if owner != 0:
+        say(
+            f"partwise: {settings.data} belongs to {_user_name(owner)}, whose server could not write what root makes "
+            f"there: use sudo -u {_user_name(owner)} partwise …",
+            "red",
+        )
+        raise SystemExit(Exit.USAGE)
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"#{uid}"
 
 
 def run_with(all_settings: list[Settings], work: Callable[[Settings], Awaitable[T]], *, look_only: bool = False) -> T:

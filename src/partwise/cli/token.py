@@ -16,7 +16,7 @@ app = typer.Typer(help="Make, list and revoke the tokens of a server with --auth
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it; a name is not used twice.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it; of a revoked one: again.")],
     user: Annotated[
         str | None,
         typer.Option(metavar="USER", help="Whose uploads and artifacts it opens. (default: the user named NAME)"),

@@ -114,7 +114,7 @@ def create_app(
             Middleware(Observed, metrics=metrics),
             Middleware(CutOff, lifecycle=lifecycle),
             Middleware(RequestsInFlight, limit=settings.max_requests),
-            *cors(settings.origins, dialects),
+            *cors(settings.origins, dialects, settings.more_request_fields),
             _access(settings, authenticator, dialects),
             Middleware(NoNul),
             Middleware(AnswerErrors),

@@ -17,8 +17,10 @@ _ANSWER_FIELDS = ("Retry-After", "ETag", "Content-Range", "Content-Disposition")
 _MAX_AGE = 86_400
 
 
-def cors(origins: Sequence[str], dialects: Sequence[Dialect]) -> list[Middleware]:
+def cors(origins: Sequence[str], dialects: Sequence[Dialect], more: Sequence[str] = ()) -> list[Middleware]:
     """The middleware that lets pages of ``origins`` in, such as ``https://files.example.org``.
+
+    ``more``: header fields that these pages may send beside those that the server itself knows.
 
     Browsers send no cookies and no stored passwords along: a page has the rights of whoever gave it a token.
     """
@@ -29,7 +31,7 @@ def cors(origins: Sequence[str], dialects: Sequence[Dialect]) -> list[Middleware
             CORSMiddleware,
             allow_origins=origins,
             allow_methods=_METHODS,
-            allow_headers=_joined(_REQUEST_FIELDS, [dialect.request_fields for dialect in dialects]),
+            allow_headers=_joined(_REQUEST_FIELDS, [dialect.request_fields for dialect in dialects] + [more]),
             expose_headers=_joined(_ANSWER_FIELDS, [dialect.answer_fields for dialect in dialects]),
             max_age=_MAX_AGE,
         )

@@ -14,6 +14,7 @@ from functools import partial
 
 import uvicorn
 from prometheus_client.core import Metric
+from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 from starlette.types import ASGIApp
 
@@ -29,19 +30,13 @@ from partwise.server.lifecycle import Lifecycle
 from partwise.server.limits import TooFewDescriptors, affordable_connections
 from partwise.server.logs import configure
 from partwise.server.notify import notify
-from partwise.server.settings import Settings, ignored_variables
+from partwise.server.settings import CONFIG_VARIABLE, Settings, ignored_variables
 from partwise.server.shared_values import SharedMemory, SharedRegistry, share_values
 from partwise.server.supervisor import Supervisor
 from partwise.server.worker import Server
 
 #: Connections that wait to be accepted.
 _BACKLOG = 4096
-
-_ACCESS = {
-    "none": "this machine only, without authentication",
-    "token": "with a token: partwise token create NAME",
-}
-
 
 _logger = logging.getLogger(__name__)
 
@@ -236,16 +231,41 @@ def url_of(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+def places(settings: Settings) -> dict[str, str]:
+    """Where this server's bytes and records are, for people. Passwords are left out."""
+    found = {}
+    if settings.storage is None or settings.catalog is None:
+        found["data"] = str(settings.data.absolute())
+    if settings.storage is not None:
+        found["bytes"] = settings.storage.partition("?")[0]
+    if settings.catalog is not None:
+        found["records"] = make_url(settings.catalog_url).render_as_string(hide_password=True).partition("?")[0]
+    return found
+
+
+def _access(settings: Settings) -> str:
+    """Who may use the server, and how they come by a token for exactly this one."""
+    if settings.auth == "none":
+        return "this machine only, without authentication"
+    command = "partwise token create NAME"
+    if config := os.environ.get(CONFIG_VARIABLE):
+        return f"with a token: {CONFIG_VARIABLE}={os.path.abspath(config)} {command}"
+    if settings.catalog is not None:
+        return f"with a token: {command} (with PARTWISE_CATALOG as here)"
+    return f"with a token: {command} --data {settings.data.absolute()}"
+
+
 def _announce(settings: Settings, listener: socket.socket) -> None:
     """Say on standard output that requests are served, and how to begin."""
     url = url_of(listener)
     processes = "1 process" if settings.workers == 1 else f"{settings.workers} processes"
     text = (
         f"partwise {__version__} is ready at {url}\n"
-        f"  data     {settings.data.absolute()}  ({processes})\n"
-        f"  access   {_ACCESS[settings.auth]}\n"
-        f"  try      partwise upload FILE --server {url}\n"
-        f"  stop     Ctrl-C\n"
+        + "".join(f"  {name:<8} {place}\n" for name, place in places(settings).items())
+        + f"  serves   with {processes}\n"
+        + f"  access   {_access(settings)}\n"
+        + f"  try      partwise upload FILE --server {url}\n"
+        + f"  stop     {'Ctrl-C' if sys.stdin is not None and sys.stdin.isatty() else f'kill {os.getpid()}'}\n"
     )
     # It serves, whether or not anybody can be told: standard output may be a full disk or a pipe that is closed.
     with suppress(OSError, ValueError):

@@ -23,6 +23,8 @@ from partwise.engine.context import Limits
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+", re.ASCII)
 
+_FIELD = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+
 #: Names the file of settings.
 CONFIG_VARIABLE = "PARTWISE_CONFIG"
 
@@ -117,6 +119,10 @@ class Settings(BaseSettings):
         None, description="Origins whose pages may use it, such as https://files.example.org (comma-separated)"
     )
 
+    cors_request_headers: str | None = Field(
+        None, description="More header fields that pages of these origins may send, such as X-Trace (comma-separated)"
+    )
+
     chunk_size: ByteSize = Field(ByteSize(16 << 20), gt=0, description="Chunk size advised to clients")
     parallel: int = Field(8, ge=1, description="Connections advised to clients")
 
@@ -181,6 +187,19 @@ class Settings(BaseSettings):
     def dialect_names(self) -> tuple[str, ...]:
         """The protocols that clients may speak."""
         return _listed(self.dialects)
+
+    @field_validator("cors_request_headers")
+    @classmethod
+    def _are_fields(cls, value: str | None) -> str | None:
+        for name in _listed(value):
+            if not _FIELD.fullmatch(name):
+                raise ValueError(f"{name} is no header field: it reads like X-Trace")
+        return value
+
+    @property
+    def more_request_fields(self) -> tuple[str, ...]:
+        """The header fields that pages of other origins may send beside the usual ones."""
+        return _listed(self.cors_request_headers)
 
     @property
     def origins(self) -> tuple[str, ...]:

@@ -21,12 +21,16 @@ async def test_a_token_is_found_by_the_digest_of_its_secret_until_revoked(catalo
     assert (kept.last_used, kept.revoked) == (later(1), later(2))
 
 
-async def test_names_are_used_once(catalog: Tokens) -> None:
+async def test_a_name_is_free_again_when_its_token_was_revoked(catalog: Tokens) -> None:
     await catalog.create_token(Token(name="b", owner="ann", created=NOW), SHA_A)
-    await catalog.revoke_token("b", NOW)
     with pytest.raises(Conflict):
         await catalog.create_token(Token(name="b", owner="bob", created=NOW), SHA_B)
-    await catalog.create_token(Token(name="a", owner="bob", created=NOW), SHA_B)
-    assert [token.name for token in await catalog.list_tokens()] == ["a", "b"]
+    await catalog.revoke_token("b", NOW)
+    await catalog.create_token(Token(name="b", owner="bob", created=NOW), SHA_B)
+    assert await catalog.find_token(SHA_A) is None, "the old secret stays worthless"
+    found = await catalog.find_token(SHA_B)
+    assert found is not None
+    assert found.owner == "bob"
+    assert [token.name for token in await catalog.list_tokens()] == ["b"]
     with pytest.raises(NotFound):
         await catalog.revoke_token("c", NOW)
