@@ -34,7 +34,7 @@ from partwise.core.state import Event, UploadState, next_state
 from partwise.engine.activity import kept_alive
 from partwise.engine.context import Context
 from partwise.engine.follower import InFlight
-from partwise.engine.ports import BLOCK, Body, ChunkWriter
+from partwise.engine.ports import BLOCK, Body, ChunkWriter, StoredBody
 from partwise.engine.reading import TURN
 from partwise.engine.uploads import chunk_limit, get_frontier, grow, shrink
 
@@ -186,7 +186,10 @@ async def _reserve(engine: Context, upload: Upload, span: ByteRange) -> int | No
 
 async def _drain(body: Body, receiver: _Receiver) -> None:
     """Run the body through the receiver, and leave as soon as a newer writer asks for the range."""
-    pump = asyncio.ensure_future(body.drain(receiver.take))
+    if isinstance(body, StoredBody) and receiver.is_blind:
+        pump = asyncio.ensure_future(body.move(receiver.move, receiver.take))
+    else:
+        pump = asyncio.ensure_future(body.drain(receiver.take))
     preempted = asyncio.ensure_future(receiver.superseded())
     try:
         await asyncio.wait({pump, preempted}, return_when=asyncio.FIRST_COMPLETED)
@@ -360,6 +363,19 @@ class _Receiver:
         self.received += len(block)
         if not self._comparing:
             self.inflight.advance(self.received)
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether nothing here looks at the bytes: then the storage may copy them by itself."""
+        return self._engine.storage.in_place and not self._comparing and self._hasher is None and self._room is None
+
+    def move(self, source: object, part: ByteRange) -> None:
+        """A part of an opened artifact, in order, in place of blocks of a body."""
+        assert self.is_blind
+        assert self.received + part.size <= self.span.size, "the body knows its size"
+        self.writer.copy(self.span.offset + self.received, source, part)
+        self.received += part.size
+        self.inflight.advance(self.received)
 
     def _replace(self) -> None:
         """The body is another than the recorded chunk: invalidate that, and write from here on.

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from partwise.core.errors import (
     BadContentRange,
@@ -22,7 +23,7 @@ from partwise.core.errors import (
     RangeBusy,
     Superseded,
 )
-from partwise.core.ranges import MAX_SIZE, ByteRange
+from partwise.core.ranges import MAX_SIZE, ByteRange, split
 from partwise.core.records import Artifact, Principal, Upload
 from partwise.engine.chunks import put_chunk
 from partwise.engine.context import Context
@@ -30,6 +31,8 @@ from partwise.engine.ports import Sink
 
 #: The largest range that is copied at once, in bytes: a request must end in time.
 MAX_COPY = 1 << 30
+#: Bytes that one turn on a thread has the storage copy.
+MOVE_STEP = 16 << 20
 #: Seconds after which a request copies no further range. Its client asks for the rest again.
 COPY_SECONDS = 20.0
 
@@ -134,23 +137,35 @@ class _StoredBody:
     def __init__(self, engine: Context, sha256: str, span: ByteRange) -> None:
         self._engine, self._source, self._span = engine, sha256, span
 
+    async def move(self, put: Callable[[object, ByteRange], None], sink: Sink) -> None:
+        """See ``StoredBody.move``. Raises _SourceFailed."""
+        try:
+            source = await self._engine.storage.open_artifact(self._source)
+            if source is not None:
+                for part in split(self._span, MOVE_STEP):
+                    await self._run(partial(put, source, part))
+                return
+        except (NotFound, BytesLost) as error:
+            raise _SourceFailed(error) from error
+        await self.drain(sink)
+
     async def drain(self, sink: Sink) -> None:
         """See ``Body.drain``. Raises _SourceFailed."""
         reading = self._engine.storage.read_artifact(self._source, self._span)
         # Storages read by generators. They hold a file or a connection until they are closed.
         async with aclosing(reading) as blocks:  # type: ignore[type-var]
             while (block := await _next(blocks)) is not None:
-                await self._give(sink, block)
-                self._engine.failpoint("copy.block")
+                await self._run(partial(sink, memoryview(block)))
 
-    async def _give(self, sink: Sink, block: bytes) -> None:
+    async def _run(self, work: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
-        call = loop.run_in_executor(self._engine.workers.readers, sink, memoryview(block))
+        call = loop.run_in_executor(self._engine.workers.readers, work)
         try:
             await asyncio.shield(call)
         except asyncio.CancelledError:
             await asyncio.wait({call})
             raise
+        self._engine.failpoint("copy.block")
 
 
 async def _next(blocks: AsyncIterator[bytes]) -> bytes | None:

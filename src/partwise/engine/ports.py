@@ -49,7 +49,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Artifact, Chunk, Page, Segment, Task, Totals, Upload, Usage
@@ -81,6 +81,17 @@ class Body(Protocol):
         Ends when the body is over. An error of ``sink`` ends it early and comes out. When the task is cancelled, it
         ends only after the running call to ``sink`` has. Raises BodyInterrupted when the connection broke or fell
         below the minimum rate, BadBody when the body is malformed.
+        """
+
+
+@runtime_checkable
+class StoredBody(Body, Protocol):
+    """A body whose bytes the storage has already."""
+
+    async def move(self, put: Callable[[object, ByteRange], None], sink: Sink) -> None:
+        """Like ``drain``, but give parts of an opened artifact to ``put`` where the storage can copy by itself.
+
+        ``put`` takes the parts in order and on worker threads, as ``sink`` takes blocks.
         """
 
 
@@ -120,6 +131,12 @@ class ChunkWriter(Protocol):
         """Put ``block`` at ``offset`` of the file, whole.
 
         Raises OutOfSpace, StorageFailed, and Superseded once the writer is closed.
+        """
+
+    def copy(self, offset: int, source: object, span: ByteRange) -> None:
+        """Put the bytes ``span`` of what ``Storage.open_artifact`` gave at ``offset``, whole, below the server.
+
+        Raises what ``write`` does, and BytesLost when the source cannot be read.
         """
 
     async def finish(self, size: int, *, durable: bool = False) -> Stored:
@@ -310,6 +327,12 @@ class Storage(Protocol):
         """The bytes of ``span`` of an artifact, in blocks of about ``block`` bytes.
 
         Raises NotFound when all its bytes are gone, BytesLost.
+        """
+
+    async def open_artifact(self, sha256: str) -> object | None:
+        """Open an artifact for ``ChunkWriter.copy``; None: this storage copies nothing by itself, read the bytes.
+
+        It is closed when nobody refers to it. NotFound when its bytes are gone, BytesLost.
         """
 
     async def store_signature(self, sha256: str, data: bytes) -> None:

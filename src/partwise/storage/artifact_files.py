@@ -145,10 +145,20 @@ class ArtifactFiles:
 
     def _delete(self, path: str) -> None:
         with failures("delete a file"):
-            for name in (path + SIGNATURE + ".new", path + SIGNATURE, path):
-                with suppress(FileNotFoundError):
-                    os.unlink(name)
+            self._delete_signature(path + SIGNATURE)
+            with suppress(FileNotFoundError):
+                os.unlink(path)
             self._failpoint("delete.unlinked")
+            sync_folder(self._calls, os.path.dirname(path))
+
+    def _delete_signature(self, path: str) -> None:
+        """Before its artifact, also on the disk: nobody would look for it afterwards."""
+        found = False
+        for name in (path + ".new", path):
+            with suppress(FileNotFoundError):
+                os.unlink(name)
+                found = True
+        if found:
             sync_folder(self._calls, os.path.dirname(path))
 
     def read(self, sha256: str, span: ByteRange, block: int = BLOCK) -> AsyncIterator[bytes]:
@@ -167,6 +177,10 @@ class ArtifactFiles:
             if len(data) < piece.size:
                 raise BytesLost("The storage lost bytes: an artifact is shorter than its record says.")
             yield data
+
+    async def open(self, sha256: str) -> OpenFile:
+        """The file, open for reading for as long as someone refers to it."""
+        return await _open(self.path(sha256), "artifact")
 
     async def store_signature(self, sha256: str, data: bytes) -> None:
         """Write it under another name, bring it to disk, and give it its name."""
@@ -198,7 +212,7 @@ class ArtifactFiles:
         """Hash the file, in steps that end when the caller is cancelled."""
         hasher, offset = hashlib.sha256(), 0
         try:
-            file = await _open(self.path(sha256), "artifact")
+            file = await self.open(sha256)
         except NotFound:
             return False
         while True:

@@ -23,7 +23,8 @@ from partwise.core.errors import BytesLost, NotFound, RangeBusy, StorageFailed, 
 from partwise.core.ranges import ByteRange
 from partwise.core.state import Event, UploadState
 from partwise.engine.ports import Stored
-from partwise.storage.files import FailPoint, SystemCalls, failures, in_thread, open_file, reading, syncing
+from partwise.storage.files import FailPoint, OpenFile, SystemCalls, failures, in_thread, open_file, reading, syncing
+from partwise.storage.joining import copy_between
 from partwise.storage.locks import FIRST_PAUSE, LONGEST_PAUSE, WHOLE_FILE, Area, LockFile, is_locked, try_lock, unlock
 
 #: Seconds between two looks at the knocks of other processes.
@@ -72,6 +73,16 @@ class LocalWriter:
                     count = self._claims.calls.pwrite(fd, block, offset)
                     block, offset = block[count:], offset + count
             self._claims.failpoint("write.block")
+        finally:
+            self._leave()
+
+    def copy(self, offset: int, source: object, span: ByteRange) -> None:
+        """Have the kernel copy ``span`` of another file. It shares blocks where file system and places allow that."""
+        assert isinstance(source, OpenFile), "opened by the same storage"
+        fd = self._enter(offset, span.size)
+        try:
+            copy_between(self._claims.calls, source.fd, fd, span, offset)
+            self._claims.failpoint("write.copied")
         finally:
             self._leave()
 

@@ -336,6 +336,10 @@ class LocalStorage:
         """Blocks of at most 1 MiB. The file is opened with the first, and closed with the last or with the iterator."""
         return self._artifacts.read(sha256, span, block)
 
+    async def open_artifact(self, sha256: str) -> object | None:
+        """Its file, which the kernel copies from."""
+        return await self._artifacts.open(sha256)
+
     async def store_signature(self, sha256: str, data: bytes) -> None:
         """In a file beside the artifact's."""
         await self._artifacts.store_signature(sha256, data)

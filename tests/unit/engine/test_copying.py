@@ -48,6 +48,10 @@ async def copy(engine: Engine, upload: Upload, *ranges: CopyRange, who: Principa
     return states(results)
 
 
+async def nothing(sha256: str) -> None:
+    """In the place of ``open_artifact``: have the bytes read."""
+
+
 async def test_copied_ranges_are_chunks(engine: Engine) -> None:
     artifact, upload = await store(engine), await create(engine)
     ranges = [CopyRange(ByteRange(at, 500_000), artifact.id, at) for at in range(0, len(DATA), 500_000)]
@@ -172,6 +176,7 @@ async def test_a_source_that_is_deleted_or_damaged(engine: Engine, monkeypatch: 
             raise error
 
         with monkeypatch.context() as patched:
+            patched.setattr(engine.storage, "open_artifact", nothing)
             patched.setattr(engine.storage, "read_artifact", failing)
             assert await copy(engine, upload, wanted) == [state]
         assert (await uploads.get_upload(engine, ALICE, upload.id)).received == 0
@@ -190,6 +195,7 @@ async def test_a_storage_that_fails_ends_the_request_and_keeps_what_was_copied(
             raise StorageFailed("The storage does not answer.")
         return read(digest, span, block)
 
+    monkeypatch.setattr(engine.storage, "open_artifact", nothing)
     monkeypatch.setattr(engine.storage, "read_artifact", failing)
     ranges = [CopyRange(ByteRange(at, 100), artifact.id, at) for at in (0, 100)]
     with pytest.raises(StorageFailed):
@@ -236,6 +242,7 @@ async def test_the_newest_writer_takes_over(engine: Engine, monkeypatch: pytest.
         begun.set()
         await gate.wait()
 
+    monkeypatch.setattr(engine.storage, "open_artifact", nothing)
     monkeypatch.setattr(engine.storage, "read_artifact", slowly)
     copying = asyncio.create_task(copy_ranges(engine, ALICE, upload.id, [CopyRange(span, artifact.id, 0)]))
     await begun.wait()

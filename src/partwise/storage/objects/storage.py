@@ -297,6 +297,10 @@ class ObjectStorage:
             return False
         return hasher.hexdigest() == sha256
 
+    async def open_artifact(self, sha256: str) -> object | None:
+        """None: an object of a chunk is made of bytes that are read."""
+        return None
+
     async def store_signature(self, sha256: str, data: bytes) -> None:
         """As an object of its own. Whose artifact was deleted meanwhile, housekeeping finds it as abandoned."""
         await self._run(_put_object, self.store, SIGNATURES + sha256, data)

@@ -126,6 +126,10 @@ class ObjectWriter:
         self._etags.append(self._put.finish())
         self._put, self._filled = None, 0
 
+    def copy(self, offset: int, source: object, span: ByteRange) -> None:
+        """Never asked for: the storage opens no artifact."""
+        raise NotImplementedError
+
     async def finish(self, size: int, *, durable: bool = False) -> Stored:
         """Wait until the store has the object."""
         return await self._run(self._finish, size)
