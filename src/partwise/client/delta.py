@@ -28,8 +28,9 @@ from partwise.core.ranges import ByteRange, missing_ranges, split
 
 #: Smaller files are sent: a signature and a comparison take longer than they save.
 SMALLEST_FILE = 8 * MIB
-#: For larger files the line is tried first. Where it is as fast as the comparison, the whole file is sent.
-PROBED_FILE, PROBE, FAST = 256 * MIB, 2 * MIB, 200e6
+#: For larger files the line is tried first, with two pieces of the file. Where one connection has this share of the
+#: speed of a comparison, all of them send the whole file sooner than it is compared here and copied there.
+PROBED_FILE, PROBE, FAST_SHARE = 256 * MIB, MIB, 0.4
 #: The largest range that is copied in one piece, and the most ranges and bytes of one request.
 _LARGEST_COPY, _MOST_COPIES, _MOST_BYTES = 64 * MIB, 256, 512 * MIB
 #: An upload is filled by so many copies at most: the server keeps a record of each.
@@ -86,7 +87,7 @@ class DeltaUpload:
         chunks = list(upload.chunks)
         if not self._always and not chunks and self._file.size >= PROBED_FILE:
             chunks = [ByteRange(0, 2 * PROBE)]
-            if self._is_fast(hooks):
+            if is_fast(self._file, lambda probe: hooks.send([probe])):
                 return True
         try:
             signature = fetch_signature(http, base, hooks.patience, hooks.cancelled)
@@ -112,14 +113,29 @@ class DeltaUpload:
                 return ArtifactInfo.parse(found)
         return None
 
-    def _is_fast(self, hooks: Hooks) -> bool:
-        """Whether the line is so fast that a comparison would take longer than sending all."""
-        best = 0.0
-        for offset in (0, PROBE):
-            began = time.monotonic()
-            hooks.send([ByteRange(offset, PROBE)])
-            best = max(best, PROBE / max(time.monotonic() - began, 1e-6))
-        return best > FAST
+
+def is_fast(file: LocalFile, transfer: Callable[[ByteRange], None]) -> bool:
+    """Whether a comparison with ``file`` would take longer than to transfer all.
+
+    ``transfer`` moves the first two pieces of the file that is sent or received.
+    """
+    cutter = Cutter(Cutting.of_size(file.size))
+
+    def scan(probe: ByteRange) -> None:
+        for block in file.blocks(probe):
+            list(cutter.feed(block))
+
+    return best_rate(transfer) > FAST_SHARE * best_rate(scan)
+
+
+def best_rate(work: Callable[[ByteRange], None]) -> float:
+    """Bytes a second of ``work`` on two pieces, by the quicker one: the other may have waited for something else."""
+    best = 0.0
+    for offset in (0, PROBE):
+        began = time.monotonic()
+        work(ByteRange(offset, PROBE))
+        best = max(best, PROBE / max(time.monotonic() - began, 1e-6))
+    return best
 
 
 def looks_alike(file: LocalFile, matcher: Matcher, cutting: Cutting) -> bool:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import urllib3
 
-from partwise.client.delta import FAST, PROBE, PROBED_FILE, SMALLEST_FILE
+from partwise.client.delta import PROBED_FILE, SMALLEST_FILE, is_fast
 from partwise.client.errors import (
     AlreadyRunning,
     Cancelled,
@@ -124,20 +124,12 @@ class Downloader:
     def _find_steps(self, part: _Part, base: LocalFile) -> Steps | None:
         """Compare the local file with the artifact; None: receive all of it."""
         always = self._base is not None or self._delta is True
-        if not always and not part.have and self._artifact.size >= PROBED_FILE and self._is_fast(part):
+        probed = not always and not part.have and min(base.size, self._artifact.size) >= PROBED_FILE
+        if probed and is_fast(base, lambda probe: self._receive_to(part, probe.end)):
             return None
         return find_steps(
             self._http, self._artifact, base, self._observer, self._patience, self._cancelled, always=always
         )
-
-    def _is_fast(self, part: _Part) -> bool:
-        """Whether the line is so fast that a comparison would take longer than receiving all."""
-        best = 0.0
-        for end in (PROBE, 2 * PROBE):
-            began = time.monotonic()
-            self._receive_to(part, end)
-            best = max(best, PROBE / max(time.monotonic() - began, 1e-6))
-        return best > FAST
 
     def _assemble(self, part: _Part, base: LocalFile, steps: Steps) -> None:
         """Take from the local file what it has, and receive what it lacks."""

@@ -100,13 +100,15 @@ def test_nothing_is_asked_for_a_small_file_or_without_a_base(tmp_path: Path, fil
     http.close()
 
 
-@pytest.mark.parametrize("rate, whole", [(1e9, True), (1e6, False)])
+@pytest.mark.parametrize("rate, whole", [(1e9, True), (201e6, True), (199e6, False), (1e6, False)])
 def test_on_a_fast_line_a_large_file_is_sent_whole(
     file: LocalFile, monkeypatch: pytest.MonkeyPatch, rate: float, whole: bool
 ) -> None:
-    clock = iter(range(1000))
+    # Of the four pieces of work, two are sent at this rate and two are compared at 500 MB/s.
+    seconds = iter([delta.PROBE / rate] * 2 + [delta.PROBE / 500e6] * 2)
+    clock = iter([at for one in seconds for at in (0.0, one)])
     monkeypatch.setattr(delta, "PROBED_FILE", file.size)
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock) * delta.PROBE / rate)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     answers = Answers(artifact("disk.img"))
     compared: list[Any] = []
 
