@@ -90,7 +90,7 @@ async def check(engine: Engine, known: Known) -> None:
         _check_join(found, id_, join)
     for id_, part in known.parts.items():
         await _check_part(engine, found.get(id_), id_, part)
-    if engine.storage.in_place:
+    if not engine.storage.remote:
         await _check_staged(engine, {u.id for u in found.values() if u.state is UploadState.OPEN})
     await _check_artifacts(engine, known)
 
@@ -181,7 +181,7 @@ async def _check_signatures(engine: Engine, stored: set[str]) -> None:
         size = await engine.storage.signature_size(digest)
         if size is None:
             continue
-        _must(digest in stored or not engine.storage.in_place, "a signature without an artifact", digest)
+        _must(digest in stored or engine.storage.remote, "a signature without an artifact", digest)
         found = b"".join([block async for block in engine.storage.read_signature(digest, size)])
         _must(found == sign(data).encode(), "a wrong signature", digest)
 

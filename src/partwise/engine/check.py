@@ -45,9 +45,8 @@ async def find_orphans(engine: Context) -> AsyncIterator[Finding]:
     for sha256 in await asyncio.to_thread(lambda: list(engine.storage.list_artifacts())):
         if not await engine.catalog.has_artifact(sha256) and not await _is_recorded(engine, sha256):
             yield Finding(Kind.UNRECORDED, sha256)
-    if engine.storage.in_place:
-        async for upload_id in _unbacked(engine):
-            yield Finding(Kind.UNBACKED, upload_id)
+    async for upload_id in _unbacked(engine):
+        yield Finding(Kind.UNBACKED, upload_id)
 
 
 async def find_damage(engine: Context) -> AsyncIterator[tuple[str, Finding | None]]:

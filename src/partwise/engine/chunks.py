@@ -210,9 +210,8 @@ async def _record(engine: Context, receiver: _Receiver, declared: str | None) ->
     try:
         stored = await receiver.writer.finish(receiver.received, durable=engine.durable_chunks)
     except SyncFailed:
-        if engine.storage.in_place:
-            receiver.writer.close()
-            await engine.workers.flusher.distrust(upload.id)
+        receiver.writer.close()
+        await engine.workers.flusher.distrust(upload.id)
         raise
     engine.failpoint("chunk.written")
     if not stored.size:
@@ -231,14 +230,14 @@ async def _record(engine: Context, receiver: _Receiver, declared: str | None) ->
         chunk,
         now=now,
         max_chunks=chunk_limit(engine, receiver.upload),
-        replace=not engine.storage.in_place,
+        replace=not receiver.writer.overwrites,
     )
     receiver.inflight.record(chunk.range)
     engine.failpoint("chunk.recorded")
     if engine.durable_chunks:
         await engine.catalog.mark_durable(upload.id, chunk.seq)
     engine.workers.follower.notify(upload.id)
-    if engine.storage.in_place:  # an object is durable when it is stored
+    if not stored.durable:
         engine.workers.flusher.notify(upload.id)
     gone = receiver.replaced  # ``upload`` was read before, and still counts it
     received = upload.received + chunk.size - (gone.size if gone else 0)
@@ -273,8 +272,8 @@ class _Receiver:
         self._same = same
         self._early = early
         self._declared = declared
-        self._comparing = same is not None and engine.storage.in_place
-        hashed = hashed or declared is not None or not engine.storage.in_place
+        self._comparing = same is not None and writer.overwrites
+        hashed = hashed or declared is not None or not writer.overwrites
         self._hasher = hashlib.sha256() if hashed else None
         #: The digest that was made of what is stored.
         self._read_back: str | None = None
@@ -316,7 +315,7 @@ class _Receiver:
 
     def _begin(self) -> None:
         self._since = time.monotonic()
-        self.inflight = InFlight(self.span)
+        self.inflight = InFlight(self.span, readable=self.writer.overwrites)
         if not self._comparing:
             self._follow()
 
@@ -336,7 +335,7 @@ class _Receiver:
     @property
     def unchanged(self) -> bool:
         """Whether the recorded chunk of the same range has the same bytes."""
-        if self._engine.storage.in_place:
+        if self.writer.overwrites:
             return self._comparing
         return self._same is not None and self._same.sha256 == self.digest
 
@@ -367,7 +366,7 @@ class _Receiver:
     @property
     def is_blind(self) -> bool:
         """Whether nothing here looks at the bytes: then the storage may copy them by itself."""
-        return self._engine.storage.in_place and not self._comparing and self._hasher is None and self._room is None
+        return self.writer.overwrites and not self._comparing and self._hasher is None and self._room is None
 
     def move(self, source: object, part: ByteRange) -> None:
         """A part of an opened artifact, in order, in place of blocks of a body."""

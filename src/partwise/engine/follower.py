@@ -41,10 +41,12 @@ QUIET, REST, IDLE = 10.0, 30.0, 3600.0
 class InFlight:
     """A chunk that this process is writing now."""
 
-    __slots__ = ("_wake", "_wake_at", "ended", "recorded", "span", "written")
+    __slots__ = ("_wake", "_wake_at", "ended", "readable", "recorded", "span", "written")
 
-    def __init__(self, span: ByteRange) -> None:
+    def __init__(self, span: ByteRange, *, readable: bool = True) -> None:
         self.span = span
+        #: Whether its bytes can be read before it is whole.
+        self.readable = readable
         self.written = 0
         #: Whether its row is there, for just ``span``; final once ``ended``.
         self.recorded = False
@@ -303,10 +305,8 @@ class _Run:
                 return None  # to be settled first
             if self._position < last.span.end:
                 return last
-        if not self._follower.storage.in_place:
-            return None
         candidate = self.inflight.get(self._position)
-        return candidate if candidate is not None and not candidate.ended else None
+        return candidate if candidate is not None and candidate.readable and not candidate.ended else None
 
     async def _feed(self, pieces: list[Piece]) -> None:
         await self._hash.feed(pieces)

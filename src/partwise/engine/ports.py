@@ -119,13 +119,20 @@ class Stored:
 
     size: int
     ref: str | None = None
+    #: Whether they are on stable storage already.
+    durable: bool = False
 
 
 class ChunkWriter(Protocol):
     """One writer's hold on a byte range of an upload. ``read`` and ``write`` block: call them on worker threads."""
 
+    #: Whether bytes are written over those that are there. Then they can be read while they come, and a recorded chunk
+    #: of the range is compared first, and un-recorded before it is overwritten. Else what is written is an object of
+    #: its own, which takes the place of the recorded one together with its row.
+    overwrites: bool
+
     def read(self, offset: int, size: int) -> bytes:
-        """The stored bytes ``[offset, offset + size)`` of the file (in-place storage only). BytesLost."""
+        """The stored bytes ``[offset, offset + size)`` of the file (where it ``overwrites``). BytesLost."""
 
     def write(self, offset: int, block: memoryview) -> None:
         """Put ``block`` at ``offset`` of the file, whole.
@@ -203,8 +210,8 @@ class Space:
 class Storage(Protocol):
     """Where bytes live. Every method may be called at once by several processes."""
 
-    #: Chunks are written at their final place in one file (True), or are immutable objects each (False).
-    in_place: bool
+    #: Whether writing waits for other machines, so that more threads than cores are worth having.
+    remote: bool
 
     async def start(self, *, look_only: bool = False) -> None:
         """Prepare (folders, bucket) and check that the storage can keep its promises; StorageFailed says why not.

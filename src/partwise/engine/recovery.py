@@ -26,7 +26,7 @@ async def recover(engine: Context) -> None:
         with suppress(NotFound):  # another process ended its deletion meanwhile
             if upload.state is UploadState.DELETING:
                 await remove(engine, upload.id)
-            elif upload.id not in staged and engine.storage.in_place:
+            elif upload.id not in staged:
                 await _settle_unstaged(engine, upload.id)
     for upload_id in await engine.catalog.list_committing():
         drive(engine, upload_id)

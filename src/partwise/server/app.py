@@ -69,7 +69,7 @@ def create_app(
     intake = Intake(
         idle_timeout_seconds=settings.body_idle_timeout_seconds,
         min_rate=settings.body_min_rate,
-        remote=not engine.storage.in_place,
+        remote=engine.storage.remote,
     )
     connections = ConnectionLimits(
         max_connections=max_connections,

@@ -38,6 +38,8 @@ class LocalWriter:
     write starts. So ``close`` only marks, and the last call inside closes; until then the claim holds.
     """
 
+    overwrites = True
+
     def __init__(self, claims: Claims, upload_id: str, chunk: ByteRange, fd: int) -> None:
         self.upload_id, self.chunk = upload_id, chunk
         self._claims, self._fd = claims, fd

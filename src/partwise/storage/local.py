@@ -61,7 +61,7 @@ class LocalStorage:
     them restart the machine.
     """
 
-    in_place = True
+    remote = False
 
     def __init__(
         self,

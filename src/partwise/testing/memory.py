@@ -40,6 +40,8 @@ class _Newcomer:
 class MemoryWriter:
     """A claim on a byte range of a file in memory."""
 
+    overwrites = True
+
     def __init__(self, file: MemoryFile, chunk: ByteRange) -> None:
         self.chunk = chunk
         self._file = file
@@ -115,7 +117,7 @@ class MemoryLock:
 class MemoryStorage:
     """The storage port in memory. ``capacity`` and ``floor`` in bytes, ``patience`` in seconds, as for local files."""
 
-    in_place = True
+    remote = False
 
     def __init__(self, *, capacity: int = 1 << 30, floor: int = 0, patience: float = 10.0) -> None:
         self._capacity, self._floor, self._patience = capacity, floor, patience

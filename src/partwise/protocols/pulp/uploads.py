@@ -135,7 +135,7 @@ async def update(api: Api, request: Request) -> Response:
         body = api.body_of(request, digest)
         if length is not None and length != span.size:
             raise BodySizeMismatch(span.size, length)
-        if digest is None and keeps_partial(request) and api.engine.storage.in_place:
+        if digest is None and keeps_partial(request) and not api.engine.storage.remote:
             early = Early.KEEP
     return json_response(request, upload_out(api, await _receive(api, request, target, body, early)))
 

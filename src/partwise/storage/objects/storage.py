@@ -58,7 +58,7 @@ class ObjectStorage:
     object must be that no record knows, to be taken for abandoned. ``pause``: seconds between rounds of housekeeping.
     """
 
-    in_place = False
+    remote = True
 
     def __init__(
         self,

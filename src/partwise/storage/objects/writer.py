@@ -52,6 +52,8 @@ class ObjectWriter:
     bytes are gathered in a file without a name until they are a part. Of a body that is cut, the whole parts are kept.
     """
 
+    overwrites = False
+
     def __init__(
         self,
         store: ObjectStore,
@@ -158,13 +160,13 @@ class ObjectWriter:
                 return Stored(0)
             self._put.finish()
             self._put = None
-            return Stored(size, self._key)
+            return Stored(size, self._key, durable=True)
         if not self._etags:
             return Stored(0)
         assert self._upload is not None
         self._store.complete(self._key, self._upload, self._etags)
         self._upload = None
-        return Stored(size - self._filled, self._key)
+        return Stored(size - self._filled, self._key, durable=True)
 
     def knock(self) -> None:
         """Ask it to leave."""
