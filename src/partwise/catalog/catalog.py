@@ -1,282 +1,148 @@
-"""The catalog port over SQL: each method hands one query function to the runner. What they do is in their modules."""
+"""The catalog port over SQL: each method is a query function of another module, run as one transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+from sqlalchemy import Connection
 
 from partwise.catalog import artifacts, chunks, commits, objects, tasks, tokens, transfer, uploads
 from partwise.catalog.runner import Runner
-from partwise.core.ranges import ByteRange
-from partwise.core.records import Artifact, Chunk, Page, Segment, Task, Totals, Upload, Usage
-from partwise.engine.ports import OwnerLimits, Token
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _Method(Generic[P, T]):
+    """A method that runs ``query`` with its own arguments, behind a connection that the runner gives."""
+
+    def __init__(self, query: Callable[Concatenate[Connection, P], T]) -> None:
+        self._query = query
+
+    def __get__(self, catalog: SqlCatalog, _owner: type[SqlCatalog]) -> Callable[P, Coroutine[Any, Any, T]]:
+        return partial(self._run(catalog.runner), self._query)
+
+    @staticmethod
+    def _run(runner: Runner) -> Callable[..., Coroutine[Any, Any, Any]]:
+        raise NotImplementedError
+
+
+class Reads(_Method[P, T]):
+    """One that changes nothing."""
+
+    @staticmethod
+    def _run(runner: Runner) -> Callable[..., Coroutine[Any, Any, Any]]:
+        return runner.read
+
+
+class Writes(_Method[P, T]):
+    """One that changes records."""
+
+    @staticmethod
+    def _run(runner: Runner) -> Callable[..., Coroutine[Any, Any, Any]]:
+        return runner.write
+
+
+class Frees(_Method[P, T]):
+    """One that gives room back: it works on a full disk, too."""
+
+    @staticmethod
+    def _run(runner: Runner) -> Callable[..., Coroutine[Any, Any, Any]]:
+        return runner.free
 
 
 class SqlCatalog:
-    """Implements ``engine.ports.Catalog`` and ``engine.ports.Tokens``, whose docstrings say what each method does."""
-
-    # ruff: noqa: D102 (said once, in the ports)
+    """Implements the catalog's ports (``partwise.engine.ports``), whose docstrings say what each method does."""
 
     def __init__(self, runner: Runner) -> None:
-        self._runner = runner
-        self._read, self._write, self._free = runner.read, runner.write, runner.free
+        self.runner = runner
 
     async def start(self, *, look_only: bool = False) -> None:
-        await self._runner.start(look_only=look_only)
+        """See ``CatalogLife``."""
+        await self.runner.start(look_only=look_only)
 
     async def stop(self) -> None:
-        await self._runner.stop()
+        """See ``CatalogLife``."""
+        await self.runner.stop()
 
     async def check_writable(self) -> None:
-        await self._runner.check_writable()
+        """See ``CatalogLife``."""
+        await self.runner.check_writable()
 
     # uploads
-
-    async def create_upload(self, upload: Upload, limits: OwnerLimits) -> None:
-        await self._write(uploads.create_upload, upload, limits)
-
-    async def set_size(self, upload_id: str, size: int, limits: OwnerLimits, now: datetime) -> Upload:
-        return await self._write(uploads.set_size, upload_id, size, limits, now)
-
-    async def get_upload(self, upload_id: str) -> Upload:
-        return await self._read(uploads.get_upload, upload_id)
-
-    async def list_uploads(
-        self,
-        owner: str | None,
-        *,
-        offset: int = 0,
-        limit: int = 100,
-        states: Sequence[str] = (),
-        search: str = "",
-        internal: bool = False,
-    ) -> Page[Upload]:
-        return await self._read(
-            uploads.list_uploads, owner, offset=offset, limit=limit, states=states, search=search, internal=internal
-        )
-
-    async def set_name(self, upload_id: str, filename: str | None, media_type: str | None, now: datetime) -> None:
-        await self._write(uploads.set_name, upload_id, filename, media_type, now)
-
-    async def begin_delete(self, upload_id: str) -> Upload:
-        return await self._free(uploads.begin_delete, upload_id)
-
-    async def finish_delete(self, upload_id: str) -> None:
-        await self._free(uploads.finish_delete, upload_id)
-
-    async def list_unattended(self) -> list[Upload]:
-        return await self._read(uploads.list_unattended)
-
-    async def forget_parts(self, upload_id: str) -> None:
-        await self._write(uploads.forget_parts, upload_id)
-
-    async def idle_uploads(self, *, open_before: datetime, completed_before: datetime, limit: int) -> list[Upload]:
-        return await self._read(
-            uploads.idle_uploads, open_before=open_before, completed_before=completed_before, limit=limit
-        )
-
-    async def expire_upload(self, upload_id: str, *, open_before: datetime, completed_before: datetime) -> bool:
-        return await self._free(
-            uploads.expire_upload, upload_id, open_before=open_before, completed_before=completed_before
-        )
-
-    async def surplus_uploads(self, keep: int, limit: int) -> list[str]:
-        return await self._read(uploads.surplus_uploads, keep, limit)
-
-    async def touch(self, upload_id: str, now: datetime) -> None:
-        await self._write(uploads.touch, upload_id, now)
+    create_upload = Writes(uploads.create_upload)
+    set_size = Writes(uploads.set_size)
+    get_upload = Reads(uploads.get_upload)
+    list_uploads = Reads(uploads.list_uploads)
+    set_name = Writes(uploads.set_name)
+    begin_delete = Frees(uploads.begin_delete)
+    finish_delete = Frees(uploads.finish_delete)
+    list_unattended = Reads(uploads.list_unattended)
+    forget_parts = Writes(uploads.forget_parts)
+    idle_uploads = Reads(uploads.idle_uploads)
+    expire_upload = Frees(uploads.expire_upload)
+    surplus_uploads = Reads(uploads.surplus_uploads)
+    touch = Writes(uploads.touch)
 
     # chunks
-
-    async def find_chunks(self, upload_id: str, span: ByteRange, limit: int = 100) -> tuple[Upload, list[Chunk], int]:
-        return await self._read(chunks.find_chunks, upload_id, span, limit)
-
-    async def list_chunks(self, upload_id: str, *, start: int = 0, limit: int | None = None) -> list[Chunk]:
-        return await self._read(chunks.list_chunks, upload_id, start=start, limit=limit)
-
-    async def record_chunk(
-        self, upload_id: str, chunk: Chunk, *, now: datetime, max_chunks: int, replace: bool = False
-    ) -> Chunk:
-        return await self._write(chunks.record_chunk, upload_id, chunk, now=now, max_chunks=max_chunks, replace=replace)
-
-    async def unrecord_chunk(self, upload_id: str, offset: int) -> bool:
-        return await self._write(chunks.unrecord_chunk, upload_id, offset)
-
-    async def mark_durable(self, upload_id: str, seq: int) -> None:
-        await self._write(chunks.mark_durable, upload_id, seq)
-
-    async def unrecord_undurable(self, upload_id: str) -> int:
-        return await self._write(chunks.unrecord_undurable, upload_id)
-
-    async def pending_flush(self, limit: int) -> list[Upload]:
-        return await self._read(chunks.pending_flush, limit)
-
-    async def note_clock(self, now: datetime) -> None:
-        await self._write(chunks.note_clock, now)
-
-    async def noted_clock(self) -> datetime | None:
-        return await self._read(chunks.noted_clock)
-
-    async def installation(self) -> tuple[str, bool]:
-        return await self._write(chunks.installation)
-
-    async def grow(self, upload_id: str, end: int, limits: OwnerLimits) -> None:
-        await self._write(uploads.grow, upload_id, end, limits)
-
-    async def end_growth(self, upload_id: str) -> int | None:
-        return await self._free(uploads.end_growth, upload_id)
-
-    async def new_boot(self, boot_id: str, *, distrust: bool = False) -> int:
-        return await self._write(chunks.new_boot, boot_id, distrust=distrust)
+    find_chunks = Reads(chunks.find_chunks)
+    list_chunks = Reads(chunks.list_chunks)
+    record_chunk = Writes(chunks.record_chunk)
+    unrecord_chunk = Writes(chunks.unrecord_chunk)
+    mark_durable = Writes(chunks.mark_durable)
+    unrecord_undurable = Writes(chunks.unrecord_undurable)
+    pending_flush = Reads(chunks.pending_flush)
+    note_clock = Writes(chunks.note_clock)
+    noted_clock = Reads(chunks.noted_clock)
+    installation = Writes(chunks.installation)
+    grow = Writes(uploads.grow)
+    end_growth = Frees(uploads.end_growth)
+    new_boot = Writes(chunks.new_boot)
 
     # commit
-
-    async def publish_digest(self, upload_id: str, epoch: int, hashed: int, digest: str | None) -> bool:
-        return await self._write(commits.publish_digest, upload_id, epoch, hashed, digest)
-
-    async def begin_commit(self, upload_id: str, expected_sha256: str | None, task: Task, now: datetime) -> Task:
-        return await self._write(commits.begin_commit, upload_id, expected_sha256, task, now)
-
-    async def reject_commit(
-        self,
-        upload_id: str,
-        task_error: str,
-        now: datetime,
-        *,
-        generation: int | None = None,
-        found_sha256: str | None = None,
-        lost: Sequence[int] = (),
-    ) -> None:
-        await self._write(
-            commits.reject_commit,
-            upload_id,
-            task_error,
-            now,
-            generation=generation,
-            found_sha256=found_sha256,
-            lost=lost,
-        )
-
-    async def complete_commit(
-        self, upload_id: str, sha256: str, artifact_id: str, now: datetime, *, generation: int
-    ) -> Artifact:
-        return await self._write(commits.complete_commit, upload_id, sha256, artifact_id, now, generation=generation)
-
-    async def list_internal(self) -> list[Upload]:
-        return await self._read(uploads.list_internal)
-
-    async def closed_uploads(self, upload_ids: Sequence[str]) -> list[str]:
-        return await self._read(uploads.closed_uploads, upload_ids)
-
-    async def list_committing(self) -> list[str]:
-        return await self._read(uploads.list_committing)
-
-    async def complete_instantly(self, upload: Upload, sha256: str, task: Task, now: datetime) -> Artifact | None:
-        return await self._write(commits.complete_instantly, upload, sha256, task, now)
+    publish_digest = Writes(commits.publish_digest)
+    begin_commit = Writes(commits.begin_commit)
+    reject_commit = Writes(commits.reject_commit)
+    complete_commit = Writes(commits.complete_commit)
+    list_internal = Reads(uploads.list_internal)
+    closed_uploads = Reads(uploads.closed_uploads)
+    list_committing = Reads(uploads.list_committing)
+    complete_instantly = Writes(commits.complete_instantly)
 
     # artifacts and tasks
-
-    async def has_artifact(self, sha256: str) -> bool:
-        return await self._read(artifacts.has_artifact, sha256)
-
-    async def get_artifact(self, artifact_id: str) -> Artifact:
-        return await self._read(artifacts.get_artifact, artifact_id)
-
-    async def list_artifacts(
-        self, owner: str | None, *, sha256: str | None = None, offset: int = 0, limit: int = 100, search: str = ""
-    ) -> Page[Artifact]:
-        return await self._read(
-            artifacts.list_artifacts, owner, sha256=sha256, offset=offset, limit=limit, search=search
-        )
-
-    async def unlink_artifact(self, artifact_id: str) -> bool:
-        return await self._free(artifacts.unlink_artifact, artifact_id)
-
-    async def all_artifacts(self, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
-        return await self._read(artifacts.all_artifacts, after, limit)
-
-    async def get_task(self, task_id: str) -> Task:
-        return await self._read(tasks.get_task, task_id)
-
-    async def list_tasks(
-        self,
-        owner: str | None,
-        *,
-        offset: int = 0,
-        limit: int = 100,
-        states: Sequence[str] = (),
-        upload_ids: Sequence[str] = (),
-    ) -> Page[Task]:
-        return await self._read(
-            tasks.list_tasks, owner, offset=offset, limit=limit, states=states, upload_ids=upload_ids
-        )
-
-    async def find_task(self, upload_id: str) -> Task | None:
-        return await self._read(tasks.find_task, upload_id)
-
-    async def prune_tasks(self, before: datetime, limit: int, *, gone_before: datetime) -> int:
-        return await self._write(tasks.prune_tasks, before, limit, gone_before=gone_before)
-
-    async def count_old_tasks(self, before: datetime, *, gone_before: datetime) -> int:
-        return await self._read(tasks.count_old_tasks, before, gone_before=gone_before)
-
-    async def usage(self, owner: str) -> Usage:
-        return await self._read(uploads.usage, owner)
-
-    async def count_states(self) -> dict[str, int]:
-        return await self._read(uploads.count_states)
-
-    async def totals(self) -> Totals:
-        return await self._read(uploads.totals)
+    has_artifact = Reads(artifacts.has_artifact)
+    get_artifact = Reads(artifacts.get_artifact)
+    list_artifacts = Reads(artifacts.list_artifacts)
+    unlink_artifact = Frees(artifacts.unlink_artifact)
+    all_artifacts = Reads(artifacts.all_artifacts)
+    get_task = Reads(tasks.get_task)
+    list_tasks = Reads(tasks.list_tasks)
+    find_task = Reads(tasks.find_task)
+    prune_tasks = Writes(tasks.prune_tasks)
+    count_old_tasks = Reads(tasks.count_old_tasks)
+    usage = Reads(uploads.usage)
+    count_states = Reads(uploads.count_states)
+    totals = Reads(uploads.totals)
 
     # objects
-
-    async def list_segments(self, sha256: str, *, start: int = 0, limit: int = 1000) -> list[Segment]:
-        return await self._read(objects.list_segments, sha256, start=start, limit=limit)
-
-    async def replace_segments(self, sha256: str, old: Sequence[str], new: Segment, now: datetime) -> bool:
-        return await self._write(objects.replace_segments, sha256, old, new, now)
-
-    async def drop_segments(self, sha256: str, now: datetime) -> None:
-        await self._write(objects.drop_segments, sha256, now)
-
-    async def scattered_artifacts(self, *, average: int, limit: int) -> list[str]:
-        return await self._read(objects.scattered_artifacts, average=average, limit=limit)
-
-    async def list_garbage(self, before: datetime, limit: int) -> list[str]:
-        return await self._read(objects.list_garbage, before, limit)
-
-    async def forget_garbage(self, refs: Sequence[str]) -> None:
-        await self._write(objects.forget_garbage, refs)
-
-    async def known_refs(self, upload_ids: Sequence[str], refs: Sequence[str]) -> set[str]:
-        return await self._read(objects.known_refs, upload_ids, refs)
+    list_segments = Reads(objects.list_segments)
+    replace_segments = Writes(objects.replace_segments)
+    drop_segments = Writes(objects.drop_segments)
+    scattered_artifacts = Reads(objects.scattered_artifacts)
+    list_garbage = Reads(objects.list_garbage)
+    forget_garbage = Writes(objects.forget_garbage)
+    known_refs = Reads(objects.known_refs)
 
     # tokens
-
-    async def create_token(self, token: Token, sha256: str) -> None:
-        await self._write(tokens.create_token, token, sha256)
-
-    async def find_token(self, sha256: str) -> Token | None:
-        return await self._read(tokens.find_token, sha256)
-
-    async def list_tokens(self) -> list[Token]:
-        return await self._read(tokens.list_tokens)
-
-    async def use_token(self, name: str, now: datetime) -> None:
-        await self._write(tokens.use_token, name, now)
-
-    async def revoke_token(self, name: str, now: datetime) -> None:
-        await self._write(tokens.revoke_token, name, now)
+    create_token = Writes(tokens.create_token)
+    find_token = Reads(tokens.find_token)
+    list_tokens = Reads(tokens.list_tokens)
+    use_token = Writes(tokens.use_token)
+    revoke_token = Writes(tokens.revoke_token)
 
     # moving to another catalog
-
-    async def import_links(self, links: Sequence[Artifact], segment: Segment | None) -> bool:
-        return await self._write(transfer.import_links, links, segment)
-
-    async def export_tokens(self) -> list[dict[str, Any]]:
-        return await self._read(transfer.export_tokens)
-
-    async def import_tokens(self, rows: Sequence[Mapping[str, Any]]) -> int:
-        return await self._write(transfer.import_tokens, rows)
+    import_links = Writes(transfer.import_links)
+    export_tokens = Reads(transfer.export_tokens)
+    import_tokens = Writes(transfer.import_tokens)

@@ -1,1 +1,1 @@
-"""The use cases of partwise, over the ports of ``ports.py``: the first file to read."""
+"""The use cases of partwise, over the ports in ``ports/``: the first file to read."""

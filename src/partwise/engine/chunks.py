@@ -1,4 +1,4 @@
-"""Receive one chunk: claim its range, write it once at its place, record it. The steps are told in ``ports.py``."""
+"""Receive one chunk: claim its range, write it once at its place, record it. The steps are told in ``ports/``."""
 
 from __future__ import annotations
 

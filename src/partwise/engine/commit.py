@@ -1,4 +1,4 @@
-"""Commit: from a covered upload to an artifact. The steps, and what a crash after each leaves, are in ``ports.py``."""
+"""Commit: from a covered upload to an artifact. The steps, and what a crash after each leaves, are in ``ports/``."""
 
 from __future__ import annotations
 

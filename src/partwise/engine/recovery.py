@@ -1,4 +1,4 @@
-"""Recovery at start: what a crash left behind, by the table in ``ports.py``. Safe beside processes that serve."""
+"""Recovery at start: what a crash left behind, by the table in ``ports/``. Safe beside processes that serve."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def _record_all_but_one(connection: Connection) -> None:
 
 async def test_fifty_thousand_chunks(catalog: SqlCatalog) -> None:
     await catalog.create_upload(make_upload(size=SIZE), UNLIMITED)
-    await catalog._write(_record_all_but_one)
+    await catalog.runner.write(_record_all_but_one)
     await check_invariants(catalog)
     missing = ByteRange(GAP * CHUNK, CHUNK)
 

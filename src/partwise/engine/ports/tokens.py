@@ -1,0 +1,39 @@
+"""Who may sign in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A secret that a client signs in with; the secret itself is kept nowhere."""
+
+    name: str
+    #: Whose uploads and artifacts it opens.
+    owner: str
+    created: datetime
+    admin: bool = False
+    last_used: datetime | None = None
+    revoked: datetime | None = None
+
+
+class Tokens(Protocol):
+    """Who may sign in. Kept beside the catalog's records, under the same rules."""
+
+    async def create_token(self, token: Token, sha256: str) -> None:
+        """Record a token by the SHA-256 of its secret. Conflict when its name is taken, by a revoked one too."""
+
+    async def find_token(self, sha256: str) -> Token | None:
+        """The token whose secret has this SHA-256, unless it is revoked."""
+
+    async def list_tokens(self) -> list[Token]:
+        """All tokens, revoked ones too, by name."""
+
+    async def use_token(self, name: str, now: datetime) -> None:
+        """Remember when it was last used. No error when there is no such token."""
+
+    async def revoke_token(self, name: str, now: datetime) -> None:
+        """Let it open nothing from now on. Idempotent. NotFound."""
