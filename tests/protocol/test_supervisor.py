@@ -6,11 +6,12 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,17 @@ def test_a_worker_that_hangs_while_it_starts_delays_nobody(tmp_path: Path) -> No
         assert {hanging, third} < workers(server)
         assert server.stop() == 0, "a stop does not wait for it either"
     assert not events(tmp_path / "log", "did not stop in time")
+
+
+def test_a_worker_that_holds_the_write_lock_of_the_database_delays_no_start(tmp_path: Path) -> None:
+    """As one does that is stopped in the middle of a transaction."""
+    with ServerProcess(tmp_path, workers=2) as server, closing(sqlite3.connect(tmp_path / "catalog.sqlite3")) as other:
+        other.isolation_level = None
+        other.execute("BEGIN IMMEDIATE")
+        for worker in workers(server):
+            end(server, worker)
+        wait_until(lambda: ready(server) == 2, "both are replaced while it is held", seconds=25)
+        other.execute("ROLLBACK")
 
 
 def test_a_stop_before_any_worker_serves(tmp_path: Path) -> None:

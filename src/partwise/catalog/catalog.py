@@ -71,6 +71,20 @@ class SqlCatalog:
         """See ``CatalogLife``."""
         await self.runner.check_writable()
 
+    # Both are asked by each process that starts. They read first: it must not wait for the write lock of one that was
+    # stopped while it held it.
+
+    async def installation(self) -> tuple[str, bool]:
+        """See ``CatalogLife``."""
+        known, recorded = await self.runner.read(chunks.known_installation)
+        return (known, recorded) if known is not None else await self.runner.write(chunks.installation)
+
+    async def new_boot(self, boot_id: str, *, distrust: bool = False) -> int:
+        """See ``CatalogLife``."""
+        if not distrust and await self.runner.read(chunks.noted_boot) == boot_id:
+            return 0
+        return await self.runner.write(chunks.new_boot, boot_id, distrust=distrust)
+
     # uploads
     create_upload = Writes(uploads.create_upload)
     set_size = Writes(uploads.set_size)
@@ -96,10 +110,8 @@ class SqlCatalog:
     pending_flush = Reads(chunks.pending_flush)
     note_clock = Writes(chunks.note_clock)
     noted_clock = Reads(chunks.noted_clock)
-    installation = Writes(chunks.installation)
     grow = Writes(uploads.grow)
     end_growth = Frees(uploads.end_growth)
-    new_boot = Writes(chunks.new_boot)
 
     # commit
     publish_digest = Writes(commits.publish_digest)

@@ -202,13 +202,19 @@ def unrecord_undurable(connection: Connection, upload_id: str) -> int:
     return int(count)
 
 
-def installation(connection: Connection) -> tuple[str, bool]:
-    """The id of these records, and whether there are any."""
+def known_installation(connection: Connection) -> tuple[str | None, bool]:
+    """The id of these records, if they have one, and whether there are any."""
     known = connection.execute(select(meta.c.value).where(meta.c.key == "installation")).scalar_one_or_none()
+    recorded = any(connection.execute(select(table).limit(1)).first() is not None for table in (chunks, artifacts))
+    return known, recorded
+
+
+def installation(connection: Connection) -> tuple[str, bool]:
+    """The same, where the records get an id if they have none."""
+    known, recorded = known_installation(connection)
     if known is None:
         known = str(uuid.uuid4())
         connection.execute(insert(meta), {"key": "installation", "value": known})
-    recorded = any(connection.execute(select(table).limit(1)).first() is not None for table in (chunks, artifacts))
     return known, recorded
 
 
@@ -223,6 +229,11 @@ def noted_clock(connection: Connection) -> datetime | None:
     """The time that was noted last."""
     value = connection.execute(select(meta.c.value).where(meta.c.key == "clock")).scalar_one_or_none()
     return None if value is None else datetime.fromisoformat(value)
+
+
+def noted_boot(connection: Connection) -> str | None:
+    """The boot that the records were last used in."""
+    return connection.execute(select(meta.c.value).where(meta.c.key == "boot_id")).scalar_one_or_none()
 
 
 def new_boot(connection: Connection, boot_id: str, *, distrust: bool = False) -> int:
