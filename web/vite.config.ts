@@ -1,6 +1,8 @@
 import { defineConfig } from "vite";
 
 export default defineConfig({
+  // Relative, so that the page works below any path.
+  base: "./",
   // The tests drive the built page; a developer may point `vite dev` at a running server.
   server: { proxy: { "/pulp": "http://127.0.0.1:24817", "/livez": "http://127.0.0.1:24817" } },
   oxc: { jsx: { runtime: "automatic", importSource: "preact" } },

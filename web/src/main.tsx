@@ -11,7 +11,7 @@ import "./style.css";
 
 const prefix = document.querySelector<HTMLMetaElement>('meta[name="partwise-api"]')!.content;
 const ticker = new Ticker();
-const session = new Session("/livez", `${prefix}status/`, ticker.tick);
+const session = new Session("livez", `${prefix}status/`, ticker.tick);
 const api = new Api(prefix, session);
 const queue = new Queue(api, ticker.tick);
 const library = new Library(api, ticker.tick);

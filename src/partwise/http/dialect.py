@@ -38,6 +38,9 @@ class Site:
     authenticated: bool = False
     #: The path of the REST API. Begins and ends with a slash.
     api_prefix: str = "/pulp/api/v3/"
+    #: The path below which a proxy has put all of the server; empty, or without a final slash. Before every path that
+    #: a client is told, and in none that a request is matched with.
+    base: str = ""
     #: Advice to clients: bytes of a chunk, and how many to send at once.
     chunk_size: int = 16 << 20
     parallel: int = 8

@@ -29,6 +29,9 @@ PROBLEM = "partwise.problem"
 #: And the name of the setting that stood in the way, where a limit did.
 SETTING = "partwise.setting"
 
+#: The path below which a proxy has put the server, in the scope of a request, for the paths that it answers with.
+BASE = "partwise.base"
+
 #: What makes the dialect's own answer of a ``ProblemResponse``, in the scope of its requests; see ``dialect.py``.
 RENDER = "partwise.render"
 
@@ -191,6 +194,7 @@ class ProblemResponse(JSONResponse):
         setting: str | None = None,
     ) -> None:
         super().__init__(content, problem.status, headers)
+        self._content = dict(content)
         self.problem = problem
         self.content = content
         self.setting = setting
@@ -199,9 +203,17 @@ class ProblemResponse(JSONResponse):
         """The same answer as problem details, whatever the dialect."""
         return JSONResponse(self.content, self.status_code, dict(self.headers), ProblemResponse.media_type)
 
+    def place_below(self, base: str) -> None:
+        """Have the problem's type lead to the page of errors where that is: below the path ``base``."""
+        if base and self._content["type"].startswith("/"):
+            self._content["type"] = base + self._content["type"]
+            self.body = self.render(self._content)
+            self.headers["content-length"] = str(len(self.body))
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, in the way of the dialect that the request is in, and leave a note for logs and figures."""
         scope[PROBLEM], scope[SETTING] = self.problem.name, self.setting
+        self.place_below(scope.get(BASE, ""))
         render = scope.get(RENDER)
         if render is None:
             await super().__call__(scope, receive, send)

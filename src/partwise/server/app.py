@@ -31,6 +31,7 @@ from partwise.server.limits import RequestsInFlight, affordable_connections, lim
 from partwise.server.linger import LingeringClose
 from partwise.server.metrics import CONTENT_TYPE, Metrics
 from partwise.server.observe import Observed
+from partwise.server.proxied import Proxied
 from partwise.server.settings import Settings
 from partwise.server.shared_values import SharedRegistry
 from partwise.web import PAGE_PATHS, page_routes
@@ -74,6 +75,7 @@ def create_app(
     connections = ConnectionLimits(
         max_connections=max_connections,
         header_timeout_seconds=settings.header_timeout_seconds,
+        base=settings.base,
         body_handover=settings.body_handover,
         on_refusal=metrics.refuse,
         on_change=metrics.connections.inc,
@@ -86,6 +88,7 @@ def create_app(
         signed_in=is_known if with_tokens else lambda _request: True,
         authenticated=with_tokens,
         api_prefix=settings.api_prefix,
+        base=settings.base,
         chunk_size=settings.chunk_size,
         parallel=settings.parallel,
     )
@@ -104,11 +107,12 @@ def create_app(
     app = Starlette(
         routes=[
             *(route for dialect in dialects for route in dialect.routes),
-            *page_routes(site.api_prefix),
+            *page_routes(site.base + site.api_prefix),
             *_plain_routes(engine, lifecycle),
             _figures(site, metrics),
         ],
         middleware=[
+            Middleware(Proxied, base=settings.base, trusted=settings.proxies),
             Middleware(LingeringClose),
             Middleware(InDialect, dialects=dialects),
             Middleware(Observed, metrics=metrics),
@@ -129,15 +133,16 @@ def create_app(
 
 def _access(settings: Settings, authenticator: Authenticator, dialects: Sequence[Dialect]) -> Middleware:
     """What decides who gets in."""
+    origins = (*settings.origins, *settings.own_origins)
     if settings.auth == "none":
-        return Middleware(LoopbackOnly, origins=settings.origins)
+        return Middleware(LoopbackOnly, origins=origins)
     return Middleware(
         TokenRequired,
         authenticator=authenticator,
         downloads=[dialect.downloads for dialect in dialects if dialect.downloads is not None],
         public=[*PUBLIC_PATHS, *(path for dialect in dialects for path in dialect.public)],
         greeting=[path for dialect in dialects for path in dialect.greeting],
-        origins=settings.origins,
+        origins=origins,
     )
 
 

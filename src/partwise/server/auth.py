@@ -34,7 +34,7 @@ from partwise.core.errors import PartwiseError
 from partwise.core.records import Principal
 from partwise.engine.context import utc_now
 from partwise.engine.ports import Token, Tokens
-from partwise.http.problems import FOREIGN_ORIGIN, METHOD_NOT_ALLOWED, NOT_SIGNED_IN, refuse, render_any
+from partwise.http.problems import BASE, FOREIGN_ORIGIN, METHOD_NOT_ALLOWED, NOT_SIGNED_IN, refuse, render_any
 
 #: What tokens begin with, so that people and scanners for leaked secrets know them.
 PREFIX = "partwise_"
@@ -234,7 +234,12 @@ class TokenRequired:
         # Behind a proxy that ends TLS only the page knows that it came by https.
         secure = scope["scheme"] == "https" or Headers(scope=scope).get("origin", "").startswith("https://")
         for path in self._cookie_paths:
-            attributes: dict[str, Any] = {"path": path, "secure": secure, "httponly": True, "samesite": "strict"}
+            attributes: dict[str, Any] = {
+                "path": scope.get(BASE, "") + path,
+                "secure": secure,
+                "httponly": True,
+                "samesite": "strict",
+            }
             if scope["method"] == "POST":
                 response.set_cookie(_COOKIE, credentials.secret, **attributes)
             else:

@@ -35,6 +35,8 @@ class ConnectionLimits:
 
     max_connections: int = 4096
     header_timeout_seconds: float = 20.0
+    #: The path below which a proxy has put the server; see ``Site.base``.
+    base: str = ""
     #: Whether worker threads may read large bodies from their sockets.
     body_handover: bool = True
     #: Called with the problem's name, and the limit's if it was one, for each connection that is refused.
@@ -143,6 +145,7 @@ class BoundedProtocol(HandoverProtocol):
         self._refused = True
         self._stop_timer()
         response = refuse(problem, detail, {"Connection": "close", **(headers or {})}, setting=setting)
+        response.place_below(self._limits.base)
         fields = b"".join(b"%b: %b\r\n" % pair for pair in response.raw_headers)
         self.transport.write(b"HTTP/1.1 %d \r\n%b\r\n%b" % (problem.status, fields, bytes(response.body)))
         self._limits.on_refusal(problem.name, setting)

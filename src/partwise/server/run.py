@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
+from urllib.parse import urlsplit
 
 import uvicorn
 from prometheus_client.core import Metric
@@ -243,6 +244,15 @@ def places(settings: Settings) -> dict[str, str]:
     return found
 
 
+def _client_url(settings: Settings, url: str) -> str:
+    """The URL that clients are given; with the path of the API where that is not at its usual place."""
+    if settings.public_url is not None:
+        parts = urlsplit(settings.public_url)
+        url = f"{parts.scheme}://{parts.netloc}"
+    usual = not settings.base and settings.api_prefix == Settings.model_fields["api_prefix"].default
+    return url if usual else url + settings.base + settings.api_prefix
+
+
 def _access(settings: Settings) -> str:
     """Who may use the server, and how they come by a token for exactly this one."""
     if settings.auth == "none":
@@ -264,7 +274,7 @@ def _announce(settings: Settings, listener: socket.socket) -> None:
         + "".join(f"  {name:<8} {place}\n" for name, place in places(settings).items())
         + f"  serves   with {processes}\n"
         + f"  access   {_access(settings)}\n"
-        + f"  try      partwise upload FILE --server {url}\n"
+        + f"  try      partwise upload FILE --server {_client_url(settings, url)}\n"
         + f"  stop     {'Ctrl-C' if sys.stdin is not None and sys.stdin.isatty() else f'kill {os.getpid()}'}\n"
     )
     # It serves, whether or not anybody can be told: standard output may be a full disk or a pipe that is closed.

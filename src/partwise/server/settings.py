@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import tomllib
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import ByteSize, Field, SecretStr, field_validator
 from pydantic_settings import (
@@ -24,6 +26,9 @@ from partwise.engine.context import Limits
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+", re.ASCII)
 
 _FIELD = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+
+_PATH = re.compile(r"[A-Za-z0-9._~/-]+", re.ASCII)
+_PUBLIC = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9._~/-]*)?", re.ASCII)
 
 #: Names the file of settings.
 CONFIG_VARIABLE = "PARTWISE_CONFIG"
@@ -115,6 +120,17 @@ class Settings(BaseSettings):
 
     dialects: str = Field("pulp,tus", description="Protocols that clients may speak (comma-separated)")
 
+    base_path: str | None = Field(
+        None,
+        description="Path below which a proxy has put the server, such as /partwise (default: that of public_url)",
+    )
+    public_url: str | None = Field(
+        None, description="URL by which people reach the server through a proxy, such as https://files.example.org/"
+    )
+    trusted_proxies: str | None = Field(
+        None, description="Networks of proxies whose X-Forwarded-For and -Proto are believed (comma-separated CIDRs)"
+    )
+
     cors_origins: str | None = Field(
         None, description="Origins whose pages may use it, such as https://files.example.org (comma-separated)"
     )
@@ -174,6 +190,51 @@ class Settings(BaseSettings):
     @classmethod
     def _rooted(cls, value: str) -> str:
         return f"/{value.strip('/')}/" if value.strip("/") else "/"
+
+    @field_validator("base_path")
+    @classmethod
+    def _without_final_slash(cls, value: str | None) -> str | None:
+        bare = (value or "").strip("/")
+        if bare and not _PATH.fullmatch(bare):
+            raise ValueError(f"{value} is no path: it reads like /partwise")
+        return f"/{bare}" if bare else None
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_url(cls, value: str | None) -> str | None:
+        if value is not None and not _PUBLIC.fullmatch(value):
+            raise ValueError(
+                f"{value} is no URL: it reads like https://files.example.org/ or http://host:8080/partwise/"
+            )
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str | None) -> str | None:
+        for text in _listed(value):
+            try:
+                ipaddress.ip_network(text)
+            except ValueError as error:
+                raise ValueError(f"{text} is no network: it reads like 10.0.0.0/8 or 127.0.0.1 ({error})") from None
+        return value
+
+    @property
+    def base(self) -> str:
+        """The path below which a proxy has put the server; empty, or without a final slash."""
+        return self.base_path or urlsplit(self.public_url or "").path.rstrip("/")
+
+    @property
+    def proxies(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """The networks of proxies that are believed."""
+        return tuple(ipaddress.ip_network(text) for text in _listed(self.trusted_proxies))
+
+    @property
+    def own_origins(self) -> tuple[str, ...]:
+        """The origin of the server's own pages, where a proxy makes it another than the Host field says."""
+        if self.public_url is None:
+            return ()
+        parts = urlsplit(self.public_url)
+        return (f"{parts.scheme}://{parts.netloc}".lower(),)
 
     @field_validator("cors_origins")
     @classmethod

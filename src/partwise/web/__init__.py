@@ -66,11 +66,11 @@ class _File:
         return Response(self.content, headers=self.headers)
 
 
-def page_routes(api_prefix: str) -> list[Route]:
-    """The page at ``/`` and what belongs to it. ``api_prefix`` is where the page finds the REST API."""
+def page_routes(api_path: str) -> list[Route]:
+    """The page at ``/`` and what belongs to it. ``api_path`` is where browsers find the REST API."""
     files = {path.relative_to(_FOLDER).as_posix(): path.read_bytes() for path in _FOLDER.rglob("*") if path.is_file()}
     index = files.pop("index.html").replace(
-        b'content="/pulp/api/v3/"', f'content="{html.escape(api_prefix, quote=True)}"'.encode()
+        b'content="/pulp/api/v3/"', f'content="{html.escape(api_path, quote=True)}"'.encode()
     )
     routes = [Route("/", _file("index.html", index).__call__)]
     routes += [Route(f"/{name}", _file(name, content).__call__) for name, content in sorted(files.items())]

@@ -7,7 +7,8 @@ export type Connection = "online" | "offline" | "unreachable" | "signed-out";
 
 const TOKEN_KEY = "partwise.token";
 const USER_KEY = "partwise.user";
-const SESSION_PATH = "/session";
+// Relative to the page: a proxy may have put all of it below some path.
+const SESSION_PATH = "session";
 const PROBE_TIMEOUT_MS = 10_000;
 
 /** What became of a token that someone signed in with. */

@@ -19,11 +19,11 @@ class Api(Site):
 
     def href(self, kind: str, id_: str) -> str:
         """The site-relative path of an upload, artifact or task."""
-        return f"{self.prefix}{kind}/{id_}/"
+        return f"{self.base}{self.prefix}{kind}/{id_}/"
 
     def id_of(self, kind: str, href: str) -> str:
         """The id in a path made by ``href``; also takes the bare id. NotFound when it is neither."""
-        bare = href.removeprefix(f"{self.prefix}{kind}/").removesuffix("/")
+        bare = href.removeprefix(self.base).removeprefix(f"{self.prefix}{kind}/").removesuffix("/")
         if not bare or "/" in bare:
             raise NotFound(kind.removesuffix("s"))
         return bare

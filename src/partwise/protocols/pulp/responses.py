@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from partwise.http.problems import BASE
 from partwise.protocols.pulp.requests import page_window
 
 #: Exactly this: a charset parameter trips Pulp's clients.
@@ -51,7 +52,9 @@ def members_wanted(request: Request) -> Callable[[str], bool] | None:
 
 def _page(request: Request, offset: int, limit: int) -> str:
     others = [(key, value) for key, value in request.query_params.multi_items() if key not in {"offset", "limit"}]
-    return f"{request.url.path}?{urlencode([*others, ('offset', offset), ('limit', limit)])}"
+    return (
+        f"{request.scope.get(BASE, '')}{request.url.path}?{urlencode([*others, ('offset', offset), ('limit', limit)])}"
+    )
 
 
 def _names(request: Request, parameter: str) -> set[str]:

@@ -41,7 +41,9 @@ def routes(api: Api) -> list[Route]:
     for path, methods in by_path.items():
         made += _both(api.prefix + path, _dispatch(api, methods), list(methods))
     for name, pulp_paths in (("docs/api.json", True), ("docs/openapi.json", False)):
-        content = json.dumps(document(api.prefix, pulp_paths=pulp_paths, authenticated=api.authenticated)).encode()
+        content = json.dumps(
+            document(api.base + api.prefix, pulp_paths=pulp_paths, authenticated=api.authenticated)
+        ).encode()
         made += _both(api.prefix + name, _document(content), ["GET"])
     return made
 

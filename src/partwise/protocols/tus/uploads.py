@@ -62,7 +62,7 @@ _METADATA, _CONCAT = "Upload-Metadata", "Upload-Concat"
 async def create(tus: Site, request: Request) -> Response:
     """Start an upload, with its first bytes if the request has some; or make one of partial uploads."""
     fields = request.headers
-    parts = parse_concat(fields.get(_CONCAT), PREFIX)
+    parts = parse_concat(fields.get(_CONCAT), tus.base + PREFIX)
     metadata = parse_metadata(fields.get(_METADATA, ""))
     notes = {name: fields[name] for name in (_METADATA, _CONCAT) if name in fields}
     filename, media_type = file_of(metadata)
@@ -109,7 +109,7 @@ async def _forget(engine: Engine, who: Principal, upload_id: str) -> None:
 
 
 def _created(tus: Site, upload: Upload, offset: int | None) -> Response:
-    headers = {"Location": f"{PREFIX}{upload.id}"} | _expiry(tus, upload)
+    headers = {"Location": f"{tus.base}{PREFIX}{upload.id}"} | _expiry(tus, upload)
     if offset is not None:
         headers["Upload-Offset"] = str(offset)
     return Response(status_code=201, headers=headers)
