@@ -189,12 +189,17 @@ class ArtifactFiles:
     def _store_signature(self, path: str, data: bytes) -> None:
         new, left = path + ".new", memoryview(data)
         with failures("store a signature"):
-            with opened(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as fd:
-                while left:
-                    left = left[self._calls.pwrite(fd, left, len(data) - len(left)) :]
-                self._calls.fsync(fd)
-            self._failpoint("signature.written")
-            os.rename(new, path)
+            try:
+                with opened(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as fd:
+                    while left:
+                        left = left[self._calls.pwrite(fd, left, len(data) - len(left)) :]
+                    self._calls.fsync(fd)
+                self._failpoint("signature.written")
+                os.rename(new, path)
+            except OSError:
+                with suppress(FileNotFoundError):
+                    os.unlink(new)
+                raise
 
     async def signature_size(self, sha256: str) -> int | None:
         """By its name; None where none is stored."""

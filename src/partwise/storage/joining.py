@@ -56,8 +56,8 @@ def copy(calls: SystemCalls, source: int, target: int, place: Chunk, done: int) 
     return done
 
 
-#: The largest block that a file system shares between files, in bytes (XFS and Btrfs: 4 KiB by default).
-_SHARED_BLOCK = 64 << 10
+#: The blocks that XFS and Btrfs share between files, in bytes, unless they were made with others.
+_SHARED_BLOCK = 4 << 10
 
 #: What copy_file_range(2) says where it cannot copy between these files, but reading and writing may do.
 _CANNOT_COPY = {errno.EOPNOTSUPP, errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EPERM, *LOST}

@@ -341,7 +341,9 @@ class LocalStorage:
         return await self._artifacts.open(sha256)
 
     async def store_signature(self, sha256: str, data: bytes) -> None:
-        """In a file beside the artifact's."""
+        """In a file beside the artifact's. It counts for nobody, but leaves the floor of free space alone."""
+        if len(data) > (await self.space()).available:
+            raise OutOfSpace(setting="free_space_floor")
         await self._artifacts.store_signature(sha256, data)
 
     async def signature_size(self, sha256: str) -> int | None:

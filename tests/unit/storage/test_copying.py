@@ -85,8 +85,8 @@ async def test_the_bytes_arrive(storage: LocalStorage, offset: int, start: int, 
 async def test_what_can_share_blocks_is_copied_by_itself(storage: LocalStorage, calls: Calls) -> None:
     async with staged(storage, size=len(DATA)) as upload_id:
         await copy(storage, upload_id, 1000, ByteRange(1000 + 65536, 300_000))
-    starts = {at % 65536 for _, at, _ in calls.asked}
-    assert (calls.asked[0][0], calls.asked[0][1]) == (64536, 66536)
+    starts = {at % 4096 for _, at, _ in calls.asked}
+    assert (calls.asked[0][0], calls.asked[0][1]) == (3096, 66536)
     assert all((at - to) == 65536 for _, at, to in calls.asked)
     assert 0 in starts
 
@@ -138,3 +138,29 @@ async def test_a_writer_that_was_closed_copies_nothing(storage: LocalStorage, ca
         with pytest.raises(Superseded):
             writer.copy(0, source, ByteRange(0, 100))
     assert calls.asked == []
+
+
+async def test_a_signature_leaves_the_floor_alone(tmp_path: Path, storage: LocalStorage) -> None:
+    free = (await storage.space()).free
+    narrow = LocalStorage(tmp_path / "data", floor=free + (1 << 30))
+    await narrow.start()
+    with pytest.raises(OutOfSpace):
+        await narrow.store_signature(DIGEST, b"signature")
+    assert await narrow.signature_size(DIGEST) is None
+    await narrow.stop()
+
+
+@pytest.mark.parametrize("name", ["pwrite", "fsync"])
+async def test_a_signature_that_cannot_be_written_leaves_nothing(
+    storage: LocalStorage, calls: Calls, tmp_path: Path, name: str
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    await storage.store_signature(DIGEST, b"before")
+    setattr(calls, name, full)
+    with pytest.raises(OutOfSpace):
+        await storage.store_signature(DIGEST, b"signature")
+    delattr(calls, name)
+    assert await storage.signature_size(DIGEST) == len(b"before")
+    assert len(list((tmp_path / "data" / "artifacts" / DIGEST[:2]).iterdir())) == 2

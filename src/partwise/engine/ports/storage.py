@@ -263,6 +263,8 @@ class Storage(Protocol):
     async def store_signature(self, sha256: str, data: bytes) -> None:
         """Keep the signature of an artifact beside it: whole and durable, or not at all. Replaces an earlier one.
 
+        OutOfSpace, StorageFailed.
+
         Call under the digest's lock, while the artifact is recorded.
         """
 

@@ -222,7 +222,7 @@ OPERATIONS: tuple[Operation, ...] = (
         binary=signature.MEDIA_TYPE,
         responses={200: m.SignatureOut, 202: m.SignatureWaiting},
         parameters=(Parameter("Accept", "application/json asks for JSON in place of the binary form", where="header"),),
-        errors=(404, 409),
+        errors=(404, 409, 507),
     ),
     Operation(
         id="tasks_list",
