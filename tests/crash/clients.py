@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 
 from partwise.core.errors import BodyInterrupted, NotFound, Superseded
+from partwise.core.events import EventType
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Chunk, Principal, TaskState, Upload
 from partwise.core.state import UploadState
@@ -93,6 +95,30 @@ async def check(engine: Engine, known: Known) -> None:
     if not engine.storage.remote:
         await _check_staged(engine, {u.id for u in found.values() if u.state is UploadState.OPEN})
     await _check_artifacts(engine, known)
+    await _check_events(engine, found, known)
+
+
+async def _check_events(engine: Engine, found: dict[str, Upload], known: Known) -> None:
+    """Each upload that was completed has one event that says so, and no other has; removals likewise."""
+    told: dict[EventType, Counter[str]] = {kind: Counter() for kind in EventType}
+    cursor, more = 0, True
+    while more:
+        page = await engine.catalog.list_events(None, after=cursor, limit=1000)
+        cursor, more = page.cursor, page.more
+        for event in page.events:
+            told[event.type][event.data.get("upload") or event.data["artifact"]] += 1
+    for kind in (EventType.UPLOAD_COMPLETED, EventType.UPLOAD_REMOVED, EventType.ARTIFACT_DELETED):
+        _must(set(told[kind].values()) <= {1}, "an event twice", kind, told[kind].most_common(1))
+    completed, removed = set(told[EventType.UPLOAD_COMPLETED]), set(told[EventType.UPLOAD_REMOVED])
+    _must(known.completed <= completed, "a completed upload without its event", known.completed - completed)
+    _must(completed <= known.completing, "an event without its upload", completed - known.completing)
+    _must(known.removed <= removed, "a removed upload without its event", known.removed - removed)
+    for upload in found.values():
+        if upload.internal:
+            _must(upload.id not in completed | removed, "an event of an internal upload", upload)
+            continue
+        _must((upload.id in completed) == (upload.state is UploadState.COMPLETED), "event and state differ", upload)
+        _must(upload.id not in removed, "an event tells of a removal, but the upload is there", upload)
 
 
 async def _check_staged(engine: Engine, unfinished: set[str]) -> None:
@@ -240,7 +266,7 @@ class _Client:
         number = self._rng.randrange(CONTENTS)
         parts: list[str] = []
         for span in pieces(number):
-            part = await uploads.create_upload(self._engine, self._owner, size=span.size)
+            part = await uploads.create_upload(self._engine, self._owner, size=span.size, part=True)
             self._tell("begun", part.id, self._owner.name, number, span.offset, span.size)
             await self._append(part.id, self._known.parts[part.id])
             parts.append(part.id)

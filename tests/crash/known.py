@@ -117,6 +117,10 @@ class Known:
         self.parts: dict[str, KnownPart] = {}
         #: By owner and digest: whether the artifact may be there, and whether it may be gone.
         self.artifacts: dict[tuple[str, str], set[bool]] = {}
+        #: Ids of uploads that may have been completed, that were, and that were removed for certain.
+        self.completing: set[str] = set()
+        self.completed: set[str] = set()
+        self.removed: set[str] = set()
 
     def learn(self, event: Event) -> None:
         """Take in an event: ``(name, *arguments)``, of which each is a method here."""
@@ -168,11 +172,13 @@ class Known:
     def _committing(self, upload_id: str) -> None:
         upload = self.uploads[upload_id]
         upload.committing = True
+        self.completing.add(upload_id)
         self._storing(upload.owner, sha256(content(upload.number)))
 
     def _committed(self, upload_id: str) -> None:
         upload = self.uploads[upload_id]
         upload.committed = True
+        self.completed.add(upload_id)
         self._stored(upload.owner, sha256(content(upload.number)))
 
     def _begun(self, upload_id: str, owner: str, number: int, offset: int, size: int) -> None:
@@ -189,6 +195,7 @@ class Known:
 
     def _joining(self, upload_id: str, owner: str, number: int, parts: list[str]) -> None:
         self.joins.setdefault(upload_id, KnownJoin(owner, number, parts))
+        self.completing.add(upload_id)
         for part in parts:
             self.parts.pop(part, None)
         self._storing(owner, sha256(content(number)))
@@ -196,6 +203,7 @@ class Known:
     def _joined(self, upload_id: str) -> None:
         join = self.joins[upload_id]
         join.joined = True
+        self.completed.add(upload_id)
         self._stored(join.owner, sha256(content(join.number)))
 
     def _parting(self, upload_id: str) -> None:
@@ -203,12 +211,14 @@ class Known:
 
     def _parted(self, upload_id: str) -> None:
         del self.joins[upload_id]
+        self.removed.add(upload_id)
 
     def _deleting(self, upload_id: str) -> None:
         self.uploads[upload_id].deleting = True
 
     def _deleted(self, upload_id: str) -> None:
         del self.uploads[upload_id]
+        self.removed.add(upload_id)
 
     def _storing(self, owner: str, digest: str) -> None:
         self.links(owner, digest).add(True)

@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, insert, select
 
-from partwise.catalog import objects
+from partwise.catalog import events, objects
 from partwise.catalog.tables import ARTIFACT, artifact_links, artifacts, folded, has_name
 from partwise.core.errors import NotFound
+from partwise.core.events import EventType
 from partwise.core.records import Artifact, Page
 
 _LINKS: Select[Any] = select(*ARTIFACT)
@@ -58,13 +59,15 @@ def insert_link(connection: Connection, new: Artifact) -> None:
 
 def unlink_artifact(connection: Connection, artifact_id: str) -> bool:
     """Delete a link, and the record of the content with the last one."""
-    sha256 = get_artifact(connection, artifact_id).sha256
+    gone, now = get_artifact(connection, artifact_id), datetime.now(UTC)
+    sha256 = gone.sha256
     connection.execute(_LOCK, {"sha256": sha256})
     if connection.execute(delete(artifact_links).where(artifact_links.c.id == artifact_id)).rowcount == 0:
         raise NotFound("artifact")  # someone else deleted it while this transaction waited
+    events.add_artifact_event(connection, EventType.ARTIFACT_DELETED, gone, now)
     if connection.execute(_ANY_LINK, {"sha256": sha256}).one_or_none() is not None:
         return False
-    objects.drop_segments(connection, sha256, datetime.now(UTC))
+    objects.drop_segments(connection, sha256, now)
     connection.execute(delete(artifacts).where(artifacts.c.sha256 == sha256))
     return True
 

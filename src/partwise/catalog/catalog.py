@@ -8,7 +8,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
-from partwise.catalog import artifacts, chunks, commits, objects, tasks, tokens, transfer, uploads
+from partwise.catalog import artifacts, chunks, commits, events, objects, tasks, tokens, transfer, uploads
 from partwise.catalog.runner import Runner
 
 P = ParamSpec("P")
@@ -137,6 +137,11 @@ class SqlCatalog:
     usage = Reads(uploads.usage)
     count_states = Reads(uploads.count_states)
     totals = Reads(uploads.totals)
+
+    # events
+    list_events = Reads(events.list_events)
+    newest_event = Reads(events.newest_event)
+    prune_events = Writes(events.prune_events)
 
     # objects
     list_segments = Reads(objects.list_segments)

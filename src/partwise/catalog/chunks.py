@@ -7,15 +7,17 @@ primary key: the nearest row at or before the offset, and the rows that start in
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, update
 
-from partwise.catalog import objects, tasks
+from partwise.catalog import events, objects, tasks
 from partwise.catalog.tables import CHUNK, UPLOAD, artifacts, chunks, meta, uploads
 from partwise.catalog.uploads import UNFINISHED, change_upload, get_upload, lock_upload
 from partwise.core.errors import BadContentRange, ChunkOverlap, TooManyChunks
+from partwise.core.events import EventType
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Chunk, Upload
 from partwise.core.state import Event, UploadState, next_state
@@ -197,7 +199,10 @@ def unrecord_undurable(connection: Connection, upload_id: str) -> int:
     }
     if upload.state is UploadState.COMMITTING:
         changes |= {"state": next_state(upload.state, Event.REJECT), "expected_sha256": None}
-        tasks.fail_running(connection, upload_id, _NOT_DURABLE, datetime.now(UTC))
+        now = datetime.now(UTC)
+        tasks.fail_running(connection, upload_id, _NOT_DURABLE, now)
+        opened = replace(upload, state=UploadState.OPEN)
+        events.add_upload_event(connection, EventType.UPLOAD_FAILED, opened, now, error=_NOT_DURABLE, found_sha256=None)
     change_upload(connection, upload, **changes)
     return int(count)
 

@@ -9,11 +9,12 @@ from itertools import islice
 
 from sqlalchemy import Connection, bindparam, case, func, select, update
 
-from partwise.catalog import artifacts, objects, tasks
+from partwise.catalog import artifacts, events, objects, tasks
 from partwise.catalog.chunks import unrecord_chunk
 from partwise.catalog.tables import chunks, uploads
 from partwise.catalog.uploads import UNFINISHED, change_upload, insert_upload, lock_upload
 from partwise.core.errors import Conflict, IncompleteUpload, StaleGeneration, UnverifiedUpload
+from partwise.core.events import EventType
 from partwise.core.ranges import ByteRange, missing_ranges
 from partwise.core.records import Artifact, Task, TaskState, Upload
 from partwise.core.state import Event, UploadState, next_state
@@ -107,7 +108,10 @@ def reject_commit(
     if found_sha256 is not None and upload.expected_sha256 in (None, found_sha256):
         raise StaleGeneration  # the commit of now expects what was found; an earlier one did not
     tasks.fail_running(connection, upload_id, task_error, now, found_sha256)
-    change_upload(connection, upload, state=state, expected_sha256=None, updated=now)
+    upload = change_upload(connection, upload, state=state, expected_sha256=None, updated=now)
+    events.add_upload_event(
+        connection, EventType.UPLOAD_FAILED, upload, now, error=task_error, found_sha256=found_sha256
+    )
     for offset in lost:
         unrecord_chunk(connection, upload_id, offset)
 
@@ -141,8 +145,17 @@ def complete_commit(
     )
     objects.take_chunks(connection, upload_id, sha256, now)
     tasks.complete_running(connection, upload_id, link.id, now)
-    change_upload(connection, upload, state=state, artifact_id=link.id, sha256=sha256, completed=now, updated=now)
+    upload = change_upload(
+        connection, upload, state=state, artifact_id=link.id, sha256=sha256, completed=now, updated=now
+    )
+    _tell_completed(connection, upload, now)
     return link
+
+
+def _tell_completed(connection: Connection, upload: Upload, now: datetime) -> None:
+    events.add_upload_event(
+        connection, EventType.UPLOAD_COMPLETED, upload, now, artifact=upload.artifact_id, sha256=upload.sha256
+    )
 
 
 def complete_instantly(
@@ -152,17 +165,16 @@ def complete_instantly(
     link = artifacts.find_link(connection, upload.owner, sha256)
     if link is None or upload.size not in (None, link.size):
         return None
-    insert_upload(
-        connection,
-        replace(
-            upload,
-            state=UploadState.COMPLETED,
-            size=link.size,
-            artifact_id=link.id,
-            sha256=sha256,
-            completed=now,
-            updated=now,
-        ),
+    upload = replace(
+        upload,
+        state=UploadState.COMPLETED,
+        size=link.size,
+        artifact_id=link.id,
+        sha256=sha256,
+        completed=now,
+        updated=now,
     )
+    insert_upload(connection, upload)
+    _tell_completed(connection, upload, now)
     tasks.insert_task(connection, replace(task, state=TaskState.COMPLETED, artifact_id=link.id, finished=now))
     return link

@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import asyncpg
@@ -22,8 +23,10 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from partwise.catalog import events
 from partwise.catalog.catalog import SqlCatalog
 from partwise.core.errors import NotFound, OutOfSpace, StorageFailed
+from partwise.core.events import EventPage
 from partwise.engine.ports import Lock
 
 P = ParamSpec("P")
@@ -252,6 +255,27 @@ class PostgresCatalog(SqlCatalog):
         """Give back all names, and finish what runs."""
         await self._names.stop()
         await super().stop()
+
+    async def list_events(
+        self, owner: str | None, *, after: int | None, types: Sequence[str] = (), limit: int = 100
+    ) -> EventPage:
+        """As the port says. Events that were committed meanwhile get their positions first."""
+        await self._place_events()
+        return await super().list_events(owner, after=after, types=types, limit=limit)
+
+    async def newest_event(self) -> int:
+        """As the port says. Events that were committed meanwhile get their positions first."""
+        await self._place_events()
+        return await super().newest_event()
+
+    async def prune_events(self, before: datetime) -> int:
+        """As the port says. Where nobody reads, events get their positions here."""
+        await self._place_events()
+        return await super().prune_events(before)
+
+    async def _place_events(self) -> None:
+        if await self.runner.read(events.has_unplaced):
+            await self.runner.write(events.place_events)
 
     async def try_name(self, name: str) -> Lock | None:
         """An advisory lock of a session of its own: gone when this process is, or its machine."""

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Dialect,
     ForeignKey,
     Index,
+    Integer,
     MetaData,
     String,
     Table,
@@ -28,6 +29,7 @@ from sqlalchemy import (
     text,
 )
 
+from partwise.core.events import EventType
 from partwise.core.records import Artifact, Chunk, Task, TaskState, Upload
 from partwise.core.state import UploadState
 
@@ -86,6 +88,21 @@ class Notes(TypeDecorator[Mapping[str, str]]):
         return None if value is None else json.loads(value)
 
 
+class Members(TypeDecorator[Mapping[str, Any]]):
+    """A JSON object as text."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Mapping[str, Any] | None, dialect: Dialect) -> str | None:
+        """JSON."""
+        return None if value is None else json.dumps(dict(value))
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Mapping[str, Any] | None:
+        """The object."""
+        return None if value is None else json.loads(value)
+
+
 class Names(TypeDecorator[Sequence[str]]):
     """Some strings, in their order, as JSON text."""
 
@@ -139,6 +156,7 @@ uploads = Table(
     Column("parts", Names, nullable=False, server_default="[]"),
     Column("reserved", BigInteger, nullable=False, server_default="0"),
     Column("internal", Boolean, nullable=False, server_default=false()),
+    Column("part", Boolean, nullable=False, server_default=false()),
     Column("notes", Notes, nullable=False),
     # The file name in folded case: what a database calls lower case differs between databases and stops at ASCII.
     Column("search_name", Text, nullable=False),
@@ -208,6 +226,27 @@ tasks = Table(
     Index("ix_tasks_upload_id_created_id", "upload_id", "created", "id"),
     Index("ix_tasks_owner_created_id", "owner", "created", "id"),
     Index("ix_tasks_created_id", "created", "id"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    # Readers go on from here; see ``events.py`` for when it is assigned.
+    Column("position", BigInteger),
+    Column("id", String, nullable=False),
+    Column("type", EnumValue(EventType), nullable=False),
+    Column("owner", String, nullable=False),
+    Column("created", UtcTime, nullable=False),
+    Column("data", Members, nullable=False),
+    UniqueConstraint("position"),
+    Index("ix_events_owner_position", "owner", "position"),
+    Index(
+        "ix_events_unplaced",
+        "seq",
+        sqlite_where=text("position IS NULL"),
+        postgresql_where=text("position IS NULL"),
+    ),
 )
 
 #: What an artifact consists of, where storage keeps each chunk as an object of its own. Local files have none.

@@ -22,7 +22,7 @@ from sqlalchemy import (
     update,
 )
 
-from partwise.catalog import objects
+from partwise.catalog import events, objects
 from partwise.catalog.tables import (
     UPLOAD,
     artifact_links,
@@ -33,6 +33,7 @@ from partwise.catalog.tables import (
     uploads,
 )
 from partwise.core.errors import Conflict, NotFound, QuotaExceeded, TooManyArtifacts, TooManyUploads
+from partwise.core.events import EventType
 from partwise.core.records import Page, Totals, Upload, Usage
 from partwise.core.state import Event, UploadState, next_state
 from partwise.engine.ports import OwnerLimits
@@ -183,10 +184,17 @@ def _is_in(states: Sequence[str]) -> ColumnElement[bool]:
     return uploads.c.state.not_in(others) if most else uploads.c.state.in_(states)
 
 
-def begin_delete(connection: Connection, upload_id: str) -> Upload:
+def begin_delete(connection: Connection, upload_id: str, *, reason: str | None = "deleted") -> Upload:
     """Flip to deleting."""
-    upload = lock_upload(connection, upload_id)
-    return change_upload(connection, upload, state=next_state(upload.state, Event.DELETE))
+    return _flip_to_deleting(connection, lock_upload(connection, upload_id), reason)
+
+
+def _flip_to_deleting(connection: Connection, upload: Upload, reason: str | None) -> Upload:
+    """From here on the upload is gone for everyone: the first time, an event tells so, unless there is no reason."""
+    changed = change_upload(connection, upload, state=next_state(upload.state, Event.DELETE))
+    if upload.state is not UploadState.DELETING and reason is not None:
+        events.add_upload_event(connection, EventType.UPLOAD_REMOVED, upload, datetime.now(UTC), reason=reason)
+    return changed
 
 
 def finish_delete(connection: Connection, upload_id: str) -> None:
@@ -234,7 +242,7 @@ def expire_upload(connection: Connection, upload_id: str, *, open_before: dateti
         case _:
             due = upload.state is UploadState.DELETING
     if due:
-        change_upload(connection, upload, state=next_state(upload.state, Event.DELETE))
+        _flip_to_deleting(connection, upload, "expired")
     return due
 
 

@@ -364,6 +364,44 @@ def remove(
         listings.remove(client, references)
 
 
+@app.command()
+def events(
+    follow: Annotated[bool, typer.Option("--follow", help="Wait for new events, and outlast failures.")] = False,
+    command: Annotated[
+        str | None,
+        typer.Option(
+            "--exec", metavar="CMD", help="Run CMD by the shell for each event, JSON on stdin. Exit status 0: done."
+        ),
+    ] = None,
+    cursor: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Go on from the cursor in FILE, and keep it there.")
+    ] = None,
+    after: Annotated[
+        str | None,
+        typer.Option(metavar="CURSOR", help="Where to begin without a cursor: behind this one, or 'now'."),
+    ] = None,
+    types: Annotated[
+        list[str] | None, typer.Option("--type", metavar="TYPE", help="Only events of this type; may be repeated.")
+    ] = None,
+    server: Server = DEFAULT_SERVER,
+    token: Token = None,
+) -> None:
+    """Print events as JSON, one on each line, or run a command for each.
+
+    Events tell of uploads that were completed, failed or were removed, and of artifacts that were deleted.
+    """
+    if command is not None and cursor is None:
+        message = "needs --cursor FILE: without one every run would begin with the oldest event."
+        raise typer.BadParameter(message, param_hint="--exec")
+    from partwise.cli import events as feed
+    from partwise.client import Client
+
+    with _open(Client, server, token) as client:
+        raise SystemExit(
+            feed.follow(client, after=after, types=types or (), cursor=cursor, command=command, forever=follow)
+        )
+
+
 app.add_typer(token_commands.app, name="token", rich_help_panel=_OPERATOR_PANEL)
 app.command("config", rich_help_panel=_OPERATOR_PANEL)(server_settings.show)
 app.command(rich_help_panel=_OPERATOR_PANEL)(upkeep.gc)

@@ -26,6 +26,8 @@ from partwise.client.errors import (
 from partwise.client.models import (
     ArtifactInfo,
     DownloadResult,
+    EventBatch,
+    EventInfo,
     Observer,
     Phase,
     UploadInfo,
@@ -43,6 +45,8 @@ __all__ = [
     "ClientError",
     "Conflict",
     "DownloadResult",
+    "EventBatch",
+    "EventInfo",
     "FileChanged",
     "NoRoom",
     "NotAllowed",

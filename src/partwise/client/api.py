@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -14,7 +14,15 @@ from typing import Any, TypeVar
 from partwise.client.download import Downloader
 from partwise.client.errors import ClientError, NotFound
 from partwise.client.http import Http
-from partwise.client.models import ArtifactInfo, DownloadResult, Observer, UploadInfo, UploadResult
+from partwise.client.models import (
+    ArtifactInfo,
+    DownloadResult,
+    EventBatch,
+    EventInfo,
+    Observer,
+    UploadInfo,
+    UploadResult,
+)
 from partwise.client.retry import Patience, persist
 from partwise.client.source import LocalFile
 from partwise.client.upload import Options, Uploader
@@ -143,6 +151,24 @@ class Client:
         """All artifacts that you may see, or the one with ``sha256``, page by page."""
         return map(ArtifactInfo.parse, self._pages("artifacts/", {"sha256": sha256} if sha256 else {}))
 
+    def events(
+        self, *, after: str | None = None, types: Sequence[str] = (), limit: int = 100, wait: int = 0
+    ) -> EventBatch:
+        """The events behind the cursor ``after`` (None: from the oldest that is kept; ``"now"``: none of before).
+
+        ``types`` are names such as ``upload.completed``; none: all. ``wait`` is in seconds: how long the server waits
+        for an event when there is none, at most 55. Raises AnswerError with status 410 when events behind ``after``
+        are not kept any more.
+        """
+        query: dict[str, str | int] = {"limit": limit, "wait": wait}
+        if after is not None:
+            query["after"] = after
+        if types:
+            query["types"] = ",".join(types)
+        body = self._ask("GET", "events/", query)
+        events = tuple(map(EventInfo.parse, body["events"]))
+        return EventBatch(events=events, cursor=body["cursor"], more=body["more"])
+
     def delete_upload(self, upload: str) -> None:
         """Abort an upload, or take a completed one from the list; its artifact stays. Raises NotFound."""
         self._ask("DELETE", _href("uploads", upload))
@@ -214,6 +240,10 @@ class AsyncClient:
     async def artifacts(self, *, sha256: str | None = None) -> list[ArtifactInfo]:
         """`Client.artifacts`, as a list."""
         return await asyncio.to_thread(lambda: list(self._client.artifacts(sha256=sha256)))
+
+    async def events(self, **options: Any) -> EventBatch:
+        """`Client.events`."""
+        return await asyncio.to_thread(self._client.events, **options)
 
     async def delete_upload(self, upload: str) -> None:
         """`Client.delete_upload`."""

@@ -88,6 +88,37 @@ class ArtifactInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EventInfo:
+    """Something that happened to an upload or artifact, as the server tells it.
+
+    It may be told again: whoever acts on it stores ``id`` with what it does, in one transaction.
+    """
+
+    id: str
+    type: str
+    timestamp: str
+    data: Mapping[str, Any]
+    #: Where the feed goes on behind it.
+    cursor: str
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> EventInfo:
+        """Read the server's JSON."""
+        members = {name: body[name] for name in ("id", "type", "timestamp", "data", "cursor")}
+        return cls(**members, raw=dict(body))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventBatch:
+    """Events in their order. ``cursor`` is what to ask with next; ``more``: there may be more now."""
+
+    events: tuple[EventInfo, ...]
+    cursor: str
+    more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UploadResult:
     """What an upload came to, and what it took."""
 

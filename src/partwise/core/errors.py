@@ -13,6 +13,7 @@
     │   └── ArtifactDigestMismatch  the whole file is not the one that the commit expects
     ├── BodyInterrupted           the connection broke, or went silent, before the body was whole
     ├── NotFound                  no such upload, artifact or task, or it is someone else's
+    ├── CursorExpired             the events that follow a cursor are not kept any more
     ├── Conflict                  what is there does not allow it now
     │   ├── ChunkOverlap          the range overlaps recorded chunks in part
     │   ├── IncompleteUpload      commit with missing ranges
@@ -140,6 +141,16 @@ class NotFound(PartwiseError):
     def __init__(self, what: str) -> None:
         super().__init__(f"There is no such {what}.")
         self.what = what
+
+
+class CursorExpired(PartwiseError):
+    """The events that follow this cursor are not kept any more, or the cursor is from other records."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The events that follow this cursor are not kept any more, or it is not from this server. List what is "
+            "there, and read the events again without 'after'."
+        )
 
 
 class Conflict(PartwiseError):

@@ -75,6 +75,8 @@ class Upload:
     reserved: int = 0
     #: Made by the server for one request that holds a whole file: nobody else sees it.
     internal: bool = False
+    #: Made to become a part of another upload (tus: Upload-Concat: partial). No event tells of it.
+    part: bool = False
     #: What a protocol must give back as it came (tus: Upload-Metadata, Upload-Concat). The engine does not read it.
     notes: Mapping[str, str] = field(default_factory=dict)
 

@@ -79,7 +79,7 @@ async def repair(engine: Context, finding: Finding) -> bool:
         case Kind.UNBACKED:
             if finding.name not in [upload_id async for upload_id in _unbacked(engine)]:
                 return False
-            await remove(engine, finding.name)
+            await remove(engine, finding.name, reason="lost")
         case _:
             raise ValueError(f"not an orphan: {finding}")
     return True

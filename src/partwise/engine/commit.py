@@ -194,7 +194,7 @@ async def _open_again_without_file(engine: Context, upload_id: str) -> None:
         raise StorageFailed("The upload's file could not be found, and is not known to be lost.")
     log.error("removing the upload %s: its staging file is gone", upload_id)
     await _reject(engine, upload, "The server's disk lost the file. Upload it again.")
-    await remove(engine, upload_id)
+    await remove(engine, upload_id, reason="lost")
 
 
 async def _reject(

@@ -20,6 +20,7 @@ from partwise.engine.jobs import Jobs
 from partwise.engine.ports import Catalog, OwnerLimits, Storage
 from partwise.engine.receptions import Receptions
 from partwise.engine.signer import Signer
+from partwise.engine.watch import EventWatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,8 @@ class Limits:
     idle_expiry: timedelta = timedelta(days=7)
     #: A completed upload leaves the list after this long; its artifact stays.
     completed_expiry: timedelta = timedelta(days=7)
+    #: The horizon of the feed: an event is kept for this long.
+    event_expiry: timedelta = timedelta(days=30)
 
     @property
     def owner(self) -> OwnerLimits:
@@ -74,9 +77,11 @@ class Workers:
         #: Threads that read stored chunks back: see ``reading.py``.
         self.readers = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="read")
         self.signer = Signer(storage, catalog, self.readers, failpoint)
+        self.events = EventWatch(catalog)
 
     async def stop(self) -> None:
         """Cancel everything and wait for it to end. Whoever starts next goes on with it."""
+        await self.events.stop()
         await self.finishes.stop()
         await self.commits.stop()
         await self.flusher.stop()

@@ -115,7 +115,7 @@ async def trim(engine: Context) -> list[str]:
     while keep is not None and (surplus := await engine.catalog.surplus_uploads(keep, BATCH)):
         for upload_id in surplus:
             with suppress(NotFound):  # another process was quicker
-                await remove(engine, upload_id)
+                await remove(engine, upload_id, reason="expired")
                 removed.append(upload_id)
                 engine.limited("max_completed_uploads", 1)
     return removed
@@ -132,6 +132,14 @@ async def prune_tasks(engine: Context, *, dry_run: bool = False) -> int:
         return await engine.catalog.count_old_tasks(before, gone_before=gone_before)
     count = 0
     while pruned := await engine.catalog.prune_tasks(before, limit=1000, gone_before=gone_before):
+        count += pruned
+    return count
+
+
+async def prune_events(engine: Context) -> int:
+    """Forget events beyond the horizon of the feed; how many."""
+    count = 0
+    while pruned := await engine.catalog.prune_events(engine.clock() - engine.limits.event_expiry):
         count += pruned
     return count
 

@@ -173,7 +173,7 @@ async def _join(engine: Context, upload: Upload) -> None:
         chunks = await engine.storage.concatenate(upload.id, parts)
     except NotFound:
         await engine.catalog.get_upload(upload.id)
-        await remove(engine, upload.id)
+        await remove(engine, upload.id, reason="lost")
         raise Conflict("One of the uploads that it was to be made of is gone.") from None
     engine.failpoint("join.copied")
     for chunk in chunks:
@@ -209,7 +209,7 @@ def _failure(task: Task) -> PartwiseError:
 async def _clear_parts(engine: Context, upload: Upload) -> None:
     for part in upload.parts:
         try:
-            await remove(engine, part)
+            await remove(engine, part, reason=None)
         except (NotFound, WrongState):
             continue
     engine.failpoint("join.cleared")

@@ -53,4 +53,4 @@ async def _settle_unstaged(engine: Context, upload_id: str) -> None:
     if upload.state is not UploadState.OPEN:
         return
     log.error("removing the upload %s: its staging file is gone", upload_id)
-    await remove(engine, upload_id)
+    await remove(engine, upload_id, reason="lost")

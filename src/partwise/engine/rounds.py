@@ -10,7 +10,7 @@ from partwise.core.errors import NotFound, StorageFailed
 from partwise.engine.artifacts import clear_abandoned
 from partwise.engine.commit import drive
 from partwise.engine.context import Context
-from partwise.engine.expiry import Grace, expire, prune_tasks, trim
+from partwise.engine.expiry import Grace, expire, prune_events, prune_tasks, trim
 from partwise.engine.finish import take_up
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ async def rounds(engine: Context) -> None:
                 if grace.is_over():
                     await expire(engine)
                     await prune_tasks(engine)
+                    await prune_events(engine)
         except StorageFailed as error:
             log.warning("a round failed, the next goes on: %s", error)
             await asyncio.sleep(RETRY)

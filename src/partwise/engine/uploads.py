@@ -44,11 +44,13 @@ async def create_upload(
     notes: dict[str, str] | None = None,
     auto_commit: bool = False,
     internal: bool = False,
+    part: bool = False,
 ) -> Upload:
     """Reserve the space for a file of ``size`` bytes and record the upload.
 
     With ``sha256``, content of that digest and size that ``who`` has already completes it at once; content of
     others counts for nothing. ``size`` None: to be said later (``set_size``). ``auto_commit``: see ``finish.py``.
+    ``part``: it is to become a part of another upload, so no event tells of it.
     Raises UploadTooLarge, QuotaExceeded, TooManyUploads, OutOfSpace.
     """
     check_size(engine, size or 0)
@@ -64,6 +66,7 @@ async def create_upload(
         media_type=media_type,
         auto_commit=auto_commit,
         internal=internal,
+        part=part,
         notes=notes or {},
     )
     if sha256 is not None and size is not None and await _complete_instantly(engine, upload, sha256):
@@ -304,9 +307,12 @@ async def delete_upload(engine: Context, who: Principal, upload_id: str) -> None
     await remove(engine, upload_id)
 
 
-async def remove(engine: Context, upload_id: str) -> None:
-    """Carry a deletion through; what a crash left of one may be carried through again."""
-    await engine.catalog.begin_delete(upload_id)
+async def remove(engine: Context, upload_id: str, *, reason: str | None = "deleted") -> None:
+    """Carry a deletion through; what a crash left of one may be carried through again.
+
+    An event gives the ``reason``; None: there is no event.
+    """
+    await engine.catalog.begin_delete(upload_id, reason=reason)
     await finish_removal(engine, upload_id)
 
 

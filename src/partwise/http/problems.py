@@ -72,6 +72,7 @@ PROBLEMS: Mapping[type[errors.PartwiseError], Problem] = {
     errors.ArtifactDigestMismatch: Problem("artifact-digest-mismatch", 400, "The file's digest differs"),
     errors.BodyInterrupted: Problem("body-interrupted", 408, "The body did not come whole"),
     errors.NotFound: Problem("not-found", 404, "Not found"),
+    errors.CursorExpired: Problem("cursor-expired", 410, "The events behind the cursor are gone"),
     errors.Conflict: Problem("conflict", 409, "Not possible now"),
     errors.ChunkOverlap: Problem("chunk-overlap", 409, "The range overlaps chunks in part"),
     errors.IncompleteUpload: Problem("incomplete-upload", 409, "Bytes are missing"),

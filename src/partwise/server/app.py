@@ -79,6 +79,7 @@ def create_app(
         body_handover=settings.body_handover,
         on_refusal=metrics.refuse,
         on_change=metrics.connections.inc,
+        on_stop=engine.workers.events.close,
     )
     with_tokens = settings.auth == "token"
     site = Site(

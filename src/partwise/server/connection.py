@@ -43,6 +43,8 @@ class ConnectionLimits:
     on_refusal: Callable[[str, str | None], None] = lambda _problem, _setting: None
     #: Called with 1 for each connection that opens, and with -1 when it closes.
     on_change: Callable[[int], None] = lambda _change: None
+    #: Called when the server begins to stop, before it waits for requests in flight.
+    on_stop: Callable[[], None] = lambda: None
 
 
 class BoundedProtocol(HandoverProtocol):
@@ -74,6 +76,11 @@ class BoundedProtocol(HandoverProtocol):
         self._stop_timer()
         self._limits.on_change(-1)
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """The server begins to stop: requests that only wait for something end, others go on."""
+        self._limits.on_stop()
+        super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         """Count what belongs to headers. (Also of a connection that just sends empty lines, and never begins one.)"""

@@ -163,6 +163,7 @@ class Settings(BaseSettings):
     )
     idle_expiry_days: float = Field(7, gt=0, description="An open upload goes after this long without activity")
     completed_expiry_days: float = Field(7, gt=0, description="A completed upload leaves the list after this long")
+    event_days: float = Field(30, gt=0, description="An event stays in the feed for this long")
 
     max_connections: int = Field(4096, ge=1, description="Connections of each process")
     max_requests: int = Field(4096, ge=1, description="Requests that each process works on at once")
@@ -286,4 +287,5 @@ class Settings(BaseSettings):
             max_completed_uploads=self.max_completed_uploads,
             idle_expiry=timedelta(days=self.idle_expiry_days),
             completed_expiry=timedelta(days=self.completed_expiry_days),
+            event_expiry=timedelta(days=self.event_days),
         )

@@ -143,3 +143,10 @@ async def commit_or_unrecord(catalog: Catalog, number: int) -> Outcomes:
 async def new_boot(catalog: Catalog, number: int) -> Outcomes:
     """Notice the new boot; how many chunks went."""
     return Counter({"unrecorded": await catalog.new_boot("another boot")})
+
+
+async def create_and_delete(catalog: Catalog, number: int) -> Outcomes:
+    """Make 40 uploads and begin to delete them, which is told in the feed."""
+    names = [f"p{number}-{index}" for index in range(40)]
+    await asyncio.gather(*[catalog.create_upload(make_upload(name), OwnerLimits()) for name in names])
+    return await _outcomes([catalog.begin_delete(name) for name in names])

@@ -54,6 +54,7 @@ from partwise.engine.ports.catalog import (
     OwnerLimits,
     UploadRecords,
 )
+from partwise.engine.ports.events import EventRecords
 from partwise.engine.ports.objects import ObjectRecords
 from partwise.engine.ports.storage import ChunkWriter, Lock, Purpose, RunningHash, Space, Storage, Stored
 from partwise.engine.ports.tokens import Token, Tokens
@@ -68,6 +69,7 @@ __all__ = [
     "ChunkRecords",
     "ChunkWriter",
     "CommitRecords",
+    "EventRecords",
     "Lock",
     "ObjectRecords",
     "OwnerLimits",

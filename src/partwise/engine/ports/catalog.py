@@ -9,6 +9,7 @@ from typing import Protocol
 
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Artifact, Chunk, Page, Task, Totals, Upload, Usage
+from partwise.engine.ports.events import EventRecords
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +100,8 @@ class UploadRecords(Protocol):
     async def set_name(self, upload_id: str, filename: str | None, media_type: str | None, now: datetime) -> None:
         """What the file is called, and its type: where that is learnt while it comes."""
 
-    async def begin_delete(self, upload_id: str) -> Upload:
-        """Any state that allows it → deleting. Idempotent."""
+    async def begin_delete(self, upload_id: str, *, reason: str | None = "deleted") -> Upload:
+        """Any state that allows it → deleting. Idempotent. An event gives the ``reason``; None: there is no event."""
 
     async def finish_delete(self, upload_id: str) -> None:
         """Forget an upload in state deleting, and its chunks. Idempotent."""
@@ -276,7 +277,7 @@ class ArtifactRecords(Protocol):
         """Sums over everything."""
 
 
-class Catalog(CatalogLife, UploadRecords, ChunkRecords, CommitRecords, ArtifactRecords, Protocol):
+class Catalog(CatalogLife, UploadRecords, ChunkRecords, CommitRecords, ArtifactRecords, EventRecords, Protocol):
     """Where records live. Every method is one transaction, whole or not at all, durable when it returns.
 
     Methods that change an upload lock its row first, check its state by ``core.state`` (WrongState), and raise

@@ -310,6 +310,24 @@ class TaskPage(PageOut):
     results: list[TaskOut]
 
 
+class EventOut(BaseModel):
+    """Something that happened to an upload or artifact. ``id`` is the same whenever it is told again."""
+
+    id: str
+    type: str
+    timestamp: datetime
+    data: dict[str, Any]
+    cursor: str
+
+
+class EventPage(BaseModel):
+    """Events in the order of the feed. ``cursor`` is what to send as ``after`` next; ``more``: do so at once."""
+
+    events: list[EventOut]
+    cursor: str
+    more: bool
+
+
 class Version(BaseModel):
     """One component's version, as Pulp's clients ask for it."""
 

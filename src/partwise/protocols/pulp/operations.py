@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from partwise.core import signature
-from partwise.protocols.pulp import artifacts, download, signatures, status, tasks, uploads
+from partwise.protocols.pulp import artifacts, download, events, signatures, status, tasks, uploads
 from partwise.protocols.pulp import models as m
 from partwise.protocols.pulp.api import Api
 
@@ -257,6 +257,21 @@ OPERATIONS: tuple[Operation, ...] = (
         body=m.TaskCancel,
         responses={200: m.TaskOut},
         errors=(400, 404, 409, 415),
+    ),
+    Operation(
+        id="events_list",
+        method="GET",
+        path="events/",
+        handler=events.index,
+        responses={200: m.EventPage},
+        parameters=(
+            Parameter("after", "The cursor of the page or event before; 'now': only what happens from now on"),
+            Parameter("types", "Only events of this type", many=True),
+            Parameter("limit", "The most events to answer with, at most 1000 (100 if not given)", schema="integer"),
+            Parameter("wait", "Seconds to wait for an event, at most 55 (0 if not given)", schema="integer"),
+            *FIELDS,
+        ),
+        errors=(400, 410),
     ),
     Operation(
         id="status_read",

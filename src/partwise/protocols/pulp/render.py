@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from partwise.core.events import OutboxEvent
 from partwise.core.records import Artifact, Task, TaskState, Upload
 from partwise.engine.uploads import expires
 from partwise.protocols.pulp.api import Api
-from partwise.protocols.pulp.models import ArtifactOut, ProgressReport, TaskOut, UploadOut
+from partwise.protocols.pulp.models import ArtifactOut, EventOut, ProgressReport, TaskOut, UploadOut
 
 
 def upload_out(api: Api, upload: Upload) -> UploadOut:
@@ -42,6 +43,17 @@ def artifact_out(api: Api, artifact: Artifact) -> ArtifactOut:
         filename=artifact.filename,
         media_type=artifact.media_type,
         user=artifact.owner,
+    )
+
+
+def event_out(event: OutboxEvent) -> EventOut:
+    """An event as the feed and webhooks tell it."""
+    return EventOut(
+        id=event.id,
+        type=event.type.value,
+        timestamp=event.created,
+        data=dict(event.data),
+        cursor=str(event.position),
     )
 
 

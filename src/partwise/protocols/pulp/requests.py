@@ -24,11 +24,16 @@ def keeps_partial(request: Request) -> bool:
 
 def page_window(request: Request) -> tuple[int, int]:
     """``offset`` and ``limit`` of a listing. Raises BadRequest when they are no numbers."""
-    offset = _number(request, "offset", 0)
-    return offset, min(max(1, _number(request, "limit", 100)), MAX_LIMIT)
+    return whole_number(request, "offset", 0), page_limit(request)
 
 
-def _number(request: Request, name: str, default: int) -> int:
+def page_limit(request: Request) -> int:
+    """``limit`` of a listing. Raises BadRequest when it is no number."""
+    return min(max(1, whole_number(request, "limit", 100)), MAX_LIMIT)
+
+
+def whole_number(request: Request, name: str, default: int) -> int:
+    """A query parameter that is a whole number. Raises BadRequest when it is something else."""
     value = request.query_params.get(name, "")
     if not value:
         return default
@@ -45,12 +50,12 @@ def numbers(request: Request, name: str) -> frozenset[int] | None:
     return frozenset(map(int, values)) or None
 
 
-def chosen(request: Request, name: str, known: type[StrEnum]) -> tuple[str, ...]:
+def chosen(request: Request, name: str, known: type[StrEnum], *, what: str = "state") -> tuple[str, ...]:
     """The values of a query parameter that may come several times, or with commas. Raises BadRequest."""
     values = tuple(value for text in request.query_params.getlist(name) for value in text.split(",") if value)
     names = {member.value for member in known}
     if not names.issuperset(values):
-        raise BadRequest(f"A state is one of: {', '.join(sorted(names))}.", field=name)
+        raise BadRequest(f"A {what} is one of: {', '.join(sorted(names))}.", field=name)
     return values
 
 

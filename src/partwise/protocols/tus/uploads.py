@@ -88,6 +88,7 @@ async def create(tus: Site, request: Request) -> Response:
         media_type=media_type,
         notes=notes,
         auto_commit=parts is None,
+        part=parts is not None,
     )
     offset = 0
     if has_body:

@@ -1,0 +1,75 @@
+"""Events: records of what happened to uploads and artifacts, for applications that have to be told.
+
+An event is written in the transaction that made it true. So it exists exactly when that transaction was committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from partwise.core.records import Artifact, Upload
+
+
+class EventType(StrEnum):
+    """The types of events, by the names that receivers see. A name never changes once published."""
+
+    UPLOAD_COMPLETED = "upload.completed"  # the artifact is recorded, and its bytes can be read
+    UPLOAD_FAILED = "upload.failed"  # a commit failed; the upload is open again
+    UPLOAD_REMOVED = "upload.removed"  # deleted or expired; the artifact of a completed upload stays
+    ARTIFACT_DELETED = "artifact.deleted"  # an owner's link was deleted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxEvent:
+    """One event. ``data`` holds JSON values alone."""
+
+    #: The same in every delivery: receivers store it to notice repeats.
+    id: str
+    type: EventType
+    #: The user whose upload or artifact it is about.
+    owner: str
+    created: datetime
+    data: Mapping[str, Any]
+    #: The position in the feed, without gaps, from 1 on; None until the catalog has assigned it.
+    position: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Events in the order of the feed. ``cursor`` is where to go on; ``more``: there may be more behind it now."""
+
+    events: Sequence[OutboxEvent]
+    cursor: int
+    more: bool
+
+
+def upload_event(kind: EventType, event_id: str, upload: Upload, now: datetime, **more: Any) -> OutboxEvent:
+    """Return an event about ``upload`` as it is given; ``more`` are further members of its data."""
+    data = {
+        "upload": upload.id,
+        "user": upload.owner,
+        "size": upload.size,
+        "filename": upload.filename,
+        "media_type": upload.media_type,
+        "state": upload.state.value,
+        **more,
+    }
+    return OutboxEvent(id=event_id, type=kind, owner=upload.owner, created=now, data=data)
+
+
+def artifact_event(kind: EventType, event_id: str, artifact: Artifact, now: datetime, **more: Any) -> OutboxEvent:
+    """Return an event about an owner's link to an artifact."""
+    data = {
+        "artifact": artifact.id,
+        "user": artifact.owner,
+        "sha256": artifact.sha256,
+        "size": artifact.size,
+        "filename": artifact.filename,
+        "media_type": artifact.media_type,
+        **more,
+    }
+    return OutboxEvent(id=event_id, type=kind, owner=artifact.owner, created=now, data=data)
