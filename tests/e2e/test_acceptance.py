@@ -21,7 +21,8 @@ from pathlib import Path
 
 import pytest
 
-from partwise.core.ranges import ByteRange, format_content_range, split
+from partwise.core.content_range import format_content_range
+from partwise.core.ranges import ByteRange, split
 from tests.support.server import API, Http, ServerProcess
 
 MIB = 1 << 20

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from partwise.cli.output import emit, exit_with_message, out, plain, say, show_table
 from partwise.cli.sizes import format_size
 from partwise.client import ArtifactInfo, Client, NotFound, UploadInfo
+from partwise.core.digests import is_sha256
 from partwise.core.ranges import missing_ranges
 
-_SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 #: Gaps that `show` lists; a program takes them from --json.
 _MOST_GAPS = 10
 
@@ -119,7 +118,7 @@ def remove(client: Client, references: Sequence[str]) -> None:
 
 def _find(client: Client, reference: str) -> UploadInfo | ArtifactInfo:
     """What an id, an href or a SHA-256 names. Ids of uploads and artifacts look alike: uploads are asked first."""
-    if _SHA256.fullmatch(reference) or "/artifacts/" in reference:
+    if is_sha256(reference.lower()) or "/artifacts/" in reference:
         return client.artifact(reference)
     try:
         return client.upload_info(reference)

@@ -26,11 +26,11 @@ from partwise.client.models import (
 from partwise.client.retry import Patience, persist
 from partwise.client.source import LocalFile
 from partwise.client.upload import Options, Uploader
+from partwise.core.digests import is_sha256
 
 T = TypeVar("T")
 
 DEFAULT_SERVER = "http://127.0.0.1:24817"
-_SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 _PAGE = 100
 
 
@@ -137,7 +137,7 @@ class Client:
 
     def artifact(self, artifact: str) -> ArtifactInfo:
         """The artifact with this SHA-256, id or href. Raises NotFound."""
-        if _SHA256.fullmatch(artifact):
+        if is_sha256(artifact.lower()):
             for found in self.artifacts(sha256=artifact.lower()):
                 return found
             raise NotFound(404, f"There is no artifact with the SHA-256 {artifact}.", {})
@@ -175,7 +175,7 @@ class Client:
 
     def delete_artifact(self, artifact: str) -> None:
         """Delete your link to an artifact (SHA-256, id or href); its bytes go with the last link. Raises NotFound."""
-        href = self.artifact(artifact).href if _SHA256.fullmatch(artifact) else _href("artifacts", artifact)
+        href = self.artifact(artifact).href if is_sha256(artifact.lower()) else _href("artifacts", artifact)
         self._ask("DELETE", href)
 
     def close(self) -> None:

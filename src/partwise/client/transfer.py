@@ -11,7 +11,8 @@ from partwise.client.errors import AnswerError, Cancelled, CannotReachServer, Cl
 from partwise.client.http import Http
 from partwise.client.retry import Patience, persist, worth_another_try
 from partwise.client.source import LocalFile
-from partwise.core.ranges import ByteRange, format_content_range
+from partwise.core.content_range import format_content_range
+from partwise.core.ranges import ByteRange
 
 #: How often a chunk is sent again when the server says that its bytes came in wrong.
 _DAMAGED_TRIES = 3

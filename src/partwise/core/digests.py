@@ -15,6 +15,11 @@ EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 _HEX = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
 
+def is_sha256(text: str) -> bool:
+    """Whether ``text`` is a SHA-256 as it is stored: in lower-case hexadecimal."""
+    return _HEX.fullmatch(text) is not None and text == text.lower()
+
+
 def parse_sha256(value: object) -> str:
     """A SHA-256 in lower-case hexadecimal. Raises BadDigest unless ``value`` is a string of 64 hex digits."""
     if isinstance(value, str) and _HEX.fullmatch(value):

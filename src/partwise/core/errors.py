@@ -43,10 +43,8 @@ One place maps them to HTTP (``http/problems.py``), and a test checks that each 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from partwise.core.ranges import ByteRange
+from partwise.core.ranges import ByteRange
 
 
 class PartwiseError(Exception):

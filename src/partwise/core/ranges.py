@@ -1,12 +1,9 @@
-"""Byte ranges: what a chunk covers, what an upload still misses, and the Content-Range field that names it."""
+"""Byte ranges: what a chunk covers, and what an upload still misses."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-
-from partwise.core.errors import BadContentRange
 
 #: The largest size that an upload may declare, in bytes. Offsets above 2^62 are where local storage keeps its locks.
 MAX_SIZE = 2**62 - 1
@@ -31,42 +28,6 @@ class ByteRange:
     def __str__(self) -> str:
         """The range as RFC 9110 writes it: first and last byte, both inclusive."""
         return f"{self.offset}-{self.end - 1}"
-
-
-@dataclass(frozen=True, slots=True)
-class ContentRange:
-    """A parsed ``Content-Range`` request field; ``total`` is None where the client wrote ``*``."""
-
-    range: ByteRange
-    total: int | None
-
-
-_CONTENT_RANGE = re.compile(r"bytes[ \t]+([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.ASCII | re.IGNORECASE)
-
-
-def parse_content_range(value: str) -> ContentRange:
-    """Parse ``bytes FIRST-LAST/(TOTAL|*)`` (RFC 9110, section 14.4).
-
-    Raises BadContentRange, saying which rule is broken, for anything else: another unit, the unsatisfied form
-    ``*/N``, signs, a first byte after the last, a last byte beyond the total, numbers above MAX_SIZE.
-    """
-    match = _CONTENT_RANGE.fullmatch(value.strip(" \t"))
-    if match is None:
-        raise BadContentRange("Content-Range must read 'bytes FIRST-LAST/TOTAL' (TOTAL may be '*').")
-    first, last = int(match[1]), int(match[2])
-    total = None if match[3] == "*" else int(match[3])
-    if first > last:
-        raise BadContentRange(f"Content-Range starts at byte {first}, after its last byte {last}.")
-    if last > MAX_SIZE or (total or 0) > MAX_SIZE:
-        raise BadContentRange(f"Content-Range goes beyond the largest size, {MAX_SIZE} bytes.")
-    if total is not None and last >= total:
-        raise BadContentRange(f"Content-Range ends at byte {last}, beyond its own total of {total} bytes.")
-    return ContentRange(ByteRange(first, last - first + 1), total)
-
-
-def format_content_range(chunk: ByteRange, total: int) -> str:
-    """The value of ``Content-Range`` for a chunk of a file of ``total`` bytes (RFC 9110, section 14.4)."""
-    return f"bytes {chunk}/{total}"
 
 
 def missing_ranges(size: int, recorded: Iterable[ByteRange]) -> Iterator[ByteRange]:

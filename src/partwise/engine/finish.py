@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Sequence
 from functools import partial
 
+from partwise.core.backoff import Backoff
 from partwise.core.errors import (
     Conflict,
     IncompleteUpload,
@@ -101,10 +102,9 @@ async def _whole(engine: Context, who: Principal, upload_id: str) -> Upload:
 
 
 async def _wait_for_lock(engine: Context, upload_id: str) -> Lock:
-    pause = 0.001
-    while (lock := await engine.storage.try_lock(upload_id, Purpose.JOIN)) is None:
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, POLL)
+    backoff = Backoff(0.001, POLL)
+    while (lock := await engine.storage.try_lock(upload_id, Purpose.JOIN)) is None:  # noqa: ASYNC110 (has no event)
+        await asyncio.sleep(backoff.take())
     return lock
 
 

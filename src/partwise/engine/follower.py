@@ -16,6 +16,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+from partwise.core.backoff import Backoff
 from partwise.core.errors import BytesLost, NotFound, PartwiseError
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Chunk, Upload
@@ -116,7 +117,7 @@ class Follower:
         BytesLost when bytes of it cannot be read back. Other failures to read may pass: the file is hashed
         from its start again until they have.
         """
-        wait = POLL_FIRST
+        backoff = Backoff(POLL_FIRST, POLL_LAST, 1.5)
         while True:
             upload = await self.catalog.get_upload(upload_id)
             if upload.digest is not None and upload.hashed == upload.size:
@@ -125,11 +126,11 @@ class Follower:
             run.wake()
             run.published.clear()
             try:
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout(backoff.take()):
                     await run.published.wait()
-                wait = POLL_FIRST
+                backoff.reset()
             except TimeoutError:
-                wait = min(wait * 1.5, POLL_LAST)
+                pass
             if run.task.done() and not run.task.cancelled():
                 error = run.task.exception()
                 if isinstance(error, BytesLost | NotFound):
@@ -200,7 +201,7 @@ class _Run:
             stack.callback(self._release)
             self._hash = self._new_hash()
             stack.callback(lambda: self._hash.close())
-            poll, quiet = POLL_FIRST, 0.0
+            backoff, quiet = Backoff(POLL_FIRST, POLL_LAST, 1.5), 0.0
             while quiet < IDLE:
                 if quiet >= QUIET:
                     self._release()  # it holds a descriptor, and nobody may come for an hour
@@ -215,13 +216,15 @@ class _Run:
                     return
                 await self._advance(upload)
                 if (self._epoch, self._position) != before:
-                    poll, quiet = POLL_FIRST, 0.0
+                    backoff.reset()
+                    quiet = 0.0
                     continue
-                timeout = poll if quiet < QUIET else REST
+                timeout = backoff.take() if quiet < QUIET else REST
                 if await self._wait(timeout):
-                    poll, quiet = POLL_FIRST, 0.0
+                    backoff.reset()
+                    quiet = 0.0
                 else:
-                    poll, quiet = min(poll * 1.5, POLL_LAST), quiet + timeout
+                    quiet += timeout
 
     def _release(self) -> None:
         lock, self._lock = self._lock, None

@@ -12,9 +12,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
+from partwise.core.content_range import format_content_range
 from partwise.core.digests import format_digest_field
 from partwise.core.media_types import is_media_type
-from partwise.core.ranges import ByteRange, format_content_range
+from partwise.core.ranges import ByteRange
 from partwise.core.records import Artifact
 from partwise.engine.artifacts import artifact_url, read_artifact
 from partwise.engine.engine import Engine

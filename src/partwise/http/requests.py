@@ -8,9 +8,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from starlette.requests import Request
 
+from partwise.core.content_range import ContentRange, parse_content_range
 from partwise.core.digests import parse_digest_field
 from partwise.core.errors import BadBody, BadContentRange
-from partwise.core.ranges import ContentRange, parse_content_range
 from partwise.http.dialect import Site
 from partwise.http.forms import SmallForm, is_form, parse_small_form, parse_urlencoded
 from partwise.http.problems import BAD_ENCODING, UNSUPPORTED_TYPE, Refusal

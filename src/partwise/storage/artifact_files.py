@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 
+from partwise.core.digests import is_sha256
 from partwise.core.errors import BytesLost, NotFound, SyncFailed
 from partwise.core.ranges import ByteRange, split
 from partwise.engine.ports import BLOCK
@@ -33,8 +33,6 @@ from partwise.storage.files import (
     syncing,
 )
 
-_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
-
 #: Folders for the first two digits of a digest.
 FOLDERS = tuple(f"{number:02x}" for number in range(256))
 
@@ -54,7 +52,7 @@ class ArtifactFiles:
 
     def path(self, sha256: str) -> str:
         """Where an artifact's bytes are. Does not look whether they are; ValueError when that is no digest."""
-        if not _SHA256.fullmatch(sha256):
+        if not is_sha256(sha256):
             raise ValueError("not a SHA-256 in lower-case hexadecimal")
         return os.path.join(self._folder, sha256[:2], sha256[2:])
 
@@ -234,7 +232,7 @@ class ArtifactFiles:
         """Names in the 256 folders, in order of the folders."""
         for folder in FOLDERS:
             for name in plain_files(os.path.join(self._folder, folder)):
-                if _SHA256.fullmatch(folder + name):
+                if is_sha256(folder + name):
                     yield folder + name
 
 

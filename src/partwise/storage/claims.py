@@ -19,13 +19,14 @@ import threading
 from collections.abc import Iterable
 from contextlib import suppress
 
+from partwise.core.backoff import Backoff
 from partwise.core.errors import BytesLost, NotFound, RangeBusy, StorageFailed, Superseded, WrongState
 from partwise.core.ranges import ByteRange
 from partwise.core.state import Event, UploadState
 from partwise.engine.ports import Stored
 from partwise.storage.files import FailPoint, OpenFile, SystemCalls, failures, in_thread, open_file, reading, syncing
 from partwise.storage.joining import copy_between
-from partwise.storage.locks import FIRST_PAUSE, LONGEST_PAUSE, WHOLE_FILE, Area, LockFile, is_locked, try_lock, unlock
+from partwise.storage.locks import PAUSES, WHOLE_FILE, Area, LockFile, is_locked, try_lock, unlock
 
 #: Seconds between two looks at the knocks of other processes.
 KNOCK_INTERVAL = 0.05
@@ -255,14 +256,13 @@ class Claims:
     async def _wait(
         self, fd: int, area: Area, chunk: ByteRange, deadline: float, *, leave_for: Area | None = None
     ) -> None:
-        pause = FIRST_PAUSE
+        backoff = Backoff(*PAUSES)
         while not try_lock(fd, area, chunk):
             if leave_for is not None and is_locked(fd, leave_for, chunk):
                 raise Superseded
             if asyncio.get_running_loop().time() >= deadline:
                 raise RangeBusy(chunk)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            await asyncio.sleep(backoff.take())
 
     @staticmethod
     def _check_file(fd: int, path: str) -> None:

@@ -38,6 +38,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import IntEnum
 
+from partwise.core.backoff import Backoff
 from partwise.core.errors import StorageFailed
 from partwise.core.ranges import ByteRange
 from partwise.storage.files import failures, open_file
@@ -53,7 +54,7 @@ _SETLK: int = getattr(fcntl, "F_OFD_SETLK", 37)
 _FLOCK = struct.Struct("hhqqi0q")
 
 #: Seconds between two tries of whoever waits for a lock: the first pause, and the longest.
-FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.05
+PAUSES = (0.001, 0.05)
 
 
 class Area(IntEnum):
@@ -162,10 +163,9 @@ class LockFile:
     @asynccontextmanager
     async def held(self, byte: int) -> AsyncIterator[None]:
         """Wait for the lock and hold it. Cancelling ends the wait: no thread stays behind in the kernel's queue."""
-        pause = FIRST_PAUSE
-        while (hold := self.try_hold(byte)) is None:
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+        backoff = Backoff(*PAUSES)
+        while (hold := self.try_hold(byte)) is None:  # noqa: ASYNC110 (the kernel has no event to set)
+            await asyncio.sleep(backoff.take())
         try:
             yield
         finally:

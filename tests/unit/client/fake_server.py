@@ -13,8 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from partwise.core.content_range import parse_content_range
 from partwise.core.digests import parse_digest_field
-from partwise.core.ranges import ByteRange, missing_ranges, parse_content_range
+from partwise.core.ranges import ByteRange, missing_ranges
 
 ROOT = "/pulp/api/v3/"
 #: What a fault may answer: a status, a body and headers.

@@ -6,17 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from partwise.core.content_range import format_content_range, parse_content_range
 from partwise.core.errors import BadContentRange
-from partwise.core.ranges import (
-    MAX_SIZE,
-    ByteRange,
-    Gaps,
-    format_content_range,
-    frontier,
-    missing_ranges,
-    parse_content_range,
-    split,
-)
+from partwise.core.ranges import MAX_SIZE, ByteRange, Gaps, frontier, missing_ranges, split
 
 
 @pytest.mark.parametrize(

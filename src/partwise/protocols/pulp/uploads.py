@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from partwise.core.content_range import ContentRange
 from partwise.core.errors import ArtifactDigestMismatch, BodySizeMismatch, ChunkOverlap, NotFound, StorageFailed
-from partwise.core.ranges import ByteRange, ContentRange, Gaps
+from partwise.core.ranges import ByteRange, Gaps
 from partwise.core.records import TaskState, Upload
 from partwise.core.state import UploadState
 from partwise.engine import chunks, uploads
