@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -43,12 +44,16 @@ class Lane(Generic[T]):
                 raise Cancelled("Stopped.")
         self.check()
 
-    def abandon(self, stop: Callable[[], None]) -> None:
-        """Drop what waits and wait for the thread; ``stop`` makes a running ``work`` end soon, and may be repeated."""
+    def abandon(self, stop: Callable[[], None], *, seconds: float = 2.0) -> None:
+        """Drop what waits, and wait a moment for the thread, which ends after the running ``work`` at the latest.
+
+        ``stop`` makes a running ``work`` end soon, and may be repeated.
+        """
         with self._changed:
             self._items.clear()
         self._end()
-        while self._thread.is_alive():
+        deadline = time.monotonic() + seconds
+        while self._thread.is_alive() and time.monotonic() < deadline:
             stop()
             self._thread.join(0.05)
 

@@ -10,7 +10,7 @@ import pytest
 
 from partwise.client import delta
 from partwise.client.delta import DeltaUpload, Hooks
-from partwise.client.errors import Cancelled, ClientError
+from partwise.client.errors import AnswerError, Cancelled, ClientError
 from partwise.client.http import Http
 from partwise.client.lanes import Lane
 from partwise.client.models import UploadInfo
@@ -84,6 +84,16 @@ def test_the_base_is_the_newest_of_exactly_that_name_and_owner(file: LocalFile) 
     assert base is not None
     assert base.href == "/a/5/"
     assert making._find_base(upload(), Answers(*found[:4]).hooks) is None
+
+
+def test_a_server_that_does_not_search_has_no_base(file: LocalFile) -> None:
+    class Refusing(Answers):
+        def ask(self, method: str, href: str, **more: Any) -> tuple[int, dict[str, Any]]:
+            raise AnswerError(400, "Unknown filter.", {})
+
+    http = Http("http://127.0.0.1:1")
+    assert not DeltaUpload(file, "disk.img", base=None, always=True).fill(upload(), http, 1 << 20, Refusing().hooks)
+    http.close()
 
 
 def test_nothing_is_asked_for_a_small_file_or_without_a_base(tmp_path: Path, file: LocalFile) -> None:
@@ -179,5 +189,6 @@ def test_a_lane_is_abandoned() -> None:
     cancelled.set()
     with pytest.raises(Cancelled):
         lane.finish(cancelled)
+    lane.abandon(lambda: None, seconds=0)
     lane.abandon(work.gate.set)
     assert work.batches == [[1]]
