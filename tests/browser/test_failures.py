@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from playwright.sync_api import Dialog, expect
+from playwright.sync_api import Browser, Dialog, expect
 
 from tests.browser.conftest import MIB, Opener, UploadPage, html, write_file
 from tests.support.proxy import Proxy
@@ -229,3 +229,80 @@ def test_a_storage_that_is_away_is_waited_for(web: UploadPage, proxy: Proxy, tmp
     web.choose(tmp_path / "disk.img")
     web.await_digest("disk.img", sha256(data), 40)
     assert len(refused) == 4
+
+
+#: Makes the file as a program leaves it that changes its first byte after some reads: Firefox lets that be read.
+CHANGING = """(() => {
+  const slice = File.prototype.slice;
+  let reads = 0;
+  File.prototype.slice = function (start, end) {
+    reads += 1;
+    const piece = slice.call(this, start, end);
+    if (start !== 0 || reads <= %d) return piece;
+    return new Blob([new Uint8Array([%s]), slice.call(this, 1, end)]);
+  };
+})()"""
+
+
+def artifacts(server: ServerProcess) -> int:
+    with Http(server.port) as http:
+        return int(http("GET", f"{API}artifacts/").json["count"])
+
+
+def test_a_file_that_changes_meanwhile_becomes_no_mixture(
+    browser: Browser, open_page: Opener, server: ServerProcess, tmp_path: Path
+) -> None:
+    """The first part is sent as it was, the others after the change: the first one is sent again."""
+    data = bytearray(write_file(tmp_path / "disk.img", SIZE))
+    data[0] ^= 1
+    context = browser.new_context()
+    context.add_init_script(CHANGING % (2, data[0]))
+    web = open_page(context)
+    web.choose(tmp_path / "disk.img")
+    web.await_digest("disk.img", sha256(bytes(data)))
+    context.close()
+
+
+def test_a_file_that_never_rests_is_not_published(
+    browser: Browser, open_page: Opener, server: ServerProcess, tmp_path: Path
+) -> None:
+    write_file(tmp_path / "disk.img", SIZE)
+    before = artifacts(server)
+    context = browser.new_context()
+    context.add_init_script(CHANGING % (0, "reads"))
+    web = open_page(context)
+    web.choose(tmp_path / "disk.img")
+    row = web.transfer("disk.img")
+    expect(row.get_by_text("The file keeps changing")).to_be_visible()
+    expect(row.get_by_role("button", name="Try again")).to_be_visible()
+    assert artifacts(server) == before
+    context.close()
+
+
+def test_a_worker_that_does_not_load_is_told_and_tried_again(
+    proxy: Proxy, tmp_path: Path, browser: Browser, open_page: Opener
+) -> None:
+    data = write_file(tmp_path / "disk.img", SIZE)
+    context = browser.new_context()
+    proxy.instead = lambda piece: html(404, "gone") if b"/lane.worker-" in piece.partition(b"\r\n")[0] else None
+    page = open_page(context)
+    page.choose(tmp_path / "disk.img")
+    row = page.transfer("disk.img")
+    expect(row.get_by_text("A part of this page did not load")).to_be_visible()
+    proxy.instead = lambda piece: None
+    row.get_by_role("button", name="Try again").click()
+    page.await_digest("disk.img", sha256(data))
+    context.close()
+
+
+def test_a_page_without_cookies_works(browser: Browser, open_page: Opener, tmp_path: Path) -> None:
+    """Where they are blocked, even to ask for the tab's storage fails."""
+    context = browser.new_context()
+    context.add_init_script(
+        "Object.defineProperty(window, 'sessionStorage', { get() { throw new DOMException('no', 'SecurityError'); } })"
+    )
+    web = open_page(context)
+    data = write_file(tmp_path / "disk.img", SIZE)
+    web.choose(tmp_path / "disk.img")
+    web.await_digest("disk.img", sha256(data))
+    context.close()

@@ -11,7 +11,7 @@ function send(plan: Plan, limit: number): Span[] {
   const sent: Span[] = [];
   for (let flight = plan.take(limit); flight; flight = plan.take(limit)) {
     sent.push(flight.span);
-    plan.delivered(flight);
+    plan.delivered(flight, "x");
   }
   return sent;
 }
@@ -22,7 +22,7 @@ test("what came back is sent again, what was delivered is not, and what flies is
   const second = plan.take(10)!;
   first.sent = 4;
   assert.equal(plan.sent, 4);
-  plan.delivered(second);
+  plan.delivered(second, "x");
   plan.returned(second); // too late to matter
   plan.update([chunk(10, 10)]);
   assert.deepEqual(plan.picture, { settled: [{ offset: 10, size: 10, sha256: "x" }], moving: [{ offset: 0, size: 4 }] });
@@ -36,7 +36,7 @@ test("what came back is sent again, what was delivered is not, and what flies is
 test("chunks that others sent are compared, each once; one of other bytes is sent again as it is", () => {
   const plan = new Plan(40);
   const mine = plan.take(10)!;
-  plan.delivered(mine);
+  plan.delivered(mine, "x");
   plan.update([chunk(0, 10), chunk(10, 10), chunk(20, 10), chunk(30, 10, null)]);
   assert.equal(plan.uncompared, 20); // one without a digest is left to the digest of the whole file
   const one = plan.nextUnchecked()!;
@@ -77,11 +77,26 @@ test("a file of 50 GB in thousands of chunks, half of them there, costs little t
   let most = 0;
   for (let flight = plan.take(bytes); flight; flight = plan.take(bytes)) {
     flying.push(flight);
-    if (flying.length === 5) plan.delivered(flying.shift()!);
+    if (flying.length === 5) plan.delivered(flying.shift()!, "x");
     most = Math.max(most, plan.picture.settled.length);
   }
-  for (const flight of flying) plan.delivered(flight);
+  for (const flight of flying) plan.delivered(flight, "x");
   assert.equal(plan.sent, size);
   assert.deepEqual(plan.picture, { settled: [{ offset: 0, size }], moving: [] });
   assert.ok(most <= there.length);
+});
+
+test("what was sent in several parts is known with its digests, to be read again; a single chunk is one state by itself", () => {
+  const plan = new Plan(30);
+  assert.deepEqual(plan.parts, []);
+  const first = plan.take(10)!;
+  const second = plan.take(20)!;
+  plan.delivered(second, "b");
+  assert.deepEqual(plan.parts, []);
+  plan.delivered(first, "a");
+  assert.deepEqual(plan.parts, [chunk(0, 10, "a"), chunk(10, 20, "b")]);
+  plan.resend(plan.parts[0]!);
+  assert.ok(!plan.allTaken);
+  plan.delivered(plan.take(100)!, "c");
+  assert.deepEqual(plan.parts, [chunk(0, 10, "c"), chunk(10, 20, "b")]);
 });

@@ -16,7 +16,7 @@ export type Report =
       readonly retryAfter: string | null;
       readonly sha256: string;
     }
-  | { readonly id: number; readonly kind: "failed"; readonly reason: "network" | "unreadable" | "stopped" };
+  | { readonly id: number; readonly kind: "failed"; readonly reason: "network" | "unreadable" | "stopped" | "broken" };
 
 export function bytesToHex(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -9,8 +9,10 @@ import { bytesToBase64, bytesToHex, type Order, type Report } from "./lane-messa
 /** Larger pieces (other programs' chunks) are hashed as a stream. */
 const MOST_IN_MEMORY_BYTES = 128 * 1024 * 1024;
 const STREAM_BLOCK_BYTES = 8 * 1024 * 1024;
-/** A connection on which nothing moves for so long is taken for dead. */
+/** A connection on which nothing moves for so long is taken for dead, */
 const SILENCE_MS = 60_000;
+/** unless what the system has buffered of the piece may still be on its way, on a line of so many bytes a second. */
+const SLOWEST_LINE = 16_000;
 
 const stops = new Map<number, () => void>();
 const stopped = new Set<number>();
@@ -25,12 +27,19 @@ async function digest(content: ArrayBuffer): Promise<Uint8Array> {
   return sha256(new Uint8Array(content));
 }
 
+/** The bytes of a piece. Firefox gives what is left of a file that was cut off, and no error. */
+async function read(blob: Blob): Promise<ArrayBuffer> {
+  const content = await blob.arrayBuffer();
+  if (content.byteLength !== blob.size) throw new Error("The file is shorter than it was.");
+  return content;
+}
+
 /** The SHA-256 of a piece, as far as it was not stopped; `progress` hears of what is read as a stream. */
 async function digestOf(id: number, blob: Blob, streamed: boolean, progress: (bytes: number) => void): Promise<Uint8Array> {
-  if (!streamed && blob.size <= MOST_IN_MEMORY_BYTES) return digest(await blob.arrayBuffer());
+  if (!streamed && blob.size <= MOST_IN_MEMORY_BYTES) return digest(await read(blob));
   const hash = sha256.create();
   for (let offset = 0; offset < blob.size && !stopped.has(id); offset += STREAM_BLOCK_BYTES) {
-    const block = await blob.slice(offset, offset + STREAM_BLOCK_BYTES).arrayBuffer();
+    const block = await read(blob.slice(offset, offset + STREAM_BLOCK_BYTES));
     hash.update(new Uint8Array(block));
     progress(block.byteLength);
   }
@@ -63,7 +72,7 @@ function put(id: number, url: string, headers: Record<string, string>, body: Blo
     let silence = 0;
     const heard = () => {
       clearTimeout(silence);
-      silence = setTimeout(() => request.abort(), SILENCE_MS) as unknown as number;
+      silence = setTimeout(() => request.abort(), SILENCE_MS + (1000 * body.size) / SLOWEST_LINE) as unknown as number;
     };
     const finish = (message: Report) => {
       clearTimeout(silence);
@@ -78,8 +87,11 @@ function put(id: number, url: string, headers: Record<string, string>, body: Blo
       report({ id, kind: "progress", bytes: event.loaded - sent });
       sent = event.loaded;
     };
-    request.onload = () =>
-      finish({
+    const failed = () => finish({ id, kind: "failed", reason: stopped.has(id) ? "stopped" : "network" });
+    request.onload = () => {
+      // To Firefox a connection that was closed without an answer is an answer without a status.
+      if (request.status === 0) return failed();
+      return finish({
         id,
         kind: "answer",
         status: request.status,
@@ -87,7 +99,7 @@ function put(id: number, url: string, headers: Record<string, string>, body: Blo
         retryAfter: request.getResponseHeader("Retry-After"),
         sha256: hex,
       });
-    const failed = () => finish({ id, kind: "failed", reason: stopped.has(id) ? "stopped" : "network" });
+    };
     request.onerror = failed;
     request.onabort = failed;
     stops.set(id, () => request.abort());

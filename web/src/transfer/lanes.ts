@@ -2,7 +2,7 @@
 
 import workerUrl from "./lane.worker.ts?worker&url";
 import type { Order, Report } from "./lane-messages.ts";
-import { Stopped, Unreachable, Unreadable } from "./problems.ts";
+import { Broken, Stopped, Unreachable, Unreadable } from "./problems.ts";
 
 export interface Answer {
   readonly status: number;
@@ -13,6 +13,7 @@ export interface Answer {
 }
 
 interface Pending {
+  readonly worker: Worker;
   readonly resolve: (report: Report) => void;
   readonly progress: (bytes: number) => void;
 }
@@ -36,17 +37,30 @@ function trustedWorkerUrl(): string {
 }
 
 export class Lanes {
+  readonly #url = trustedWorkerUrl();
   readonly #workers: Worker[] = [];
   readonly #pending = new Map<number, Pending>();
   #next = 0;
 
   constructor() {
-    const url = trustedWorkerUrl();
-    for (let index = 0; index < WORKERS; index += 1) {
-      const worker = new Worker(url, { type: "module", name: `partwise-${index}` });
-      worker.onmessage = (event: MessageEvent<Report>) => this.#hear(event.data);
-      this.#workers.push(worker);
-    }
+    for (let index = 0; index < WORKERS; index += 1) this.#start(index);
+  }
+
+  #start(index: number): void {
+    const worker = new Worker(this.#url, { type: "module", name: `partwise-${index}` });
+    worker.onmessage = (event: MessageEvent<Report>) => this.#hear(event.data);
+    // Its script did not load (a network that went away, a release that replaced it), or failed: who waits for it would
+    // wait for ever. The next order gets a new one.
+    const broken = () => {
+      worker.terminate();
+      if (this.#workers[index] === worker) this.#start(index);
+      for (const [id, pending] of [...this.#pending]) {
+        if (pending.worker === worker) this.#hear({ id, kind: "failed", reason: "broken" });
+      }
+    };
+    worker.onerror = broken;
+    worker.onmessageerror = broken;
+    this.#workers[index] = worker;
   }
 
   /** Send one piece, with its digest. Raises Unreachable, Unreadable, Stopped; any answer of a server is returned. */
@@ -76,12 +90,13 @@ export class Lanes {
     const stop = () => worker.postMessage({ id, kind: "stop" } satisfies Order);
     signal.addEventListener("abort", stop, { once: true });
     const report = await new Promise<Report>((resolve) => {
-      this.#pending.set(id, { resolve, progress });
+      this.#pending.set(id, { worker, resolve, progress });
       worker.postMessage(make(id));
     });
     signal.removeEventListener("abort", stop);
     if (report.kind === "failed") {
       if (report.reason === "stopped" || signal.aborted) throw new Stopped();
+      if (report.reason === "broken") throw new Broken();
       throw report.reason === "network" ? new Unreachable() : new Unreadable();
     }
     return report;

@@ -17,8 +17,8 @@ export interface Flight extends Piece {
 
 export class Plan {
   readonly #size: number;
-  /** Sizes of the known chunks by their offsets. */
-  readonly #known = new Map<number, number>();
+  /** The known chunks by their offsets. */
+  readonly #known = new Map<number, Stored>();
   readonly #flights = new Set<Flight>();
   /** What is on the server, as few ranges as say it. */
   #settled: Span[] = [];
@@ -62,7 +62,7 @@ export class Plan {
 
   /** Of the chunks of the server's list, those that this page has neither sent nor compared. */
   unknown(chunks: readonly Stored[]): Stored[] {
-    return chunks.filter((chunk) => this.#known.get(chunk.offset) !== chunk.size);
+    return chunks.filter((chunk) => this.#known.get(chunk.offset)?.size !== chunk.size);
   }
 
   /** Go by what the server has now; what is on its way is neither missing nor there. */
@@ -98,10 +98,10 @@ export class Plan {
     return flight;
   }
 
-  /** A piece that the server has now. */
-  delivered(flight: Flight): void {
+  /** A piece that the server has now, and the digest of what was sent. */
+  delivered(flight: Flight, sha256: string): void {
     const { span } = flight;
-    this.#known.set(span.offset, span.size);
+    this.know({ ...span, sha256 });
     this.#settled = merged([...this.#settled, span]);
     this.#flights.delete(flight);
   }
@@ -133,8 +133,17 @@ export class Plan {
   }
 
   /** The file has the bytes of `chunk`. */
-  know(chunk: Span): void {
-    this.#known.set(chunk.offset, chunk.size);
+  know(chunk: Stored): void {
+    this.#known.set(chunk.offset, { offset: chunk.offset, size: chunk.size, sha256: chunk.sha256 ?? null });
+  }
+
+  /**
+   * The chunks whose bytes were read at different times: only when the file still has all of them is what was sent one
+   * state of it. None where the file is a single chunk.
+   */
+  get parts(): Stored[] {
+    const parts = [...this.#known.values()].filter((chunk) => chunk.sha256);
+    return parts.length > 1 ? parts.sort((a, b) => a.offset - b.offset) : [];
   }
 
   /** A chunk that is there, but not of this file. */

@@ -67,6 +67,22 @@ export class Unreadable extends Error {
   }
 }
 
+/** The file is changed again and again while it is sent. */
+export class Changing extends Error {
+  constructor() {
+    super("The file keeps changing while it is sent.");
+    this.name = "Changing";
+  }
+}
+
+/** The script that reads and sends files did not load, or ended. */
+export class Broken extends Error {
+  constructor() {
+    super("A part of this page did not load.");
+    this.name = "Broken";
+  }
+}
+
 /** The chosen file is not the one that the upload was begun with. */
 export class OtherFile extends Error {
   constructor(message: string) {
@@ -132,11 +148,12 @@ const ADVICE: Readonly<Record<string, Advice>> = {
     help: "Nothing was published. Try again; if the file is being changed by a program, close that first.",
     again: true,
   },
-  forbidden: {
-    title: "The server takes no changes from this page",
-    help: "Without sign-in it serves its own pages on its own machine only. Behind a proxy it needs tokens: tell whoever runs it.",
-    again: true,
-  },
+};
+
+const FOREIGN: Advice = {
+  title: "The server takes no changes from this page",
+  help: "Without sign-in it serves its own pages on its own machine only. Behind a proxy it needs tokens: tell whoever runs it.",
+  again: true,
 };
 
 /** Any error in words for the person. */
@@ -148,9 +165,23 @@ export function adviceOn(error: unknown): Advice {
       again: false,
     };
   }
+  if (error instanceof Changing) {
+    return {
+      title: "The file keeps changing",
+      help: "A program writes to it while it is sent. Nothing was published. Close that program, then try again.",
+      again: true,
+    };
+  }
+  if (error instanceof Broken) {
+    return {
+      title: "A part of this page did not load",
+      help: "Check the connection and try again; if it stays so, reload the page. What arrived is kept.",
+      again: true,
+    };
+  }
   if (error instanceof OtherFile) return { title: "This is another file", help: error.message, again: false };
   if (error instanceof Problem) {
-    const known = ADVICE[error.kind];
+    const known = error.kind.startsWith("foreign-") ? FOREIGN : ADVICE[error.kind];
     if (known) return known;
     if (error.status === 401) return { title: "You are signed out", help: "Sign in, then try again.", again: true };
     if (error.tooLargeForProxy) {

@@ -1,5 +1,6 @@
 // Whether requests can be made now: the network is there, the server answers, and it knows who asks.
 
+import { forget, keep, recall } from "./keep.ts";
 import { pause } from "./pace.ts";
 import { Stopped } from "./problems.ts";
 
@@ -42,8 +43,8 @@ export class Session {
     this.#statusUrl = statusUrl;
     this.#changed = changed;
     // Not localStorage: the token goes with the tab, and a page on another tab's history cannot find it.
-    this.#token = sessionStorage.getItem(TOKEN_KEY) ?? undefined;
-    this.#user = sessionStorage.getItem(USER_KEY) ?? undefined;
+    this.#token = recall(TOKEN_KEY);
+    this.#user = recall(USER_KEY);
     addEventListener("offline", () => this.lost());
     addEventListener("online", () => this.#wake?.());
     document.addEventListener("visibilitychange", () => {
@@ -110,8 +111,8 @@ export class Session {
     if (this.#user !== undefined && this.#user !== user.name) this.onOther();
     this.#token = token;
     this.#user = user.name;
-    sessionStorage.setItem(TOKEN_KEY, token);
-    sessionStorage.setItem(USER_KEY, user.name);
+    keep(TOKEN_KEY, token);
+    keep(USER_KEY, user.name);
     this.#set("online");
     return "yes";
   }
@@ -145,13 +146,13 @@ export class Session {
       fetch(SESSION_PATH, closing).catch(() => undefined);
     }
     this.#user = undefined;
-    sessionStorage.removeItem(USER_KEY);
+    forget(USER_KEY);
     this.#forgetToken();
   }
 
   #forgetToken(): void {
     this.#token = undefined;
-    sessionStorage.removeItem(TOKEN_KEY);
+    forget(TOKEN_KEY);
     this.#set("signed-out");
   }
 

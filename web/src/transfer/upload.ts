@@ -7,7 +7,7 @@ import { parsed, sleep, type Advice, type Api, type UploadDetail } from "./api.t
 import { Finder } from "./find.ts";
 import type { Answer, Lanes } from "./lanes.ts";
 import { Rate, pause } from "./pace.ts";
-import { OtherFile, Problem, Stopped, Unreachable } from "./problems.ts";
+import { Changing, OtherFile, Problem, Stopped, Unreachable } from "./problems.ts";
 import { Plan, type Flight } from "./plan.ts";
 import { SMALLEST_CHUNK, chunkSize, endOf } from "./ranges.ts";
 import type { Slots } from "./slots.ts";
@@ -46,6 +46,8 @@ export interface Published {
 const SMALL_BYTES = 4 * 1024 * 1024;
 const MOST_DAMAGED = 3;
 const MOST_FAULTS = 5;
+/** Times that a file may have changed when it was sent, before it is given up. */
+const MOST_CHANGES = 3;
 /** Chunks that a storage may refuse before people are told that it fails: of all connections, for about a minute. */
 const MOST_STORAGE_FAULTS = 20;
 const MOST_ROUNDS = 8;
@@ -79,6 +81,7 @@ export class Upload {
   #failures = 0;
   #damaged = 0;
   #faults = 0;
+  #changes = 0;
 
   constructor(file: File, name: string, tools: Tools, href?: string) {
     this.file = file;
@@ -129,7 +132,7 @@ export class Upload {
     this.paused = false;
     this.phase = "queued";
     this.error = undefined;
-    this.#failures = this.#damaged = this.#faults = 0;
+    this.#failures = this.#damaged = this.#faults = this.#changes = 0;
     this.#tools.changed();
   }
 
@@ -243,7 +246,33 @@ export class Upload {
       this.#take(detail);
       if (!this.#plan.allTaken || !this.#plan.allCompared) return false;
     }
+    if (!(await this.#recheck(signal))) return false;
     return this.#publish(undefined, signal);
+  }
+
+  /**
+   * Whether the file still has what was sent of it. A browser may let a file be read that changes meanwhile (Firefox
+   * does), and then parts of two states would become one artifact: what differs is sent again.
+   */
+  async #recheck(signal: AbortSignal): Promise<boolean> {
+    const parts = this.#plan.parts;
+    if (parts.length === 0) return true;
+    this.hashed = 0;
+    this.#enter("hashing");
+    let same = true;
+    const check = async (): Promise<void> => {
+      for (let part = parts.shift(); part; part = parts.shift()) {
+        if (!(await this.#verifier.same(part, signal))) {
+          same = false;
+          this.#plan.resend(part);
+        }
+        this.hashed += part.size;
+        this.#tools.changed();
+      }
+    };
+    await Promise.all(Array.from({ length: COMPARE_AT_ONCE }, check));
+    if (!same && ++this.#changes > MOST_CHANGES) throw new Changing();
+    return same;
   }
 
   async #publish(sha256: string | undefined, signal: AbortSignal): Promise<boolean> {
@@ -398,7 +427,7 @@ export class Upload {
     if (answer.status === 200) {
       // Something else that answers 200, such as a network's sign-in page, has not stored anything.
       if (parsed(answer.text)?.pulp_href === undefined) throw new Unreachable();
-      this.#plan.delivered(flight);
+      this.#plan.delivered(flight, answer.sha256);
       this.#failures = this.#faults = 0;
       return 0;
     }

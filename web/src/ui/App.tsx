@@ -34,7 +34,7 @@ export function App({ queue, library, session, ticker }: Props) {
   const transfers = useRef<HTMLHeadingElement>(null);
   const said = useAnnouncements(queue, session, ticker);
   const add = (chosen: readonly Chosen[], href?: string) => queue.add(chosen, href);
-  const dragging = useWindowDrop(add);
+  const drop = useWindowDrop(add);
   useRefreshWhenDone(queue, library);
   useTitle(queue);
   useWarningBeforeLeaving(queue);
@@ -93,7 +93,7 @@ export function App({ queue, library, session, ticker }: Props) {
       </header>
       <main>
         {signedOut && <SignIn session={session} refresh={() => library.refresh()} waiting={uploads.some((each) => each.active)} />}
-        {!signedOut && <DropZone add={add} dragging={dragging} small={uploads.length > 0} />}
+        {!signedOut && <DropZone add={add} drop={drop} small={uploads.length > 0} />}
         {uploads.length > 0 && (
           <section aria-labelledby="transfers">
             <Summary queue={queue} connection={session.connection} heading={transfers} />

@@ -6,9 +6,12 @@ import { fromDrop, fromInput } from "./chosen.ts";
 
 type Add = (chosen: readonly Chosen[]) => void;
 
-/** Take files that are dropped on any place of the window; answers whether some hang over it. */
-export function useWindowDrop(add: Add): boolean {
-  const [dragging, setDragging] = useState(false);
+/** Whether files hang over the window, or were dropped in a way that this browser does not hand over. */
+export type Drop = "none" | "dragging" | "refused";
+
+/** Take files that are dropped on any place of the window. */
+export function useWindowDrop(add: Add): Drop {
+  const [drop, setDrop] = useState<Drop>("none");
   const latest = useRef(add);
   latest.current = add;
   // Before the page is painted: what is dropped on a page that nobody listens to replaces it.
@@ -16,25 +19,30 @@ export function useWindowDrop(add: Add): boolean {
     // Each element under the pointer sends its own enter and leave: only when as many have left is the page left.
     let depth = 0;
     const hasFiles = (event: DragEvent) => event.dataTransfer?.types.includes("Files") ?? false;
+    // Text may be dropped into a field of the page. All else would replace the page, with the uploads that run.
+    const isForField = (event: DragEvent) => event.target instanceof HTMLInputElement && event.target.type !== "file";
+    // WebKitGTK gives the names of files alone.
+    const isNamesOnly = (event: DragEvent) => !hasFiles(event) && (event.dataTransfer?.types.includes("text/uri-list") ?? false);
     const on: Record<string, (event: DragEvent) => void> = {
       dragenter: (event) => {
         if (!hasFiles(event)) return;
         depth += 1;
-        setDragging(true);
+        setDrop("dragging");
       },
       dragleave: (event) => {
         if (!hasFiles(event)) return;
         depth = Math.max(0, depth - 1);
-        if (depth === 0) setDragging(false);
+        if (depth === 0) setDrop("none");
       },
       dragover: (event) => {
-        if (hasFiles(event)) event.preventDefault();
+        if (!isForField(event)) event.preventDefault();
       },
       drop: (event) => {
-        if (!event.dataTransfer || !hasFiles(event)) return;
+        if (isForField(event)) return;
         event.preventDefault();
         depth = 0;
-        setDragging(false);
+        setDrop(isNamesOnly(event) ? "refused" : "none");
+        if (!event.dataTransfer || !hasFiles(event)) return;
         void fromDrop(event.dataTransfer).then((chosen) => chosen.length > 0 && latest.current(chosen));
       },
     };
@@ -44,14 +52,15 @@ export function useWindowDrop(add: Add): boolean {
       for (const [name, listener] of entries) removeEventListener(name, listener);
     };
   }, []);
-  return dragging;
+  return drop;
 }
 
 /** Fingers drag nothing in from elsewhere. */
 export const BY_TOUCH = matchMedia("(pointer: coarse)").matches;
 const INVITATION = BY_TOUCH ? "Choose files to upload" : "Drop files or folders here";
 
-export function DropZone({ add, dragging, small }: { add: Add; dragging: boolean; small: boolean }) {
+export function DropZone({ add, drop, small }: { add: Add; drop: Drop; small: boolean }) {
+  const dragging = drop === "dragging";
   const files = useRef<HTMLInputElement>(null);
   const folder = useRef<HTMLInputElement>(null);
   const take = (input: HTMLInputElement) => {
@@ -77,7 +86,11 @@ export function DropZone({ add, dragging, small }: { add: Add; dragging: boolean
       <Picture />
       <div class="drop-words">
         <h2 id="drop-title">{dragging ? "Let go to upload" : INVITATION}</h2>
-        <p>Of any size. They go in verified parts, so a lost connection or a closed laptop loses nothing.</p>
+        {drop === "refused" ? (
+          <p role="alert">This browser does not hand over files that are dropped. Use the button “Choose files”.</p>
+        ) : (
+          <p>Of any size. They go in verified parts, so a lost connection or a closed laptop loses nothing.</p>
+        )}
       </div>
       <div class="actions">
         <button type="button" class="primary" onClick={() => files.current?.click()}>

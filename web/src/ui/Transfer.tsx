@@ -121,7 +121,7 @@ function describe(upload: Upload, session: Session): string[] {
     case "elsewhere":
       return ["Being sent in another tab", there];
     case "hashing":
-      return ["Making the file’s digest", `${percent(upload.hashed, size)} %`];
+      return ["Checking the file", `${percent(upload.hashed, size)} %`];
     case "finishing":
       return ["Verifying on the server", bytes(size)];
     default: {
