@@ -6,10 +6,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, false, func, insert, select
 
 from partwise.catalog import events, objects
-from partwise.catalog.tables import ARTIFACT, artifact_links, artifacts, folded, has_name
+from partwise.catalog.tables import ARTIFACT, artifact_links, artifacts, folded, has_name, name_prefix
 from partwise.core.errors import NotFound
 from partwise.core.events import EventType
 from partwise.core.records import Artifact, Page
@@ -80,6 +80,7 @@ def list_artifacts(
     offset: int = 0,
     limit: int = 100,
     search: str = "",
+    filename: str | None = None,
 ) -> Page[Artifact]:
     """One page, newest first."""
     conditions: list[ColumnElement[bool]] = []
@@ -87,6 +88,12 @@ def list_artifacts(
         conditions.append(artifact_links.c.owner == owner)
     if sha256 is not None:
         conditions.append(artifact_links.c.sha256 == sha256)
+    if filename is not None:
+        # The first by an index, the second of the few that it finds. There is a function around the name: SQLite would
+        # put the value in the place of the column in both otherwise, and find no index of that.
+        conditions += [name_prefix == filename[:100], func.coalesce(artifact_links.c.filename, "") == filename]
+        if "\0" in filename:  # none has it, and PostgreSQL refuses to look for one
+            conditions = [false()]
     if search:
         conditions.append(has_name(artifact_links.c.search_name, search))
     count = connection.execute(select(func.count()).select_from(artifact_links).where(*conditions)).scalar_one()

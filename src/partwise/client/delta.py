@@ -105,7 +105,7 @@ class DeltaUpload:
 
     def _find_base(self, upload: UploadInfo, hooks: Hooks) -> ArtifactInfo | None:
         """The newest artifact of this very name that the upload's owner has; an administrator sees others', too."""
-        query: dict[str, str | int] = {"search": self._name, "limit": 100}
+        query: dict[str, str | int] = {"filename": self._name, "limit": 100}
         try:
             page = hooks.ask("GET", "artifacts/", query=query)[1]
         except AnswerError:

@@ -109,11 +109,20 @@ async def get_artifact(engine: Context, who: Principal, artifact_id: str) -> Art
 
 
 async def list_artifacts(
-    engine: Context, who: Principal, *, sha256: str | None = None, offset: int = 0, limit: int = 100, search: str = ""
+    engine: Context,
+    who: Principal,
+    *,
+    sha256: str | None = None,
+    offset: int = 0,
+    limit: int = 100,
+    search: str = "",
+    filename: str | None = None,
 ) -> Page[Artifact]:
     """The artifacts that ``who`` may see, newest first."""
     owner = None if who.admin else who.name
-    return await engine.catalog.list_artifacts(owner, sha256=sha256, offset=offset, limit=limit, search=search)
+    return await engine.catalog.list_artifacts(
+        owner, sha256=sha256, offset=offset, limit=limit, search=search, filename=filename
+    )
 
 
 def read_artifact(engine: Context, artifact: Artifact, span: ByteRange) -> AsyncIterator[bytes]:

@@ -225,6 +225,16 @@ async def test_the_task_of_an_upload_is_the_one_that_counts(catalog: Catalog, fa
     assert (done.id, done.state) == ("t5", TaskState.COMPLETED)
 
 
+async def test_artifacts_are_found_by_long_names(catalog: Catalog) -> None:
+    names = ["\U0001f4be" * 1023 + end for end in "ab"]
+    await committed(catalog, "u1", artifact_id="a1", now=later(1), filename=names[0])
+    await committed(catalog, "u2", artifact_id="a2", now=later(2), sha256=SHA_B, filename=names[1])
+    for number, name in enumerate(names, 1):
+        page = await catalog.list_artifacts("ann", filename=name)
+        assert [artifact.id for artifact in page.items] == [f"a{number}"]
+    assert (await catalog.list_artifacts("ann", filename=names[0][:-1])).items == []
+
+
 async def test_artifacts_are_listed_by_owner_digest_and_name(catalog: Catalog) -> None:
     await committed(catalog, "u1", artifact_id="a1", now=later(1), filename="Ä.iso")
     await committed(catalog, "u2", artifact_id="a2", now=later(2), sha256=SHA_B, filename="b.img")
@@ -239,6 +249,10 @@ async def test_artifacts_are_listed_by_owner_digest_and_name(catalog: Catalog) -
     assert await ids(None, sha256=SHA_A) == ["a3", "a1"]
     assert await ids("bob", sha256=SHA_B) == []
     assert await ids("ann", search="ä.ISO") == ["a1"]
+    assert await ids("ann", filename="Ä.iso") == await ids(None, filename="Ä.iso") == ["a1"]
+    for name in ("ä.iso", "Ä.is", "", "b.img\0", "b" * 2000):
+        assert await ids("ann", filename=name) == []
+    assert await ids("bob", filename="b.img") == []
     page = await catalog.list_artifacts(None, offset=2, limit=5)
     assert ([artifact.id for artifact in page.items], page.count) == (["a1"], 3)
     assert await catalog.all_artifacts(limit=1) == [(SHA_A, 100)]

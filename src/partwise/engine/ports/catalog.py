@@ -230,9 +230,17 @@ class ArtifactRecords(Protocol):
         """The link, or NotFound."""
 
     async def list_artifacts(
-        self, owner: str | None, *, sha256: str | None = None, offset: int = 0, limit: int = 100, search: str = ""
+        self,
+        owner: str | None,
+        *,
+        sha256: str | None = None,
+        offset: int = 0,
+        limit: int = 100,
+        search: str = "",
+        filename: str | None = None,
     ) -> Page[Artifact]:
-        """Links of ``owner`` (None: anyone's), newest first; of one digest; searched as in ``list_uploads``."""
+        """Links of ``owner`` (None: anyone's), newest first; of one digest; searched as in ``list_uploads``; those with
+        exactly this ``filename``, which an index finds."""
 
     async def unlink_artifact(self, artifact_id: str) -> bool:
         """Delete an owner's link; True when it was the last one and the artifact's record went with it. NotFound."""

@@ -98,7 +98,7 @@ class _Small:
 
 
 async def index(api: Api, request: Request) -> Response:
-    """List artifacts, newest first; ``sha256`` finds one by its content."""
+    """List artifacts, newest first; ``sha256`` finds one by its content, ``filename`` those with exactly this name."""
     offset, limit = page_window(request)
     sha256 = request.query_params.get("sha256")
     page = await artifacts.list_artifacts(
@@ -108,6 +108,7 @@ async def index(api: Api, request: Request) -> Response:
         offset=offset,
         limit=limit,
         search=request.query_params.get("search", ""),
+        filename=request.query_params.get("filename") or None,
     )
     return page_response(request, (artifact_out(api, artifact) for artifact in page.items), page.count)
 

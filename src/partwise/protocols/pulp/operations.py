@@ -179,7 +179,12 @@ OPERATIONS: tuple[Operation, ...] = (
         path="artifacts/",
         handler=artifacts.index,
         responses={200: m.ArtifactPage},
-        parameters=(*PAGE, SEARCH, Parameter("sha256", "Only the artifact with this SHA-256")),
+        parameters=(
+            *PAGE,
+            SEARCH,
+            Parameter("sha256", "Only the artifact with this SHA-256"),
+            Parameter("filename", "Only artifacts with exactly this name"),
+        ),
         errors=(400,),
     ),
     Operation(
