@@ -80,6 +80,16 @@ def test_tus_js_client(http: Http, server: ServerProcess, node: Path, tmp_path: 
     assert artifact["filename"] == "big.iso"
 
 
+def test_drf(python_clients: Path, tmp_path: Path) -> None:
+    """With requests, as its clients are written."""
+    data = os.urandom(3_500_000)
+    (tmp_path / "file").write_bytes(data)
+    with ServerProcess(tmp_path / "data", dialects="drf,pulp") as server, Http(server.port) as http:
+        code = example("docs/protocols/drf.md", "drf", server.port)
+        said = run(tmp_path, python_clients, python_clients / "python", "-c", code).strip()
+        assert http("GET", said.removeprefix(server.url)).body == data
+
+
 def test_pulp_cli(http: Http, server: ServerProcess, python_clients: Path, tmp_path: Path) -> None:
     said = run(tmp_path, python_clients, "bash", "-euo", "pipefail", "-c", example(PULP, "pulp-cli", server.port))
     data = (tmp_path / "file").read_bytes()

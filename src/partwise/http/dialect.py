@@ -41,9 +41,16 @@ class Site:
     #: The path below which a proxy has put all of the server; empty, or without a final slash. Before every path that
     #: a client is told, and in none that a request is matched with.
     base: str = ""
+    #: The scheme and host that clients reach the server by; None: those of each request.
+    origin: str | None = None
     #: Advice to clients: bytes of a chunk, and how many to send at once.
     chunk_size: int = 16 << 20
     parallel: int = 8
+
+    def absolute(self, request: Request, path: str) -> str:
+        """The URL of a path of the server, for protocols that tell their clients whole URLs."""
+        origin = self.origin or f"{request.url.scheme}://{request.headers.get('host', '')}"
+        return f"{origin}{self.base}{path}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -171,10 +171,19 @@ _ROUTING = {problem.status: problem for problem in (NO_SUCH_PATH, METHOD_NOT_ALL
 class Refusal(Exception):
     """A request is refused for the cause that ``problem`` names; ``detail`` says what to do."""
 
-    def __init__(self, problem: Problem, detail: str = "", headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        detail: str = "",
+        headers: Mapping[str, str] | None = None,
+        *,
+        members: Mapping[str, Any] | None = None,
+    ) -> None:
+        """``members``: what a program needs beside the sentence."""
         super().__init__(detail or problem.text)
         self.problem = problem
         self.headers = headers
+        self.members = members or {}
 
 
 #: Members of request bodies, under whose names Pulp's clients look for messages.
@@ -292,7 +301,8 @@ def render_any(request: Request, error: Exception) -> ProblemResponse:
     if isinstance(error, errors.PartwiseError):
         return render_error(error)
     if isinstance(error, Refusal):
-        return refuse(error.problem, str(error), error.headers)
+        content = _content(error.problem, str(error)) | dict(error.members)
+        return ProblemResponse(error.problem, content, error.headers)
     if isinstance(error, HTTPException):
         return _render_http(error)
     return render_unexpected(request, error)

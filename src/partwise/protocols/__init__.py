@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from partwise.http.dialect import MakeDialect
+from partwise.protocols.drf.routes import dialect as drf
 from partwise.protocols.pulp.routes import dialect as pulp
 from partwise.protocols.tus.routes import dialect as tus
 
@@ -10,4 +11,5 @@ from partwise.protocols.tus.routes import dialect as tus
 DIALECTS: dict[str, MakeDialect] = {
     "pulp": pulp,
     "tus": tus,
+    "drf": drf,
 }

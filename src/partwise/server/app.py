@@ -90,6 +90,7 @@ def create_app(
         authenticated=with_tokens,
         api_prefix=settings.api_prefix,
         base=settings.base,
+        origin=next(iter(settings.own_origins), None),
         chunk_size=settings.chunk_size,
         parallel=settings.parallel,
     )

@@ -141,7 +141,7 @@ def credentials_of(scope: Scope, downloads: re.Pattern[str]) -> Credentials | No
     if values:
         scheme, _, rest = values[0].partition(" ")
         rest = rest.strip()
-        if scheme.lower() == "bearer":
+        if scheme.lower() in ("bearer", "token"):  # the second is Django REST framework's
             return Credentials(rest, ambient=False)
         if scheme.lower() == "basic":
             secret = _password(rest)
