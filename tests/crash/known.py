@@ -121,6 +121,8 @@ class Known:
         self.completing: set[str] = set()
         self.completed: set[str] = set()
         self.removed: set[str] = set()
+        #: Ids of uploads whose completion an endpoint was told of.
+        self.delivered: set[str] = set()
 
     def learn(self, event: Event) -> None:
         """Take in an event: ``(name, *arguments)``, of which each is a method here."""
@@ -219,6 +221,9 @@ class Known:
     def _deleted(self, upload_id: str) -> None:
         del self.uploads[upload_id]
         self.removed.add(upload_id)
+
+    def _delivered(self, upload_id: str) -> None:
+        self.delivered.add(upload_id)
 
     def _storing(self, owner: str, digest: str) -> None:
         self.links(owner, digest).add(True)

@@ -20,14 +20,17 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tests.crash.clients import Lost, check, settled, work
+from tests.crash.deliveries import delivered, endpoint, register
 from tests.crash.known import Event, Known
 from tests.crash.objects import LATER, alone, keep_house, tidy
 from tests.crash.points import Killer, names
 from tests.crash.power import WatchedCalls, lose_power
 from tests.support.engines import fast_folder, new_data_folder, open_engine, open_objects
+from tests.support.until import until
 
 #: Seconds after which a process that neither died nor ended is a failure of its own.
 _HUNG = 60.0
@@ -193,12 +196,22 @@ async def _serve(place: _Place, rng: random.Random, plan: _Plan, tell: Callable[
     calls = WatchedCalls(place.notes) if place.power_losses else None
     boot = f"boot {place.boot}"
     engine = open_engine(place.data, failpoint=killer, calls=calls, durable_chunks=place.durable, boot=boot)
+    last = not (plan.nth or plan.after)
+    engine.endpoints = [endpoint(place.known, rng, tell)]
+    if last:  # leases of the dead are over, and what failed is due
+        engine.clock = _tomorrow
     await engine.start()
+    await register(engine)
     await work(engine, place.known, rng, tell, _CYCLES)
-    if not (plan.nth or plan.after):  # the last one: all is done, and all of it must be right
+    if last:  # all is done, and all of it must be right
         await settled(engine)
         await check(engine, place.known)
+        await delivered(engine, place.known)
         await engine.stop()
+
+
+def _tomorrow() -> datetime:
+    return datetime.now(UTC) + timedelta(days=1)
 
 
 async def _serve_objects(
@@ -206,15 +219,21 @@ async def _serve_objects(
 ) -> None:
     await alone(urls["catalog"])
     engine, storage, catalog = open_objects(urls, failpoint=killer, later=LATER)
+    last = not (plan.nth or plan.after)
+    engine.endpoints = [endpoint(known, rng, tell)]
+    if last:
+        engine.clock = _tomorrow
     await engine.start()
     await settled(engine)
     await keep_house(storage)
+    await register(engine)
     await work(engine, known, rng, tell, _CYCLES)
-    if not (plan.nth or plan.after):
+    if last:
         await settled(engine)
         if left := await tidy(storage, catalog):
             raise Lost(left)
         await check(engine, known)
+        await delivered(engine, known)
         await engine.stop()
 
 
@@ -228,8 +247,11 @@ def passes(seed: int) -> Counter[str]:
             known = Known()
             for durable in (False, True):
                 engine = open_engine(data, failpoint=killer, durable_chunks=durable)
+                engine.endpoints = [endpoint(known, random.Random(seed), lambda event: None)]
                 await engine.start()
+                await register(engine)
                 await work(engine, known, random.Random(seed), lambda event: None, 20)
+                await until(lambda: {"delivery.settled"} <= killer.passes.keys(), "an event is delivered")
                 await engine.stop()
 
     asyncio.run(once())

@@ -29,7 +29,10 @@ def all_commands(group: Any, prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, command in group.commands.items():
         nested = hasattr(command, "commands")
-        found |= all_commands(command, f"{prefix}{name} ") if nested else {f"{prefix}{name}": command}
+        if not nested or command.invoke_without_command:
+            found[f"{prefix}{name}"] = command
+        if nested:
+            found |= all_commands(command, f"{prefix}{name} ")
     return found
 
 

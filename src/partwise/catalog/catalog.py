@@ -8,7 +8,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
-from partwise.catalog import artifacts, chunks, commits, events, objects, tasks, tokens, transfer, uploads
+from partwise.catalog import artifacts, chunks, commits, deliveries, events, objects, tasks, tokens, transfer, uploads
 from partwise.catalog.runner import Runner
 
 P = ParamSpec("P")
@@ -142,6 +142,17 @@ class SqlCatalog:
     list_events = Reads(events.list_events)
     newest_event = Reads(events.newest_event)
     prune_events = Writes(events.prune_events)
+
+    # deliveries
+    has_deliveries = Reads(deliveries.has_deliveries)
+    fan_out = Writes(deliveries.fan_out)
+    lease_deliveries = Writes(deliveries.lease_deliveries)
+    settle_delivery = Writes(deliveries.settle_delivery)
+    pause_endpoint = Writes(deliveries.pause_endpoint)
+    list_deliveries = Reads(deliveries.list_deliveries)
+    replay_deliveries = Writes(deliveries.replay_deliveries)
+    count_deliveries = Reads(deliveries.count_deliveries)
+    prune_deliveries = Writes(deliveries.prune_deliveries)
 
     # objects
     list_segments = Reads(objects.list_segments)

@@ -87,15 +87,22 @@ def list_events(
         after = first - 1
     if not first - 1 <= after <= last:
         raise CursorExpired
+    found = read_events(connection, owner, after=after, types=types, limit=limit)
+    more = len(found) == limit
+    return EventPage(found, found[-1].position or 0 if more else last, more)
+
+
+def read_events(
+    connection: Connection, owner: str | None, *, after: int, types: Sequence[str], limit: int
+) -> list[OutboxEvent]:
+    """Return what is left of the events behind ``after``."""
     conditions: list[ColumnElement[bool]] = [events.c.position > after]
     if owner is not None:
         conditions.append(events.c.owner == owner)
     if types:
         conditions.append(events.c.type.in_(types))
     rows = connection.execute(select(*_COLUMNS).where(*conditions).order_by(events.c.position).limit(limit))
-    found = [OutboxEvent(**row._mapping) for row in rows]
-    more = len(found) == limit
-    return EventPage(found, found[-1].position or 0 if more else last, more)
+    return [OutboxEvent(**row._mapping) for row in rows]
 
 
 def prune_events(connection: Connection, before: datetime) -> int:

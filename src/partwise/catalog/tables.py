@@ -255,6 +255,36 @@ events = Table(
     ),
 )
 
+#: Where each endpoint is in the feed.
+endpoints = Table(
+    "endpoints",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("paused", Boolean, nullable=False),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("endpoint", String, nullable=False),
+    # No foreign key: a delivery outlives its event, whose JSON it holds.
+    Column("event_id", String, nullable=False),
+    Column("event_type", String, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created", UtcTime, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due", UtcTime, nullable=False),
+    Column("dead", Boolean, nullable=False),
+    Column("status", Integer),
+    Column("error", Text),
+    Column("lease", String),
+    Column("leased_until", UtcTime),
+    UniqueConstraint("endpoint", "event_id"),
+    Index("ix_deliveries_endpoint_dead_due", "endpoint", "dead", "due"),
+)
+
 #: What an artifact consists of, where storage keeps each chunk as an object of its own. Local files have none.
 segments = Table(
     "segments",

@@ -7,14 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from partwise.cli import feed, upkeep
 from partwise.cli import migrate as migration
 from partwise.cli import settings as server_settings
 from partwise.cli import token as token_commands
-from partwise.cli import upkeep
 from partwise.cli.exits import MEANINGS, Exit
+from partwise.cli.options import DEFAULT_SERVER, Server, Token, open_client
 from partwise.cli.sizes import parse_size
-
-DEFAULT_SERVER = "http://127.0.0.1:24817"
 
 _EXAMPLES = (
     "partwise serve --data /srv/partwise",
@@ -41,7 +40,6 @@ app = typer.Typer(
 )
 
 _OPERATOR_PANEL = "For operators"
-_SERVER_PANEL = "Server"
 _TRANSFER_PANEL = "Transfer"
 _OUTPUT_PANEL = "Output"
 
@@ -53,22 +51,6 @@ def _size(text: str) -> int:
         raise typer.BadParameter(str(error)) from None
 
 
-Server = Annotated[
-    str,
-    typer.Option(
-        "--server", "-s", envvar="PARTWISE_SERVER", metavar="URL", help="The server.", rich_help_panel=_SERVER_PANEL
-    ),
-]
-Token = Annotated[
-    str | None,
-    typer.Option(
-        "--token",
-        envvar="PARTWISE_TOKEN",
-        metavar="TOKEN",
-        help="Sent as a Bearer token. Better in the environment: others on this machine can read command lines.",
-        rich_help_panel=_SERVER_PANEL,
-    ),
-]
 AsJson = Annotated[
     bool,
     typer.Option("--json", help="Print one JSON object per item on stdout.", rich_help_panel=_OUTPUT_PANEL),
@@ -268,7 +250,7 @@ def upload(
         "delta": delta,
         "upload": upload_,
     }
-    with _open(Client, server, token, patience) as client:
+    with open_client(Client, server, token, patience) as client:
         raise SystemExit(upload_files(client, files, settings, as_json=as_json, quiet=quiet))
 
 
@@ -314,7 +296,7 @@ def download(
     from partwise.cli.transfers import download_artifact
     from partwise.client import Client
 
-    with _open(Client, server, token, patience) as client:
+    with open_client(Client, server, token, patience) as client:
         download_artifact(client, reference, output, base=base, delta=delta, force=force, as_json=as_json, quiet=quiet)
 
 
@@ -331,7 +313,7 @@ def list_all(
     from partwise.client import Client
 
     both = uploads == artifacts
-    with _open(Client, server, token) as client:
+    with open_client(Client, server, token) as client:
         listings.list_all(client, uploads=uploads or both, artifacts=artifacts or both, as_json=as_json)
 
 
@@ -346,7 +328,7 @@ def show(
     from partwise.cli import listings
     from partwise.client import Client
 
-    with _open(Client, server, token) as client:
+    with open_client(Client, server, token) as client:
         listings.show(client, reference, as_json=as_json)
 
 
@@ -360,60 +342,13 @@ def remove(
     from partwise.cli import listings
     from partwise.client import Client
 
-    with _open(Client, server, token) as client:
+    with open_client(Client, server, token) as client:
         listings.remove(client, references)
 
 
-@app.command()
-def events(
-    follow: Annotated[bool, typer.Option("--follow", help="Wait for new events, and outlast failures.")] = False,
-    command: Annotated[
-        str | None,
-        typer.Option(
-            "--exec", metavar="CMD", help="Run CMD by the shell for each event, JSON on stdin. Exit status 0: done."
-        ),
-    ] = None,
-    cursor: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Go on from the cursor in FILE, and keep it there.")
-    ] = None,
-    after: Annotated[
-        str | None,
-        typer.Option(metavar="CURSOR", help="Where to begin without a cursor: behind this one, or 'now'."),
-    ] = None,
-    types: Annotated[
-        list[str] | None, typer.Option("--type", metavar="TYPE", help="Only events of this type; may be repeated.")
-    ] = None,
-    server: Server = DEFAULT_SERVER,
-    token: Token = None,
-) -> None:
-    """Print events as JSON, one on each line, or run a command for each.
-
-    Events tell of uploads that were completed, failed or were removed, and of artifacts that were deleted.
-    """
-    if command is not None and cursor is None:
-        message = "needs --cursor FILE: without one every run would begin with the oldest event."
-        raise typer.BadParameter(message, param_hint="--exec")
-    from partwise.cli import events as feed
-    from partwise.client import Client
-
-    with _open(Client, server, token) as client:
-        raise SystemExit(
-            feed.follow(client, after=after, types=types or (), cursor=cursor, command=command, forever=follow)
-        )
-
-
+app.add_typer(feed.app, name="events")
 app.add_typer(token_commands.app, name="token", rich_help_panel=_OPERATOR_PANEL)
 app.command("config", rich_help_panel=_OPERATOR_PANEL)(server_settings.show)
 app.command(rich_help_panel=_OPERATOR_PANEL)(upkeep.gc)
 app.command(rich_help_panel=_OPERATOR_PANEL)(upkeep.check)
 app.command(rich_help_panel=_OPERATOR_PANEL)(migration.migrate)
-
-
-def _open(client: Any, server: str, token: str | None, patience: float = 300) -> Any:
-    """A client for ``server``; an address that is none is a mistake in the command line."""
-    from partwise.client import ClientError
-
-    try:
-        return client(server, token=token, patience_seconds=patience)
-    except ClientError as error:
-        raise typer.BadParameter(str(error), param_hint="--server") from None

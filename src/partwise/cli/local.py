@@ -14,6 +14,7 @@ import typer
 from partwise.cli.exits import Exit
 
 if TYPE_CHECKING:
+    from partwise.catalog import SqlCatalog
     from partwise.engine.engine import Engine
     from partwise.engine.ports import Tokens
     from partwise.server.settings import Settings
@@ -34,7 +35,12 @@ def settings_for(data: Path | None) -> Settings:
 
 
 def with_tokens(data: Path | None, work: Callable[[Tokens], Awaitable[T]], *, first: bool = False) -> T:
-    """Do something with a server's tokens. What goes wrong becomes a sentence and an exit code.
+    """Do something with a server's tokens, as ``with_catalog``."""
+    return with_catalog(data, work, first=first)
+
+
+def with_catalog(data: Path | None, work: Callable[[SqlCatalog], Awaitable[T]], *, first: bool = False) -> T:
+    """Do something with a server's records alone. What goes wrong becomes a sentence and an exit code.
 
     ``first``: this may be the first that is done with the server at all, so that its folder is made if need be.
     """

@@ -5,6 +5,7 @@ An event is written in the transaction that made it true. So it exists exactly w
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -45,6 +46,17 @@ class EventPage:
     events: Sequence[OutboxEvent]
     cursor: int
     more: bool
+
+
+def event_members(event: OutboxEvent) -> dict[str, Any]:
+    """Return what receivers see of an event, as JSON values (Standard Webhooks: ``type``, ``timestamp``, ``data``)."""
+    timestamp = event.created.isoformat().replace("+00:00", "Z")
+    return {"id": event.id, "type": event.type.value, "timestamp": timestamp, "data": dict(event.data)}
+
+
+def event_json(event: OutboxEvent) -> str:
+    """Return ``event_members`` as JSON text."""
+    return json.dumps(event_members(event), separators=(",", ":"), ensure_ascii=False)
 
 
 def upload_event(kind: EventType, event_id: str, upload: Upload, now: datetime, **more: Any) -> OutboxEvent:

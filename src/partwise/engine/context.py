@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from partwise.core.errors import NotFound
 from partwise.core.records import Principal, Upload
+from partwise.engine.deliveries import Endpoint
 from partwise.engine.flusher import Flusher
 from partwise.engine.follower import Follower
 from partwise.engine.jobs import Jobs
@@ -60,6 +61,10 @@ def no_observation(_what: str, _seconds: float) -> None:
     """What is told how long things took, unless a server keeps figures."""
 
 
+def no_attempt(_endpoint: str, _outcome: str) -> None:
+    """What is told what came of a delivery, unless a server keeps figures."""
+
+
 def no_limit(_setting: str, _count: int) -> None:
     """What is told that a limit removed uploads, unless a server keeps figures."""
 
@@ -103,6 +108,10 @@ class Context:
     observe: Callable[[str, float], None] = no_observation
     #: Told the name of the limit, and of how many, when uploads went because of one.
     limited: Callable[[str, int], None] = no_limit
+    #: Who is sent events, by this process too.
+    endpoints: Sequence[Endpoint] = ()
+    #: Told the endpoint and what came of each try to send an event: accepted, failed, dead or paused.
+    attempted: Callable[[str, str], None] = no_attempt
     #: Bring every chunk to disk before it is acknowledged (``durability = chunk``).
     durable_chunks: bool = False
     workers: Workers = field(init=False)

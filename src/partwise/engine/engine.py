@@ -11,6 +11,7 @@ import logging
 from dataclasses import dataclass, field
 
 from partwise.engine.context import Context
+from partwise.engine.deliveries import Courier
 from partwise.engine.recovery import recover
 from partwise.engine.rounds import rounds
 
@@ -21,13 +22,16 @@ log = logging.getLogger(__name__)
 class Engine(Context):
     """The whole engine of one process, which owns what goes on in the background."""
 
-    _maintenance: asyncio.Task[None] | None = field(default=None, init=False)
+    _background: list[asyncio.Task[None]] = field(default_factory=list, init=False)
 
     async def start(self) -> None:
         """Open the ports, recover what a crash left behind, and start the background work."""
         await self.open()
         await recover(self)
-        self._maintenance = asyncio.create_task(rounds(self), name="rounds")
+        self._background = [asyncio.create_task(rounds(self), name="rounds")]
+        for endpoint in self.endpoints:
+            courier = Courier(endpoint, self.catalog, self.clock, self.attempted, self.failpoint)
+            self._background.append(asyncio.create_task(courier.run(), name=f"deliver to {endpoint.name}"))
 
     async def open(self, *, look_only: bool = False, discard_unsynced: bool = False) -> None:
         """Open the ports alone, for work beside running servers. ``stop`` ends it. ``look_only``: nothing changes.
@@ -52,9 +56,10 @@ class Engine(Context):
 
     async def stop(self) -> None:
         """Stop the workers and close the ports. Commits that still run go on at the next start."""
-        if self._maintenance is not None:
-            self._maintenance.cancel()
-            await asyncio.wait({self._maintenance})
+        for task in self._background:
+            task.cancel()
+        if self._background:
+            await asyncio.wait(self._background)
         await self.workers.stop()
         await self.storage.stop()
         await self.catalog.stop()

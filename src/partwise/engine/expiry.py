@@ -26,6 +26,9 @@ BATCH = 100
 #: How long a client may look at the task of an upload that is gone.
 _TASK_AFTER_UPLOAD = timedelta(hours=1)
 
+#: How long deliveries are kept at least: longer than they are tried.
+_DELIVERIES_KEPT = timedelta(days=7)
+
 #: How long nothing expires after a start, and after the clock leapt ahead by more than LEAP.
 GRACE = timedelta(hours=1)
 LEAP = timedelta(minutes=1)
@@ -137,10 +140,11 @@ async def prune_tasks(engine: Context, *, dry_run: bool = False) -> int:
 
 
 async def prune_events(engine: Context) -> int:
-    """Forget events beyond the horizon of the feed; how many."""
+    """Forget events beyond the horizon of the feed, and deliveries that are as old; how many events."""
     count = 0
     while pruned := await engine.catalog.prune_events(engine.clock() - engine.limits.event_expiry):
         count += pruned
+    await engine.catalog.prune_deliveries(engine.clock() - max(engine.limits.event_expiry, _DELIVERIES_KEPT))
     return count
 
 

@@ -34,6 +34,7 @@ from partwise.server.observe import Observed
 from partwise.server.proxied import Proxied
 from partwise.server.settings import Settings
 from partwise.server.shared_values import SharedRegistry
+from partwise.server.webhooks import WebhookSender
 from partwise.web import PAGE_PATHS, page_routes
 
 #: Who everyone is on a server without authentication, which serves its own machine alone.
@@ -66,6 +67,8 @@ def create_app(
     metrics = Metrics(limit_values(settings, max_connections), shared=shared, workers=workers)
     engine, tokens = make_engine(settings)
     engine.observe, engine.limited = metrics.observe, metrics.limited
+    senders = [WebhookSender(webhook) for webhook in settings.webhooks]
+    engine.endpoints, engine.attempted = [sender.endpoint for sender in senders], metrics.attempted
     authenticator = Authenticator(tokens)
     intake = Intake(
         idle_timeout_seconds=settings.body_idle_timeout_seconds,
@@ -105,6 +108,8 @@ def create_app(
             await authenticator.stop()
             await engine.stop()
             intake.close()
+            for sender in senders:
+                sender.close()
 
     app = Starlette(
         routes=[

@@ -52,6 +52,9 @@ class Metrics:
         )
         for setting in limits:  # a figure that appears with its first event looks like none to whoever asks for a rate
             self._limit_hits.labels(setting)
+        self._attempts = Counter(
+            "partwise_webhook_attempts", "Tries to send an event", ["endpoint", "outcome"], registry=registry
+        )
         self.received = Counter("partwise_received_bytes", "Bytes of request bodies", registry=registry)
         self.sent = Counter("partwise_sent_bytes", "Bytes of answers", registry=registry)
         seconds = {
@@ -77,6 +80,10 @@ class Metrics:
         """A limit was met so many times."""
         self._limit_hits.labels(setting).inc(count)
 
+    def attempted(self, endpoint: str, outcome: str) -> None:
+        """An event was sent to an endpoint: accepted, failed, dead or paused."""
+        self._attempts.labels(endpoint, outcome).inc()
+
     async def render(self, engine: Engine) -> bytes:
         """All figures in Prometheus's text format."""
         self._make_children()
@@ -93,6 +100,7 @@ class Metrics:
             "partwise_request_seconds": self.request_seconds,
             "partwise_problems": self._problems,
             "partwise_limit_hits": self._limit_hits,
+            "partwise_webhook_attempts": self._attempts,
         }
         for metric, name, labels in self._shared.all_keys():
             if metric in labelled and not name.endswith("_bucket"):
@@ -107,8 +115,11 @@ class Metrics:
 
 async def _state(engine: Engine) -> list[Metric]:
     """What records and disk know."""
-    states, totals, space = await asyncio.gather(
-        engine.catalog.count_states(), engine.catalog.totals(), engine.storage.space()
+    states, totals, space, deliveries = await asyncio.gather(
+        engine.catalog.count_states(),
+        engine.catalog.totals(),
+        engine.storage.space(),
+        engine.catalog.count_deliveries(),
     )
     uploads = GaugeMetricFamily("partwise_uploads", "Uploads by state", labels=["state"])
     for state, count in states.items():
@@ -116,9 +127,19 @@ async def _state(engine: Engine) -> list[Metric]:
     disk = GaugeMetricFamily("partwise_storage_bytes", "Bytes of the storage", labels=["kind"])
     for kind, size in (("total", space.total), ("free", space.free), ("available", space.available)):
         disk.add_metric([kind], size)
+    waiting = GaugeMetricFamily(
+        "partwise_webhook_deliveries", "Events that an endpoint has not accepted yet", labels=["endpoint", "state"]
+    )
+    paused = GaugeMetricFamily("partwise_webhook_paused", "Endpoints that answered 410", labels=["endpoint"])
+    for name, of in deliveries.items():
+        waiting.add_metric([name, "pending"], of.pending)
+        waiting.add_metric([name, "dead"], of.dead)
+        paused.add_metric([name], of.paused)
     return [
         uploads,
         disk,
+        waiting,
+        paused,
         GaugeMetricFamily(
             "partwise_unhashed_bytes", "Received bytes that the digest followers have to read", totals.unhashed
         ),

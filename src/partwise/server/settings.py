@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import ByteSize, Field, SecretStr, field_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -20,7 +20,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from partwise.core.events import EventType
 from partwise.core.ranges import MAX_SIZE
+from partwise.core.webhooks import parse_secret
 from partwise.engine.context import Limits
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+", re.ASCII)
@@ -39,7 +41,7 @@ class BadConfigFile(ValueError):
 
 
 def read_file(path: str) -> dict[str, Any]:
-    """The settings in a file: their names and values in TOML, without tables. Raises BadConfigFile."""
+    """The settings in a file: their names and values in TOML, and ``[[webhooks]]`` tables. Raises BadConfigFile."""
     try:
         with open(path, "rb") as file:
             return tomllib.load(file)
@@ -49,6 +51,34 @@ def read_file(path: str) -> dict[str, Any]:
 
 def _listed(value: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (value or "").split(",") if name.strip())
+
+
+class Webhook(BaseModel):
+    """An endpoint that events are sent to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")
+    url: str
+    #: ``whsec_`` and base64 each. Every request is signed with all of them.
+    secrets: tuple[SecretStr, ...] = Field(min_length=1, max_length=8)
+    #: Empty: all.
+    types: tuple[EventType, ...] = ()
+
+    @field_validator("url")
+    @classmethod
+    def _is_plain(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None or parts.fragment:
+            raise ValueError("it reads like https://app.example.org/hooks/files, without a user or a fragment")
+        return value
+
+    @field_validator("secrets")
+    @classmethod
+    def _are_secrets(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for secret in value:
+            parse_secret(secret.get_secret_value())
+        return value
 
 
 class _Environment(EnvSettingsSource):
@@ -165,6 +195,8 @@ class Settings(BaseSettings):
     completed_expiry_days: float = Field(7, gt=0, description="A completed upload leaves the list after this long")
     event_days: float = Field(30, gt=0, description="An event stays in the feed for this long")
 
+    webhooks: tuple[Webhook, ...] = Field((), description="Endpoints that events are sent to")
+
     max_connections: int = Field(4096, ge=1, description="Connections of each process")
     max_requests: int = Field(4096, ge=1, description="Requests that each process works on at once")
     header_timeout_seconds: float = Field(20, gt=0, description="Longest time for a request's line and header fields")
@@ -186,6 +218,14 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="How it is logged; auto: for people on a terminal, else JSON"
     )
+
+    @field_validator("webhooks")
+    @classmethod
+    def _have_names(cls, value: tuple[Webhook, ...]) -> tuple[Webhook, ...]:
+        names = [webhook.name for webhook in value]
+        if len(set(names)) < len(names):
+            raise ValueError("two endpoints have the same name")
+        return value
 
     @field_validator("api_prefix")
     @classmethod

@@ -15,7 +15,7 @@ from multiprocessing.synchronize import Barrier
 from partwise.catalog import migrate, open_catalog
 from partwise.core.errors import PartwiseError
 from partwise.engine.ports import Catalog, OwnerLimits
-from tests.contract.catalog.support import NOW, SHA_A, make_task, make_upload, record
+from tests.contract.catalog.support import NOW, SHA_A, later, make_task, make_upload, record
 from tests.support.leaks import KEPT
 
 PROCESSES = 4
@@ -150,3 +150,14 @@ async def create_and_delete(catalog: Catalog, number: int) -> Outcomes:
     names = [f"p{number}-{index}" for index in range(40)]
     await asyncio.gather(*[catalog.create_upload(make_upload(name), OwnerLimits()) for name in names])
     return await _outcomes([catalog.begin_delete(name) for name in names])
+
+
+async def deliver(catalog: Catalog, number: int) -> Outcomes:
+    """Fan out and lease deliveries of the endpoint ``app`` until there are none; how often each event was leased."""
+    sent: Outcomes = Counter()
+    while await catalog.has_deliveries("app", NOW):
+        await catalog.fan_out("app", (), NOW)
+        for delivery in await catalog.lease_deliveries("app", NOW, later(3600), 3):
+            sent[delivery.event_id] += 1
+            assert await catalog.settle_delivery(delivery, accepted=True)
+    return sent

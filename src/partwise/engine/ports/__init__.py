@@ -54,6 +54,7 @@ from partwise.engine.ports.catalog import (
     OwnerLimits,
     UploadRecords,
 )
+from partwise.engine.ports.deliveries import Delivery, DeliveryCount, DeliveryRecords
 from partwise.engine.ports.events import EventRecords
 from partwise.engine.ports.objects import ObjectRecords
 from partwise.engine.ports.storage import ChunkWriter, Lock, Purpose, RunningHash, Space, Storage, Stored
@@ -69,6 +70,9 @@ __all__ = [
     "ChunkRecords",
     "ChunkWriter",
     "CommitRecords",
+    "Delivery",
+    "DeliveryCount",
+    "DeliveryRecords",
     "EventRecords",
     "Lock",
     "ObjectRecords",

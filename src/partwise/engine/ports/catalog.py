@@ -9,6 +9,7 @@ from typing import Protocol
 
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Artifact, Chunk, Page, Task, Totals, Upload, Usage
+from partwise.engine.ports.deliveries import DeliveryRecords
 from partwise.engine.ports.events import EventRecords
 
 
@@ -285,7 +286,9 @@ class ArtifactRecords(Protocol):
         """Sums over everything."""
 
 
-class Catalog(CatalogLife, UploadRecords, ChunkRecords, CommitRecords, ArtifactRecords, EventRecords, Protocol):
+class Catalog(
+    CatalogLife, UploadRecords, ChunkRecords, CommitRecords, ArtifactRecords, EventRecords, DeliveryRecords, Protocol
+):
     """Where records live. Every method is one transaction, whole or not at all, durable when it returns.
 
     Methods that change an upload lock its row first, check its state by ``core.state`` (WrongState), and raise

@@ -1,0 +1,118 @@
+"""``partwise events``: read the feed, and look after what is sent to webhooks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from partwise.cli.exits import Exit
+from partwise.cli.local import AsJson, Data, with_catalog
+from partwise.cli.options import DEFAULT_SERVER, Server, Token, open_client
+
+if TYPE_CHECKING:
+    from partwise.engine.ports import Delivery
+
+app = typer.Typer(help="Print events, run a command for each, or look after webhooks.")
+
+
+@app.callback(invoke_without_command=True)
+def events(
+    context: typer.Context,
+    follow: Annotated[bool, typer.Option("--follow", help="Wait for new events, and outlast failures.")] = False,
+    command: Annotated[
+        str | None,
+        typer.Option(
+            "--exec", metavar="CMD", help="Run CMD by the shell for each event, JSON on stdin. Exit status 0: done."
+        ),
+    ] = None,
+    cursor: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Go on from the cursor in FILE, and keep it there.")
+    ] = None,
+    after: Annotated[
+        str | None,
+        typer.Option(metavar="CURSOR", help="Where to begin without a cursor: behind this one, or 'now'."),
+    ] = None,
+    types: Annotated[
+        list[str] | None, typer.Option("--type", metavar="TYPE", help="Only events of this type; may be repeated.")
+    ] = None,
+    server: Server = DEFAULT_SERVER,
+    token: Token = None,
+) -> None:
+    """Print events as JSON, one on each line, or run a command for each.
+
+    Events tell of uploads that were completed, failed or were removed, and of artifacts that were deleted.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if command is not None and cursor is None:
+        message = "needs --cursor FILE: without one every run would begin with the oldest event."
+        raise typer.BadParameter(message, param_hint="--exec")
+    from partwise.cli import events as reader
+    from partwise.client import Client
+
+    with open_client(Client, server, token) as client:
+        raise SystemExit(
+            reader.follow(client, after=after, types=types or (), cursor=cursor, command=command, forever=follow)
+        )
+
+
+@app.command()
+def deliveries(data: Data = None, as_json: AsJson = False) -> None:
+    """List events that webhooks have not accepted yet: those that are tried again, and dead ones."""
+    from partwise.cli.output import emit, out, show_table
+
+    found = with_catalog(data, lambda catalog: catalog.list_deliveries())
+    if as_json:
+        for delivery in found:
+            emit(_members(delivery))
+        return
+    if not found:
+        out.print("All events are delivered.")
+        return
+    rows = [
+        (
+            delivery.endpoint,
+            delivery.event_id,
+            delivery.event_type,
+            str(delivery.attempts),
+            "dead" if delivery.dead else f"{delivery.due:%Y-%m-%d %H:%M}",
+            delivery.error or "",
+        )
+        for delivery in found
+    ]
+    show_table(("WEBHOOK", "EVENT", "TYPE", "TRIES", "NEXT TRY", "LAST ERROR"), rows, right=("TRIES",))
+
+
+@app.command()
+def replay(
+    webhook: Annotated[
+        str | None, typer.Argument(metavar="WEBHOOK", help="The name in the settings. (default: all)")
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Send dead events again, and end the pause of a webhook that answered 410."""
+    from partwise.cli.output import say
+    from partwise.engine.context import utc_now
+
+    known = with_catalog(data, lambda catalog: catalog.count_deliveries())
+    if webhook is not None and webhook not in known:
+        say(f"partwise: there is no webhook {webhook}. Known: {', '.join(sorted(known)) or 'none'}.", "red")
+        raise SystemExit(Exit.NOT_FOUND)
+    count = with_catalog(data, lambda catalog: catalog.replay_deliveries(webhook, utc_now()))
+    say(f"{count} events are sent again.")
+
+
+def _members(delivery: Delivery) -> dict[str, object]:
+    return {
+        "webhook": delivery.endpoint,
+        "event": delivery.event_id,
+        "type": delivery.event_type,
+        "created": delivery.created.isoformat(),
+        "tries": delivery.attempts,
+        "dead": delivery.dead,
+        "next_try": None if delivery.dead else delivery.due.isoformat(),
+        "status": delivery.status,
+        "error": delivery.error,
+    }
