@@ -57,7 +57,7 @@ class Matcher:
         return piece.size.to_bytes(4, "big") + piece.sha256
 
     def _entry(self, number: int) -> bytes:
-        return self._table[number * self._record : (number + 1) * self._record]
+        return bytes(self._table[number * self._record : (number + 1) * self._record])
 
     def _slot(self, key: bytes) -> int:
         """Where the piece is in the hash table, or where it belongs.

@@ -22,7 +22,7 @@ LEVEL = 1
 #: A file has about so many pieces at most, so that its signature stays below 10 MiB up to 1 TiB.
 _USUAL_PIECES = 1 << 18
 #: Bytes that the buffer takes beside an unfinished piece, at least.
-_AHEAD = 8 << 20
+_AHEAD = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Piece(NamedTuple):
 
 
 class Cutter:
-    """Cuts one stream. Memory is bounded: a buffer of at most 32 MiB, and less for small pieces.
+    """Cuts one stream. Memory is bounded: a buffer of 4 to 32 MiB, and less for small pieces.
 
     Read into ``room()`` and call ``filled()`` with the number of bytes, or give blocks to ``feed()``. ``end()`` after
     the last byte gives the pieces that are left. Iterators have to be run to their end before the next call.

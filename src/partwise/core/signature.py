@@ -39,6 +39,10 @@ _PIECE = struct.Struct(">I32s")
 HEAD_BYTES, PIECE_BYTES, TRAILER_BYTES = _HEAD.size, _PIECE.size, 32
 
 
+#: Some pieces as version 1 writes them.
+Table = bytes | memoryview
+
+
 class BadSignature(ValueError):
     """Bytes that are no signature. ``str(error)`` says what is wrong with them."""
 
@@ -73,7 +77,7 @@ class Signature:
     #: Of the file, in hex.
     sha256: str
     #: The pieces as version 1 writes them.
-    table: bytes
+    table: Table
 
     @property
     def count(self) -> int:
@@ -109,19 +113,22 @@ class Signature:
             cutting = Cutting(head.average)
         except ValueError as error:
             raise BadSignature(str(error)) from None
-        table = data[HEAD_BYTES:-TRAILER_BYTES]
+        table = memoryview(data)[HEAD_BYTES:-TRAILER_BYTES]  # no copy: there may be many megabytes
         _check_sizes(cutting, head.size, table)
         return cls(cutting, head.size, head.sha256, table)
 
 
-def _check_sizes(cutting: Cutting, size: int, table: bytes) -> None:
+def _check_sizes(cutting: Cutting, size: int, table: Table) -> None:
     """Raise BadSignature unless the pieces fill the file, and are as large as pieces may be."""
-    sizes = [piece_size for piece_size, _ in read_pieces(table)]
-    if size > MAX_SIZE or sum(sizes) != size:
-        raise BadSignature(f"The pieces have {sum(sizes)} bytes in all, but the file has {size}.")
-    if not all(cutting.minimum <= one <= cutting.maximum for one in sizes[:-1]):
+    total, last, fit = 0, None, True
+    for piece_size, _ in read_pieces(table):
+        fit = fit and (last is None or cutting.minimum <= last <= cutting.maximum)
+        total, last = total + piece_size, piece_size
+    if size > MAX_SIZE or total != size:
+        raise BadSignature(f"The pieces have {total} bytes in all, but the file has {size}.")
+    if not fit:
         raise BadSignature("A piece is smaller or larger than the average size allows.")
-    if sizes and not 1 <= sizes[-1] <= cutting.maximum:
+    if last is not None and not 1 <= last <= cutting.maximum:
         raise BadSignature("The last piece is empty, or larger than the average size allows.")
 
 
@@ -130,6 +137,6 @@ def pack(pieces: Iterable[Piece]) -> bytes:
     return b"".join([_PIECE.pack(piece.size, piece.sha256) for piece in pieces])
 
 
-def read_pieces(table: bytes) -> Iterator[tuple[int, bytes]]:
+def read_pieces(table: Table) -> Iterator[tuple[int, bytes]]:
     """Yield size and SHA-256 of the pieces in a table, or in whole records of one."""
     return _PIECE.iter_unpack(table)

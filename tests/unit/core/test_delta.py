@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partwise.core.delta import SMALLEST_COPY, Copy, Matcher, Script, Send
+from partwise.core.pieces import Cutting, Piece
 from partwise.core.ranges import ByteRange
-from partwise.core.signature import Signature
+from partwise.core.signature import Signature, pack
 from tests.support.edits import Edit, cut, edited, noise, scripts, sign
 
 
@@ -83,3 +85,16 @@ def test_a_piece_of_another_size_does_not_match() -> None:
     matcher = Matcher(signature)
     assert matcher.find(pieces[1]) == pieces[1].offset
     assert matcher.find(pieces[1]._replace(size=pieces[1].size - 1)) is None
+
+
+def test_the_signature_of_fifty_gibibytes_takes_little_memory() -> None:
+    size, cutting = 50 << 30, Cutting.of_size(50 << 30)
+    pieces = [Piece(offset, cutting.average, offset.to_bytes(32, "big")) for offset in range(0, size, cutting.average)]
+    encoded = Signature(cutting, size, "0" * 64, pack(pieces)).encode()
+    assert len(encoded) < 8 << 20
+    tracemalloc.start()
+    matcher = Matcher(Signature.decode(encoded))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 6 << 20
+    assert all(matcher.find(piece) == piece.offset for piece in pieces[::1000])

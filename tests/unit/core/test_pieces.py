@@ -80,7 +80,7 @@ def test_the_buffer_does_not_grow_with_the_stream() -> None:
         rooms.add(len(cutter.room().obj))  # type: ignore[arg-type]
         list(cutter.feed(memoryview(noise(number, 1 << 20))))
     assert len(rooms) == 1
-    assert max(rooms) < 9 << 20
+    assert max(rooms) < 5 << 20
 
 
 def described_cuts(data: bytes, average: int) -> list[int]:
