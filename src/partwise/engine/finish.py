@@ -89,6 +89,47 @@ async def concatenate(
         lock.release()
 
 
+async def open_named(
+    engine: Context,
+    who: Principal,
+    upload_id: str,
+    *,
+    size: int,
+    filename: str | None = None,
+    notes: dict[str, str] | None = None,
+) -> Upload:
+    """The upload of an id that the caller chose, made where it is not there: it is committed with its last byte.
+
+    Of several requests that all come first one makes it. Its size is that of the one that did. Raises what
+    ``create_upload`` does.
+    """
+    try:
+        return await get_upload(engine, who, upload_id)
+    except NotFound:
+        pass
+    lock = await _wait_for_lock(engine, upload_id)
+    try:
+        try:
+            return await get_upload(engine, who, upload_id)
+        except NotFound:
+            pass
+        check_size(engine, size)
+        now = engine.clock()
+        upload = Upload(
+            id=upload_id,
+            owner=who.name,
+            size=size,
+            created=now,
+            updated=now,
+            filename=filename,
+            auto_commit=True,
+            notes=notes or {},
+        )
+        return await record_new(engine, upload, size)
+    finally:
+        lock.release()
+
+
 async def _whole(engine: Context, who: Principal, upload_id: str) -> Upload:
     upload = await get_upload(engine, who, upload_id)
     next_state(upload.state, Event.WRITE)

@@ -52,7 +52,8 @@ class FormParser:
     Of several fields of a name the last counts; several digests have to be the same.
     """
 
-    def __init__(self, content_type: str, sink: Sink) -> None:
+    def __init__(self, content_type: str, sink: Sink, *, file: str = "file") -> None:
+        self._file = file
         self.fields: dict[str, str] = {}
         self.has_file = False
         self.filename: str | None = None
@@ -146,7 +147,7 @@ class FormParser:
 
     @property
     def _is_file(self) -> bool:
-        return self._part is not None and self._part.name == "file"
+        return self._part is not None and self._part.name == self._file
 
     def _begin(self, part: MultipartSegment) -> None:
         self._part = part
@@ -155,7 +156,7 @@ class FormParser:
         self._value.clear()
         if self._is_file:
             if self.has_file:
-                raise BadBody("The form has more than one 'file'.", field="file")
+                raise BadBody(f"The form has more than one '{self._file}'.", field=self._file)
             self.has_file = True
             self.filename = part.filename
             self.media_type = part.header("Content-Type")
@@ -175,7 +176,7 @@ class FormParser:
 
 
 class FormBody:
-    """The ``file`` of a multipart form as a body; its ``sha256`` field may come before or after it.
+    """The file of a multipart form (the part that ``file`` names) as a body; its ``sha256`` may come before or after.
 
     Where the fields before the file have to be known first (the offset is one of them, say), ``begin`` reads up to it.
 
@@ -188,8 +189,10 @@ class FormBody:
         content_type: str,
         sha256: str | None = None,
         *,
+        file: str = "file",
         on_head: Callable[[str | None, str | None], None] | None = None,
     ) -> None:
+        self._file = file
         self._body = body
         self._content_type = content_type
         self._on_head = on_head
@@ -210,7 +213,7 @@ class FormBody:
 
         ``drain`` gives the file all the same. At most once, before it. Raises BadBody, BodyInterrupted.
         """
-        parser = FormParser(self._content_type, _ignore)
+        parser = FormParser(self._content_type, _ignore, file=self._file)
         parser.on_head = self._on_head
         read = bytearray()
         while not (parser.has_file or parser.closed) and (piece := await self._body.first()):
@@ -224,13 +227,13 @@ class FormBody:
 
     async def drain(self, sink: Sink) -> None:
         """See ``Body``. Raises BadBody also when the form has no ``file``, BadDigest when two digests disagree."""
-        parser = FormParser(self._content_type, sink)
+        parser = FormParser(self._content_type, sink, file=self._file)
         parser.on_head = self._on_head
         await self._body.drain(parser.feed_block)
         parser.close()
         self.fields = parser.fields
         if not parser.has_file:
-            raise BadBody("The form has no 'file'.", field="file")
+            raise BadBody(f"The form has no '{self._file}'.", field=self._file)
         self.filename, self.media_type = parser.filename or None, parser.media_type
         field = parser.fields.get("sha256")
         if field:

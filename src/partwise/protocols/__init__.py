@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from partwise.http.dialect import MakeDialect
 from partwise.protocols.drf.routes import dialect as drf
+from partwise.protocols.fine.routes import dialect as fine
 from partwise.protocols.pulp.routes import dialect as pulp
 from partwise.protocols.tus.routes import dialect as tus
 
@@ -12,4 +13,5 @@ DIALECTS: dict[str, MakeDialect] = {
     "pulp": pulp,
     "tus": tus,
     "drf": drf,
+    "fine": fine,
 }
