@@ -45,6 +45,7 @@ def test_an_upload_is_told_when_its_file_can_be_read(http: Http) -> None:
         "filename": "a.bin",
         "media_type": "text/plain",
         "state": "completed",
+        "metadata": {},
     }
     assert event["timestamp"] == upload["completed"]
     assert http("GET", f"{API}artifacts/{event['data']['artifact']}/download/").body == data

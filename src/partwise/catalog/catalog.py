@@ -169,6 +169,9 @@ class SqlCatalog:
     list_tokens = Reads(tokens.list_tokens)
     use_token = Writes(tokens.use_token)
     revoke_token = Writes(tokens.revoke_token)
+    create_ticket = Writes(tokens.create_ticket)
+    find_ticket = Reads(tokens.find_ticket)
+    revoke_tickets = Writes(tokens.revoke_tickets)
 
     # moving to another catalog
     import_links = Writes(transfer.import_links)

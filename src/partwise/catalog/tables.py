@@ -159,6 +159,7 @@ uploads = Table(
     Column("reserved", BigInteger, nullable=False, server_default="0"),
     Column("internal", Boolean, nullable=False, server_default=false()),
     Column("part", Boolean, nullable=False, server_default=false()),
+    Column("metadata", Notes, nullable=False, server_default="{}"),
     Column("notes", Notes, nullable=False),
     # The file name in folded case: what a database calls lower case differs between databases and stops at ASCII.
     Column("search_name", Text, nullable=False),
@@ -316,6 +317,16 @@ tokens = Table(
     Column("last_used", UtcTime),
     Column("revoked", UtcTime),
     UniqueConstraint("sha256"),
+)
+
+#: Each opens one upload, and goes with it.
+tickets = Table(
+    "tickets",
+    metadata,
+    Column("sha256", String, primary_key=True),
+    Column("upload_id", String, ForeignKey("uploads.id", ondelete="CASCADE"), nullable=False),
+    Column("created", UtcTime, nullable=False),
+    Index("ix_tickets_upload_id", "upload_id"),
 )
 
 #: What the catalog knows about itself: the boot that its chunks were recorded in.

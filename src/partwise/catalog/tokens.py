@@ -1,4 +1,4 @@
-"""Tokens: known by the SHA-256 of their secret, which itself is kept nowhere."""
+"""Tokens and tickets: known by the SHA-256 of their secret, which itself is kept nowhere."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, bindparam, delete, insert, select, update
 
-from partwise.catalog.tables import tokens
+from partwise.catalog.tables import tickets, tokens, uploads
+from partwise.catalog.uploads import lock_upload
 from partwise.core.errors import Conflict, NotFound
-from partwise.engine.ports import Token
+from partwise.core.state import UploadState
+from partwise.engine.ports import Ticket, Token
 
 _COLUMNS: list[Column[Any]] = [tokens.c[field.name] for field in fields(Token)]
 _FIND = select(*_COLUMNS).where(tokens.c.sha256 == bindparam("sha256"), tokens.c.revoked.is_(None))
@@ -31,6 +33,31 @@ def find_token(connection: Connection, sha256: str) -> Token | None:
     """The token with this secret, if it is not revoked."""
     row = connection.execute(_FIND, {"sha256": sha256}).one_or_none()
     return None if row is None else Token(**row._mapping)
+
+
+_TICKET = (
+    select(tickets.c.upload_id, uploads.c.owner)
+    .join(uploads, uploads.c.id == tickets.c.upload_id)
+    .where(tickets.c.sha256 == bindparam("sha256"), uploads.c.state != UploadState.DELETING)
+)
+
+
+def create_ticket(connection: Connection, upload_id: str, sha256: str, now: datetime) -> None:
+    """Insert the row of a ticket for an upload that is there."""
+    if lock_upload(connection, upload_id).state is UploadState.DELETING:
+        raise NotFound("upload")
+    connection.execute(insert(tickets), {"sha256": sha256, "upload_id": upload_id, "created": now})
+
+
+def find_ticket(connection: Connection, sha256: str) -> Ticket | None:
+    """The ticket with this secret, while its upload is there."""
+    row = connection.execute(_TICKET, {"sha256": sha256}).one_or_none()
+    return None if row is None else Ticket(upload_id=row.upload_id, owner=row.owner)
+
+
+def revoke_tickets(connection: Connection, upload_id: str) -> int:
+    """Delete all tickets of an upload."""
+    return connection.execute(delete(tickets).where(tickets.c.upload_id == upload_id)).rowcount
 
 
 def list_tokens(connection: Connection) -> list[Token]:

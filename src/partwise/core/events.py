@@ -68,6 +68,7 @@ def upload_event(kind: EventType, event_id: str, upload: Upload, now: datetime, 
         "filename": upload.filename,
         "media_type": upload.media_type,
         "state": upload.state.value,
+        "metadata": dict(upload.metadata),
         **more,
     }
     return OutboxEvent(id=event_id, type=kind, owner=upload.owner, created=now, data=data)

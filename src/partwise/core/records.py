@@ -22,13 +22,17 @@ class Principal:
     admin: bool = False
     #: The server itself, for what it does in ``name``: it alone sees uploads that exist for one request.
     internal: bool = False
+    #: The id of the one upload that this principal may see: who asks has a ticket. None: no such limit.
+    ticket: str | None = None
 
     def owns(self, owner: str) -> bool:
         """Whether what belongs to ``owner`` is this principal's to see."""
-        return self.admin or self.name == owner
+        return self.ticket is None and (self.admin or self.name == owner)
 
     def sees(self, upload: Upload) -> bool:
         """Whether the upload is this principal's to see."""
+        if self.ticket is not None:
+            return upload.id == self.ticket and upload.owner == self.name and not upload.internal
         return self.owns(upload.owner) and (self.internal or not upload.internal)
 
 
@@ -77,6 +81,8 @@ class Upload:
     internal: bool = False
     #: Made to become a part of another upload (tus: Upload-Concat: partial). No event tells of it.
     part: bool = False
+    #: What the application that created it noted, for its users and itself. Events tell it.
+    metadata: Mapping[str, str] = field(default_factory=dict)
     #: What a protocol must give back as it came (tus: Upload-Metadata, Upload-Concat). The engine does not read it.
     notes: Mapping[str, str] = field(default_factory=dict)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -38,9 +38,11 @@ async def create_upload(
     who: Principal,
     *,
     size: int | None,
+    owner: str | None = None,
     filename: str | None = None,
     media_type: str | None = None,
     sha256: str | None = None,
+    metadata: Mapping[str, str] | None = None,
     notes: dict[str, str] | None = None,
     auto_commit: bool = False,
     internal: bool = False,
@@ -48,16 +50,18 @@ async def create_upload(
 ) -> Upload:
     """Reserve the space for a file of ``size`` bytes and record the upload.
 
-    With ``sha256``, content of that digest and size that ``who`` has already completes it at once; content of
+    It belongs to ``who``, or to ``owner``, whom an admin may name.
+    With ``sha256``, content of that digest and size that its owner has already completes it at once; content of
     others counts for nothing. ``size`` None: to be said later (``set_size``). ``auto_commit``: see ``finish.py``.
     ``part``: it is to become a part of another upload, so no event tells of it.
     Raises UploadTooLarge, QuotaExceeded, TooManyUploads, OutOfSpace.
     """
+    assert owner in (None, who.name) or who.admin, "nobody else acts for others"
     check_size(engine, size or 0)
     now = engine.clock()
     upload = Upload(
         id=str(uuid.uuid4()),
-        owner=who.name,
+        owner=owner or who.name,
         size=size,
         created=now,
         updated=now,
@@ -67,6 +71,7 @@ async def create_upload(
         auto_commit=auto_commit,
         internal=internal,
         part=part,
+        metadata=metadata or {},
         notes=notes or {},
     )
     if sha256 is not None and size is not None and await _complete_instantly(engine, upload, sha256):

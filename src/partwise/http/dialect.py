@@ -8,6 +8,7 @@ of that knows which dialects there are.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -68,6 +69,8 @@ class Dialect:
     greeting: Sequence[str] = ()
     #: Where downloads are, which the cookie for downloads opens: ``{downloads}ID/download/``.
     downloads: str | None = None
+    #: What a ticket opens: methods, and a pattern of whole paths whose group ``id`` is the upload's.
+    ticketed: Sequence[tuple[frozenset[str], re.Pattern[str]]] = ()
     #: Whether ``X-HTTP-Method-Override`` names the method that is meant.
     method_override: bool = False
     #: How this dialect's clients want to be told of a problem; as problem details by default, which are its ``plain``.

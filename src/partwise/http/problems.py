@@ -100,6 +100,9 @@ BAD_ENCODING = Problem(
 BAD_QUERY = Problem("bad-query", 400, "The query cannot be used", "A query cannot hold a NUL character.")
 NOT_SIGNED_IN = Problem("not-signed-in", 401, "A token is needed", "The token is missing, mistyped or revoked.")
 ADMINS_ONLY = Problem("admins-only", 403, "For admins", "What concerns all users needs a token made with --admin.")
+TICKET_ONLY = Problem(
+    "ticket-only", 403, "A ticket opens one upload", "A ticket sends the bytes of its upload, and nothing else."
+)
 FOREIGN_HOST = Problem(
     "foreign-host",
     403,
@@ -147,6 +150,7 @@ REFUSALS = (
     BAD_QUERY,
     NOT_SIGNED_IN,
     ADMINS_ONLY,
+    TICKET_ONLY,
     FOREIGN_HOST,
     FOREIGN_ORIGIN,
     FINAL_UPLOAD,

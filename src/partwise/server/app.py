@@ -149,6 +149,7 @@ def _access(settings: Settings, authenticator: Authenticator, dialects: Sequence
         downloads=[dialect.downloads for dialect in dialects if dialect.downloads is not None],
         public=[*PUBLIC_PATHS, *(path for dialect in dialects for path in dialect.public)],
         greeting=[path for dialect in dialects for path in dialect.greeting],
+        ticketed=[each for dialect in dialects for each in dialect.ticketed],
         origins=origins,
     )
 

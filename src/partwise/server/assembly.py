@@ -9,7 +9,7 @@ from datetime import timedelta
 from partwise.catalog import SqlCatalog, open_catalog
 from partwise.catalog.schema import parse_url
 from partwise.engine.engine import Engine
-from partwise.engine.ports import Storage, Tokens
+from partwise.engine.ports import Storage
 from partwise.server.settings import Settings
 from partwise.storage.local import LocalStorage
 from partwise.storage.schemes import scheme_of
@@ -21,7 +21,7 @@ class MissingPart(RuntimeError):
     """The settings ask for something that is not installed, or that does not go together."""
 
 
-def make_engine(settings: Settings) -> tuple[Engine, Tokens]:
+def make_engine(settings: Settings) -> tuple[Engine, SqlCatalog]:
     """The engine, not started yet, and the tokens, which are kept in its catalog. ValueError, MissingPart."""
     catalog = open_catalog(settings.catalog_url)
     storage = make_storage(settings, catalog)

@@ -22,7 +22,7 @@ from base64 import b64decode
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -33,8 +33,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from partwise.core.errors import PartwiseError
 from partwise.core.records import Principal
 from partwise.engine.context import utc_now
-from partwise.engine.ports import Token, Tokens
-from partwise.http.problems import BASE, FOREIGN_ORIGIN, METHOD_NOT_ALLOWED, NOT_SIGNED_IN, refuse, render_any
+from partwise.engine.ports import Tickets, Token, Tokens
+from partwise.engine.tickets import PREFIX as TICKET_PREFIX
+from partwise.http.problems import (
+    BASE,
+    FOREIGN_ORIGIN,
+    METHOD_NOT_ALLOWED,
+    NOT_SIGNED_IN,
+    TICKET_ONLY,
+    refuse,
+    render_any,
+)
 
 #: What tokens begin with, so that people and scanners for leaked secrets know them.
 PREFIX = "partwise_"
@@ -70,12 +79,16 @@ def digest_of(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+class TokensAndTickets(Tokens, Tickets, Protocol):
+    """Both kinds of secrets."""
+
+
 class Authenticator:
     """Looks tokens up, and remembers what it found for a few seconds."""
 
     def __init__(
         self,
-        tokens: Tokens,
+        tokens: TokensAndTickets,
         *,
         clock: Callable[[], datetime] = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
@@ -94,16 +107,24 @@ class Authenticator:
         until, known = self._known.get(digest, (0.0, None))
         if known is not None and self._monotonic() < until:
             return known
-        token = await self._tokens.find_token(digest)
-        if token is None:
+        principal = await self._ask(secret, digest)
+        if principal is None:
             self._known.pop(digest, None)
             return None
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
-        principal = Principal(token.owner, token.admin)
         self._known[digest] = (self._monotonic() + _TTL_SECONDS, principal)
-        self._note_use(token)
         return principal
+
+    async def _ask(self, secret: str, digest: str) -> Principal | None:
+        if secret.startswith(TICKET_PREFIX):
+            ticket = await self._tokens.find_ticket(digest)
+            return None if ticket is None else Principal(ticket.owner, ticket=ticket.upload_id)
+        token = await self._tokens.find_token(digest)
+        if token is None:
+            return None
+        self._note_use(token)
+        return Principal(token.owner, token.admin)
 
     def _note_use(self, token: Token) -> None:
         now = self._clock()
@@ -171,7 +192,8 @@ class TokenRequired:
 
     ``downloads`` are the paths below which downloads are, as ``Dialect.downloads`` says. ``public`` are paths that
     anyone may read; one that ends with a slash stands for all below it too. ``greeting`` are paths that say less to
-    those without a token: see ``is_known``. ``origins`` are other sites whose pages may send a password along.
+    those without a token: see ``is_known``. ``ticketed`` is what a ticket opens, as in ``Dialect``. ``origins`` are
+    other sites whose pages may send a password along.
     """
 
     def __init__(
@@ -182,6 +204,7 @@ class TokenRequired:
         downloads: Sequence[str],
         public: Iterable[str],
         greeting: Iterable[str] = (),
+        ticketed: Iterable[tuple[frozenset[str], re.Pattern[str]]] = (),
         origins: Iterable[str] = (),
     ) -> None:
         self._app = app
@@ -194,6 +217,7 @@ class TokenRequired:
         self._public = paths
         self._public_below = tuple(path for path in paths if path.endswith("/") and path != "/")
         self._greeting = frozenset(greeting)
+        self._ticketed = tuple(ticketed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on."""
@@ -210,11 +234,21 @@ class TokenRequired:
             await _refusal(scope, known=credentials is not None)(scope, receive, send)
         elif credentials.ambient and _is_foreign(scope, self._origins):
             await refuse(FOREIGN_ORIGIN, "Another site's page made this request.")(scope, receive, send)
+        elif who.ticket is not None and not self._is_ticketed(scope, who.ticket):
+            await refuse(TICKET_ONLY)(scope, receive, send)
         elif scope["path"] == SESSION_PATH:
             await self._session(scope, credentials)(scope, receive, send)
         else:
             scope[PRINCIPAL] = who
             await self._app(scope, receive, send)
+
+    def _is_ticketed(self, scope: Scope, upload_id: str) -> bool:
+        """Whether the request is one for the bytes of this upload."""
+        for methods, pattern in self._ticketed:
+            found = pattern.fullmatch(scope["path"]) if scope["method"] in methods else None
+            if found is not None:
+                return found["id"] == upload_id
+        return False
 
     def _is_public(self, scope: Scope) -> bool:
         path = scope["path"]

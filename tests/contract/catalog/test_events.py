@@ -63,6 +63,7 @@ async def test_a_commit_is_told_once(catalog: Catalog) -> None:
         "filename": "a.iso",
         "media_type": None,
         "state": "completed",
+        "metadata": {},
         "artifact": "a1",
         "sha256": SHA_A,
     }

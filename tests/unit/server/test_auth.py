@@ -12,7 +12,8 @@ import pytest
 
 from partwise.core.errors import StorageFailed
 from partwise.core.records import Principal
-from partwise.engine.ports import Token
+from partwise.engine.ports import Ticket, Token
+from partwise.engine.tickets import PREFIX as TICKET_PREFIX
 from partwise.server.auth import Authenticator, credentials_of, digest_of, new_secret
 
 DOWNLOADS = re.compile(r"/artifacts/[^/]+/download/?")
@@ -26,6 +27,7 @@ class Tokens:
         self.by_digest: dict[str, Token] = {}
         self.asked = 0
         self.used: list[str] = []
+        self.tickets: dict[str, Ticket] = {}
         self.failing = False
 
     async def create_token(self, token: Token, sha256: str) -> None:
@@ -45,6 +47,18 @@ class Tokens:
 
     async def revoke_token(self, name: str, now: datetime) -> None:
         self.by_digest = {digest: token for digest, token in self.by_digest.items() if token.name != name}
+
+    async def create_ticket(self, upload_id: str, sha256: str, now: datetime) -> None:
+        self.tickets[sha256] = Ticket(upload_id=upload_id, owner="ann")
+
+    async def find_ticket(self, sha256: str) -> Ticket | None:
+        self.asked += 1
+        return self.tickets.get(sha256)
+
+    async def revoke_tickets(self, upload_id: str) -> int:
+        before = len(self.tickets)
+        self.tickets = {digest: one for digest, one in self.tickets.items() if one.upload_id != upload_id}
+        return before - len(self.tickets)
 
 
 class Seconds:
@@ -113,6 +127,19 @@ async def test_a_new_token_works_at_once_though_it_was_tried_before(
     assert await authenticator.find(secret) is None
     await tokens.create_token(Token(name="a", owner="a", created=NOW), digest_of(secret))
     assert await authenticator.find(secret) == Principal("a")
+
+
+async def test_a_ticket_stands_for_the_owner_of_one_upload(
+    tokens: Tokens, authenticator: Authenticator, seconds: Seconds
+) -> None:
+    secret = TICKET_PREFIX + "x" * 43
+    await tokens.create_ticket("u1", digest_of(secret), NOW)
+    for _ in range(3):
+        assert await authenticator.find(secret) == Principal("ann", ticket="u1")
+    assert (tokens.asked, tokens.used) == (1, [])
+    await tokens.revoke_tickets("u1")
+    seconds.now += 5
+    assert await authenticator.find(secret) is None
 
 
 @pytest.mark.parametrize("secret", ["", "short", "x" * 201, "a b" * 10, "partwise_" + "é" * 43, "\n" * 40])

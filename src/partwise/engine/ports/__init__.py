@@ -58,7 +58,7 @@ from partwise.engine.ports.deliveries import Delivery, DeliveryCount, DeliveryRe
 from partwise.engine.ports.events import EventRecords
 from partwise.engine.ports.objects import ObjectRecords
 from partwise.engine.ports.storage import ChunkWriter, Lock, Purpose, RunningHash, Space, Storage, Stored
-from partwise.engine.ports.tokens import Token, Tokens
+from partwise.engine.ports.tokens import Ticket, Tickets, Token, Tokens
 from partwise.engine.ports.transfers import Transfers
 
 __all__ = [
@@ -85,6 +85,8 @@ __all__ = [
     "Storage",
     "Stored",
     "StoredBody",
+    "Ticket",
+    "Tickets",
     "Token",
     "Tokens",
     "Transfers",

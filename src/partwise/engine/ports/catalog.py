@@ -11,6 +11,7 @@ from partwise.core.ranges import ByteRange
 from partwise.core.records import Artifact, Chunk, Page, Task, Totals, Upload, Usage
 from partwise.engine.ports.deliveries import DeliveryRecords
 from partwise.engine.ports.events import EventRecords
+from partwise.engine.ports.tokens import Tickets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,7 +288,15 @@ class ArtifactRecords(Protocol):
 
 
 class Catalog(
-    CatalogLife, UploadRecords, ChunkRecords, CommitRecords, ArtifactRecords, EventRecords, DeliveryRecords, Protocol
+    CatalogLife,
+    UploadRecords,
+    ChunkRecords,
+    CommitRecords,
+    ArtifactRecords,
+    EventRecords,
+    DeliveryRecords,
+    Tickets,
+    Protocol,
 ):
     """Where records live. Every method is one transaction, whole or not at all, durable when it returns.
 

@@ -20,6 +20,27 @@ class Token:
     revoked: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """A secret that opens one upload, for its owner."""
+
+    upload_id: str
+    owner: str
+
+
+class Tickets(Protocol):
+    """Secrets that open one upload each, and go with it."""
+
+    async def create_ticket(self, upload_id: str, sha256: str, now: datetime) -> None:
+        """Record a ticket by the SHA-256 of its secret. NotFound when there is no such upload."""
+
+    async def find_ticket(self, sha256: str) -> Ticket | None:
+        """The ticket whose secret has this SHA-256; None when its upload is gone or being deleted."""
+
+    async def revoke_tickets(self, upload_id: str) -> int:
+        """Let all tickets of an upload open nothing from now on; how many."""
+
+
 class Tokens(Protocol):
     """Who may sign in. Kept beside the catalog's records, under the same rules."""
 

@@ -42,6 +42,25 @@ def _check_artifact(value: str) -> str:
     return value
 
 
+def _check_metadata(value: dict[str, str]) -> dict[str, str]:
+    if len(value) > 32 or any(not 1 <= len(name) <= 64 or len(text) > 1024 for name, text in value.items()):
+        raise BadBody("Metadata has at most 32 members: names of 64 characters, texts of 1024.", field="metadata")
+    if any("\0" in name + text for name, text in value.items()):
+        raise BadBody("Metadata cannot hold a NUL character.", field="metadata")
+    return value
+
+
+def _check_user(value: str | None) -> str | None:
+    if value is not None and (not value.strip() or not value.isprintable() or len(value) > 100):
+        raise BadBody("A user's name has 1 to 100 characters that can be shown.", field="user")
+    return value
+
+
+def _flag(value: object) -> object:
+    """Yes or no; forms say it as text."""
+    return value.lower() in {"true", "1", "yes"} if isinstance(value, str) else value
+
+
 def _optional_sha256(value: object) -> str | None:
     return None if value is None or value == "" else parse_sha256(value)
 
@@ -67,6 +86,9 @@ FileName = Annotated[str | None, Field(max_length=1024), AfterValidator(_check_f
 MediaType = Annotated[str | None, Field(max_length=255), AfterValidator(_check_media_type)]
 
 
+Flag = Annotated[bool, BeforeValidator(_flag)]
+
+
 class RequestModel(BaseModel):
     """What a client sends. Members that are not known are ignored, as Pulp does."""
 
@@ -74,12 +96,20 @@ class RequestModel(BaseModel):
 
 
 class UploadCreate(RequestModel):
-    """A new upload: ``size`` in bytes, and what is known about the file."""
+    """A new upload: ``size`` in bytes, and what is known about the file.
+
+    ``user``: whose it is to be, for admins. ``metadata``: what an application notes. ``auto_commit``: the server
+    commits it once all bytes are there. ``ticket``: answer with a secret that opens this upload alone.
+    """
 
     size: Size
     filename: FileName = None
     media_type: MediaType = None
     sha256: Sha256 = None
+    user: Annotated[str | None, AfterValidator(_check_user)] = None
+    metadata: Annotated[dict[str, str], AfterValidator(_check_metadata)] = {}
+    auto_commit: Flag = False
+    ticket: Flag = False
 
 
 class UploadCommit(RequestModel):
@@ -156,6 +186,7 @@ class UploadOut(Resource):
     expires: datetime
     artifact: str | None
     sha256: str | None
+    metadata: dict[str, str]
 
 
 class Advice(BaseModel):
@@ -166,7 +197,18 @@ class Advice(BaseModel):
 
 
 class UploadCreated(UploadOut, Advice):
-    """A new upload, with advice: how large chunks should be (bytes), and how many to send at once."""
+    """A new upload, with advice: how large chunks should be (bytes), and how many to send at once.
+
+    ``ticket`` is there if it was asked for. It is shown this once.
+    """
+
+    ticket: str | None = None
+
+
+class TicketOut(BaseModel):
+    """A secret that opens one upload, as a Bearer token. It is shown this once."""
+
+    ticket: str
 
 
 class RangeOut(BaseModel):

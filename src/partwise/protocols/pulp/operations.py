@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from partwise.core import signature
-from partwise.protocols.pulp import artifacts, download, events, signatures, status, tasks, uploads
+from partwise.protocols.pulp import artifacts, download, events, signatures, status, tasks, tickets, uploads
 from partwise.protocols.pulp import models as m
 from partwise.protocols.pulp.api import Api
 
@@ -161,6 +161,22 @@ OPERATIONS: tuple[Operation, ...] = (
         responses={200: m.CopiesOut},
         parameters=FIELDS,
         errors=(400, 404, 409, 413, 415, 507),
+    ),
+    Operation(
+        id="uploads_ticket",
+        method="POST",
+        path="uploads/{upload_id}/ticket/",
+        handler=tickets.create,
+        responses={201: m.TicketOut},
+        errors=(404,),
+    ),
+    Operation(
+        id="uploads_revoke_tickets",
+        method="DELETE",
+        path="uploads/{upload_id}/ticket/",
+        handler=tickets.revoke,
+        responses={204: None},
+        errors=(404,),
     ),
     Operation(
         id="artifacts_create",

@@ -26,6 +26,7 @@ def upload_out(api: Api, upload: Upload) -> UploadOut:
         expires=expires(api.engine, upload),
         artifact=api.href("artifacts", upload.artifact_id) if upload.artifact_id else None,
         sha256=upload.sha256,
+        metadata=dict(upload.metadata),
     )
 
 

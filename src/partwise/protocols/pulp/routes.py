@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import fields
 
@@ -29,6 +30,10 @@ def dialect(site: Site) -> Dialect:
         public=[f"{api.prefix}docs/{name}.json" for name in ("api", "openapi")],
         greeting=[form for path in greeting for form in (path, path.rstrip("/"))],
         downloads=f"{api.prefix}artifacts/",
+        ticketed=[
+            (frozenset({"GET", "HEAD", "PUT"}), re.compile(f"{re.escape(api.prefix)}uploads/(?P<id>[^/]+)/?")),
+            (frozenset({"PUT", "POST"}), re.compile(f"{re.escape(api.prefix)}uploads/(?P<id>[^/]+)/commit/?")),
+        ],
     )
 
 

@@ -17,9 +17,10 @@ from partwise.engine.chunks import Early
 from partwise.engine.commit import commit
 from partwise.engine.copying import CopyRange, copy_ranges
 from partwise.engine.ports import Body
+from partwise.engine.tickets import make_ticket
 from partwise.http.downloads import begun
 from partwise.http.forms import FormBody, is_form
-from partwise.http.problems import problem_of
+from partwise.http.problems import ADMINS_ONLY, Refusal, problem_of
 from partwise.http.requests import (
     content_digest,
     content_length,
@@ -56,16 +57,23 @@ COMMIT_WAIT = 10.0
 async def create(api: Api, request: Request) -> Response:
     """Start an upload."""
     wish = await read_model(api, request, UploadCreate)
+    who = api.who(request)
+    if wish.user not in (None, who.name) and not who.admin:
+        raise Refusal(ADMINS_ONLY, "Uploads for other users are created with a token made with --admin.")
     upload = await uploads.create_upload(
         api.engine,
-        api.who(request),
+        who,
         size=wish.size,
+        owner=wish.user,
         filename=wish.filename,
         media_type=wish.media_type,
         sha256=wish.sha256,
+        metadata=wish.metadata,
+        auto_commit=wish.auto_commit,
     )
     out = upload_out(api, upload)
-    created = UploadCreated(**out.model_dump(), **_advice(api))
+    ticket = await make_ticket(api.engine, who, upload.id) if wish.ticket else None
+    created = UploadCreated(**out.model_dump(), **_advice(api), ticket=ticket)
     return json_response(request, created, 201, {"Location": out.pulp_href})
 
 

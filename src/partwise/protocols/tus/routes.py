@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.requests import Request
@@ -67,6 +68,7 @@ def dialect(site: Site) -> Dialect:
         routes=_routes(site),
         request_fields=REQUEST_FIELDS,
         answer_fields=ANSWER_FIELDS,
+        ticketed=[(frozenset({"HEAD", "PATCH"}), re.compile(f"{PREFIX}(?P<id>[^/]+)"))],
         method_override=True,
         render=_render,
     )
