@@ -21,6 +21,7 @@ from tests.e2e.conftest import Cli
 from tests.support.edits import Edit, edited, noise, scripts, sign
 from tests.support.proxy import Proxy
 from tests.support.server import ServerProcess
+from tests.support.until import wait_until
 
 MIB = 1 << 20
 SIZE = 12 * MIB
@@ -272,7 +273,28 @@ def test_an_upload_that_was_killed_goes_on(
 
 
 def test_a_download_that_was_killed_goes_on(
-    cli: Cli, client: Client, base: UploadResult, server: ServerProcess, tmp_path: Path, files: Versions
+    cli: Cli, base: UploadResult, server: ServerProcess, tmp_path: Path, files: Versions
+) -> None:
+    old, target = changed(tmp_path, files.name, files.new), tmp_path / "target"
+    arguments = ("download", base.sha256, "-o", target, "--base", old, "--json")
+    with Proxy(server.port) as proxy:
+        # Three requests pass as far as their first lines: for the artifact, its signature, and the first missing range.
+        proxy.hold_after(600)
+        process = cli.begin(*arguments, PARTWISE_SERVER=proxy.url)
+        proxy.wait_until_held()
+        part = tmp_path / f"target.{base.sha256[:12]}.part"
+        wait_until(lambda: part.exists() and part.stat().st_size > 2 * MIB)
+        process.kill()
+        process.communicate()
+        proxy.release()
+        assert not target.exists()
+        down = cli(*arguments, PARTWISE_SERVER=proxy.url).json
+    assert target.read_bytes() == files.old
+    assert down["bytes_local"] + down["bytes_received"] < len(files.old) - 2 * MIB
+
+
+def test_a_download_that_was_stopped_goes_on(
+    client: Client, base: UploadResult, tmp_path: Path, files: Versions
 ) -> None:
     old, target = changed(tmp_path, files.name, files.new), tmp_path / "target"
 
@@ -283,7 +305,6 @@ def test_a_download_that_was_killed_goes_on(
 
     with pytest.raises(Cancelled):
         client.download(base.artifact, target, base=old, observer=Stopping())
-    assert not target.exists()
     result = client.download(base.artifact, target, base=old)
     assert target.read_bytes() == files.old
     assert result.bytes_local + result.bytes_received < len(files.old) - 4 * MIB
