@@ -15,6 +15,7 @@ from concurrent.futures import Executor
 from partwise.core.pieces import Cutter, Cutting
 from partwise.core.ranges import ByteRange
 from partwise.core.signature import Signature, pack
+from partwise.engine.ahead import read_ahead
 from partwise.engine.jobs import Jobs
 from partwise.engine.ports import Catalog, Purpose, Storage
 
@@ -69,7 +70,7 @@ class Signer:
         def take(block: bytes) -> None:
             table.extend(pack(cutter.feed(memoryview(block))))
 
-        async for block in self._storage.read_artifact(sha256, ByteRange(0, size)):
+        async for block in read_ahead(self._storage.read_artifact(sha256, ByteRange(0, size))):
             await loop.run_in_executor(self._threads, take, block)
             self._done[sha256] = self._done.get(sha256, 0) + len(block)
         table.extend(await loop.run_in_executor(self._threads, lambda: pack(cutter.end())))
