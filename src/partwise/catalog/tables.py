@@ -160,6 +160,7 @@ uploads = Table(
     Column("internal", Boolean, nullable=False, server_default=false()),
     Column("part", Boolean, nullable=False, server_default=false()),
     Column("metadata", Notes, nullable=False, server_default="{}"),
+    Column("largest", BigInteger),
     Column("notes", Notes, nullable=False),
     # The file name in folded case: what a database calls lower case differs between databases and stops at ASCII.
     Column("search_name", Text, nullable=False),

@@ -14,6 +14,8 @@
     ├── BodyInterrupted           the connection broke, or went silent, before the body was whole
     ├── NotFound                  no such upload, artifact or task, or it is someone else's
     ├── CursorExpired             the events that follow a cursor are not kept any more
+    ├── Denied                    the application that partwise is part of does not allow the upload
+    ├── HookFailed                that application could not say whether it does
     ├── Conflict                  what is there does not allow it now
     │   ├── ChunkOverlap          the range overlaps recorded chunks in part
     │   ├── IncompleteUpload      commit with missing ranges
@@ -149,6 +151,22 @@ class CursorExpired(PartwiseError):
             "The events that follow this cursor are not kept any more, or it is not from this server. List what is "
             "there, and read the events again without 'after'."
         )
+
+
+class Denied(PartwiseError):
+    """The application that partwise is part of does not allow this upload. Its own sentence says why."""
+
+    def __init__(self, message: str = "The application does not allow this upload.") -> None:
+        super().__init__(message)
+
+
+class HookFailed(PartwiseError):
+    """The application could not say whether it allows this upload. Nothing was created."""
+
+    retry_after = 2
+
+    def __init__(self) -> None:
+        super().__init__("The application could not say whether it allows this upload; try again.")
 
 
 class Conflict(PartwiseError):

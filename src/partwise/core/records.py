@@ -83,6 +83,8 @@ class Upload:
     part: bool = False
     #: What the application that created it noted, for its users and itself. Events tell it.
     metadata: Mapping[str, str] = field(default_factory=dict)
+    #: The largest size that may be declared for it, in bytes; None: the server's limit.
+    largest: int | None = None
     #: What a protocol must give back as it came (tus: Upload-Metadata, Upload-Concat). The engine does not read it.
     notes: Mapping[str, str] = field(default_factory=dict)
 

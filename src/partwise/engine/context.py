@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from partwise.core.errors import NotFound
 from partwise.core.records import Principal, Upload
@@ -108,6 +109,8 @@ class Context:
     observe: Callable[[str, float], None] = no_observation
     #: Told the name of the limit, and of how many, when uploads went because of one.
     limited: Callable[[str, int], None] = no_limit
+    #: Asked before an upload is created; see ``creation.py``.
+    before_create: Callable[[Any], Awaitable[Any]] | None = None
     #: Who is sent events, by this process too.
     endpoints: Sequence[Endpoint] = ()
     #: Told the endpoint and what came of each try to send an event: accepted, failed, dead or paused.

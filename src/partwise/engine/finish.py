@@ -32,6 +32,7 @@ from partwise.core.state import Event, UploadState, next_state
 from partwise.engine.commit import commit
 from partwise.engine.commit import drive as drive_commit
 from partwise.engine.context import Context
+from partwise.engine.creation import Allowed, Creation, ask
 from partwise.engine.ports import Lock, Purpose
 from partwise.engine.uploads import check_size, get_upload, record_new, remove
 
@@ -70,7 +71,7 @@ async def concatenate(
             pass
         wholes = [await _whole(engine, who, part) for part in parts]
         size = sum(whole.size or 0 for whole in wholes)
-        check_size(engine, size)
+        allowed = await _ask(engine, who, size, filename, media_type)
         now = engine.clock()
         upload = Upload(
             id=upload_id,
@@ -78,8 +79,9 @@ async def concatenate(
             size=size,
             created=now,
             updated=now,
-            filename=filename,
+            filename=allowed.filename or filename,
             media_type=media_type,
+            metadata=allowed.metadata or {},
             auto_commit=True,
             parts=tuple(parts),
             notes=notes or {},
@@ -113,7 +115,7 @@ async def open_named(
             return await get_upload(engine, who, upload_id)
         except NotFound:
             pass
-        check_size(engine, size)
+        allowed = await _ask(engine, who, size, filename, None)
         now = engine.clock()
         upload = Upload(
             id=upload_id,
@@ -121,13 +123,24 @@ async def open_named(
             size=size,
             created=now,
             updated=now,
-            filename=filename,
+            filename=allowed.filename or filename,
+            metadata=allowed.metadata or {},
+            largest=allowed.largest,
             auto_commit=True,
             notes=notes or {},
         )
         return await record_new(engine, upload, size)
     finally:
         lock.release()
+
+
+async def _ask(engine: Context, who: Principal, size: int, filename: str | None, media_type: str | None) -> Allowed:
+    """What the application allows of an upload whose id is made of its owner's name: so that stays."""
+    check_size(engine, size)
+    wanted = Creation(user=who.name, admin=who.admin, size=size, filename=filename, media_type=media_type)
+    allowed = await ask(engine, who, wanted)
+    check_size(engine, size, allowed.largest)
+    return allowed
 
 
 async def _whole(engine: Context, who: Principal, upload_id: str) -> Upload:

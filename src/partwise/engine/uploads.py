@@ -23,6 +23,7 @@ from partwise.core.ranges import MAX_SIZE, ByteRange, Gaps
 from partwise.core.records import Chunk, Page, Principal, Task, TaskState, Upload
 from partwise.core.state import Event, UploadState, next_state
 from partwise.engine.context import Context
+from partwise.engine.creation import Creation, ask
 from partwise.engine.reading import artifact_digest, stored_digest
 
 log = logging.getLogger(__name__)
@@ -54,24 +55,36 @@ async def create_upload(
     With ``sha256``, content of that digest and size that its owner has already completes it at once; content of
     others counts for nothing. ``size`` None: to be said later (``set_size``). ``auto_commit``: see ``finish.py``.
     ``part``: it is to become a part of another upload, so no event tells of it.
-    Raises UploadTooLarge, QuotaExceeded, TooManyUploads, OutOfSpace.
+    Raises Denied, HookFailed, UploadTooLarge, QuotaExceeded, TooManyUploads, OutOfSpace.
     """
     assert owner in (None, who.name) or who.admin, "nobody else acts for others"
     check_size(engine, size or 0)
+    wanted = Creation(
+        user=owner or who.name,
+        admin=who.admin,
+        size=size,
+        filename=filename,
+        media_type=media_type,
+        sha256=sha256,
+        metadata=metadata or {},
+    )
+    allowed = await ask(engine, who, wanted)
+    check_size(engine, size or 0, allowed.largest)
     now = engine.clock()
     upload = Upload(
         id=str(uuid.uuid4()),
-        owner=owner or who.name,
+        owner=allowed.owner or wanted.user,
         size=size,
         created=now,
         updated=now,
         declared_sha256=sha256,
-        filename=filename,
+        filename=allowed.filename or filename,
         media_type=media_type,
         auto_commit=auto_commit,
         internal=internal,
         part=part,
-        metadata=metadata or {},
+        metadata=wanted.metadata if allowed.metadata is None else allowed.metadata,
+        largest=allowed.largest,
         notes=notes or {},
     )
     if sha256 is not None and size is not None and await _complete_instantly(engine, upload, sha256):
@@ -79,11 +92,11 @@ async def create_upload(
     return await record_new(engine, upload, size or 0)
 
 
-def check_size(engine: Context, size: int) -> None:
-    """Raise UploadTooLarge when an upload cannot have ``size`` bytes here."""
-    largest = engine.limits.max_upload_size
-    if largest is not None and size > largest:
-        raise UploadTooLarge(size, largest)
+def check_size(engine: Context, size: int, allowed: int | None = None) -> None:
+    """Raise UploadTooLarge when an upload cannot have ``size`` bytes here, or not this one, by what is ``allowed``."""
+    for largest in (engine.limits.max_upload_size, allowed):
+        if largest is not None and size > largest:
+            raise UploadTooLarge(size, largest)
 
 
 def chunk_limit(engine: Context, upload: Upload) -> int:
@@ -228,7 +241,7 @@ async def set_size(engine: Context, who: Principal, upload_id: str, size: int) -
     """
     upload = await engine.owned_upload(who, upload_id)
     next_state(upload.state, Event.WRITE)
-    check_size(engine, size)
+    check_size(engine, size, upload.largest)
     # Whoever writes beyond the size leaves first, and comes back only to find that there is a size now.
     beyond = ByteRange(size, max(1, MAX_SIZE - size))
     writer = await engine.storage.claim(upload_id, beyond) if upload.size is None else None
@@ -257,7 +270,7 @@ async def grow(engine: Context, upload: Upload, end: int) -> None:
 
     UploadTooLarge, QuotaExceeded, OutOfSpace.
     """
-    check_size(engine, end)
+    check_size(engine, end, upload.largest)
     await engine.catalog.grow(upload.id, end, engine.limits.owner)
     await engine.storage.resize(upload.id, end, at_least=True)
 

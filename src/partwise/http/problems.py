@@ -73,6 +73,8 @@ PROBLEMS: Mapping[type[errors.PartwiseError], Problem] = {
     errors.BodyInterrupted: Problem("body-interrupted", 408, "The body did not come whole"),
     errors.NotFound: Problem("not-found", 404, "Not found"),
     errors.CursorExpired: Problem("cursor-expired", 410, "The events behind the cursor are gone"),
+    errors.Denied: Problem("denied", 403, "The application does not allow it"),
+    errors.HookFailed: Problem("hook-failed", 503, "The application did not answer"),
     errors.Conflict: Problem("conflict", 409, "Not possible now"),
     errors.ChunkOverlap: Problem("chunk-overlap", 409, "The range overlaps chunks in part"),
     errors.IncompleteUpload: Problem("incomplete-upload", 409, "Bytes are missing"),
@@ -102,6 +104,9 @@ NOT_SIGNED_IN = Problem("not-signed-in", 401, "A token is needed", "The token is
 ADMINS_ONLY = Problem("admins-only", 403, "For admins", "What concerns all users needs a token made with --admin.")
 TICKET_ONLY = Problem(
     "ticket-only", 403, "A ticket opens one upload", "A ticket sends the bytes of its upload, and nothing else."
+)
+NOT_STARTED = Problem(
+    "not-started", 503, "partwise was not started", "The application that partwise is part of did not run its lifespan."
 )
 FOREIGN_HOST = Problem(
     "foreign-host",
@@ -151,6 +156,7 @@ REFUSALS = (
     NOT_SIGNED_IN,
     ADMINS_ONLY,
     TICKET_ONLY,
+    NOT_STARTED,
     FOREIGN_HOST,
     FOREIGN_ORIGIN,
     FINAL_UPLOAD,

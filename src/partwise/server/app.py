@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from prometheus_client.core import Metric
 from starlette.applications import Starlette
@@ -21,7 +22,7 @@ from partwise.http.dialect import AnswerErrors, Dialect, InDialect, Site
 from partwise.http.problems import ADMINS_ONLY, ERRORS_PAGE, errors_page, refuse, render_any
 from partwise.protocols import DIALECTS
 from partwise.server.assembly import make_engine
-from partwise.server.auth import Authenticator, TokenRequired, is_known, principal_of
+from partwise.server.auth import Authenticator, Identity, TokenRequired, is_known, principal_of
 from partwise.server.body import Intake
 from partwise.server.connection import STATE_KEY, ConnectionLimits
 from partwise.server.cors import cors
@@ -62,8 +63,33 @@ def create_app(
     ``shared`` and ``workers`` are for the metrics of several processes, see ``Metrics``. ``lifecycle`` is what the
     process that serves it tells of its end.
     """
+    connections = affordable_connections(settings.max_connections)
+    return assemble(settings, connections, shared=shared, workers=workers, lifecycle=lifecycle).app
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """The application, and the engine that it starts and stops by its lifespan."""
+
+    app: Starlette
+    engine: Engine
+
+
+def assemble(
+    settings: Settings,
+    max_connections: int,
+    *,
+    shared: SharedRegistry | None = None,
+    workers: Callable[[], Iterable[Metric]] = tuple,
+    lifecycle: Lifecycle | None = None,
+    identity: Identity | None = None,
+    page: bool = True,
+) -> Assembled:
+    """Put the parts together, for a server of our own or for a host application.
+
+    ``identity`` is the host's; None: as the settings say. ``page``: serve the upload page.
+    """
     lifecycle = lifecycle or Lifecycle()
-    max_connections = affordable_connections(settings.max_connections)
     metrics = Metrics(limit_values(settings, max_connections), shared=shared, workers=workers)
     engine, tokens = make_engine(settings)
     engine.observe, engine.limited = metrics.observe, metrics.limited
@@ -84,7 +110,7 @@ def create_app(
         on_change=metrics.connections.inc,
         on_stop=engine.workers.events.close,
     )
-    with_tokens = settings.auth == "token"
+    with_tokens = settings.auth == "token" or identity is not None
     site = Site(
         engine=engine,
         body_of=intake.body_of,
@@ -114,7 +140,7 @@ def create_app(
     app = Starlette(
         routes=[
             *(route for dialect in dialects for route in dialect.routes),
-            *page_routes(site.base + site.api_prefix),
+            *(page_routes(site.base + site.api_prefix) if page else ()),
             *_plain_routes(engine, lifecycle),
             _figures(site, metrics),
         ],
@@ -126,7 +152,7 @@ def create_app(
             Middleware(CutOff, lifecycle=lifecycle),
             Middleware(RequestsInFlight, limit=settings.max_requests),
             *cors(settings.origins, dialects, settings.more_request_fields),
-            _access(settings, authenticator, dialects),
+            _access(settings, authenticator, dialects, identity),
             Middleware(NoNul),
             Middleware(AnswerErrors),
         ],
@@ -135,13 +161,15 @@ def create_app(
     )
     # A path is right or wrong: a redirect would make clients send a body twice, or drop it.
     app.router.redirect_slashes = False
-    return app
+    return Assembled(app, engine)
 
 
-def _access(settings: Settings, authenticator: Authenticator, dialects: Sequence[Dialect]) -> Middleware:
+def _access(
+    settings: Settings, authenticator: Authenticator, dialects: Sequence[Dialect], identity: Identity | None
+) -> Middleware:
     """What decides who gets in."""
     origins = (*settings.origins, *settings.own_origins)
-    if settings.auth == "none":
+    if settings.auth == "none" and identity is None:
         return Middleware(LoopbackOnly, origins=origins)
     return Middleware(
         TokenRequired,
@@ -151,6 +179,7 @@ def _access(settings: Settings, authenticator: Authenticator, dialects: Sequence
         greeting=[path for dialect in dialects for path in dialect.greeting],
         ticketed=[each for dialect in dialects for each in dialect.ticketed],
         origins=origins,
+        identity=identity,
     )
 
 

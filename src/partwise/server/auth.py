@@ -19,7 +19,7 @@ import re
 import secrets
 import time
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -77,6 +77,10 @@ def new_secret() -> str:
 def digest_of(secret: str) -> str:
     """What the catalog knows a token by."""
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+#: Tells who makes a request, in place of tokens; None: nobody who is known. It reads header fields, and no body.
+Identity = Callable[[Request], Awaitable[Principal | None]]
 
 
 class TokensAndTickets(Tokens, Tickets, Protocol):
@@ -174,6 +178,10 @@ def credentials_of(scope: Scope, downloads: re.Pattern[str]) -> Credentials | No
     return None
 
 
+def _is_ticket(credentials: Credentials | None) -> bool:
+    return credentials is not None and credentials.secret.startswith(TICKET_PREFIX)
+
+
 #: Basic credentials with an empty user name and an empty password.
 _EMPTY_BASIC = b"Basic Og=="
 
@@ -206,6 +214,7 @@ class TokenRequired:
         greeting: Iterable[str] = (),
         ticketed: Iterable[tuple[frozenset[str], re.Pattern[str]]] = (),
         origins: Iterable[str] = (),
+        identity: Identity | None = None,
     ) -> None:
         self._app = app
         self._authenticator = authenticator
@@ -218,6 +227,7 @@ class TokenRequired:
         self._public_below = tuple(path for path in paths if path.endswith("/") and path != "/")
         self._greeting = frozenset(greeting)
         self._ticketed = tuple(ticketed)
+        self._identity = identity
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on."""
@@ -226,7 +236,12 @@ class TokenRequired:
             return
         credentials = credentials_of(scope, self._downloads)
         try:
-            who = await self._authenticator.find(credentials.secret) if credentials else None
+            if self._identity is not None and not _is_ticket(credentials):
+                # The host may go by cookies, which a browser sends along with other sites' requests.
+                credentials = Credentials("", ambient=credentials is None or credentials.ambient)
+                who = await self._identity(Request(scope))
+            else:
+                who = await self._authenticator.find(credentials.secret) if credentials else None
         except PartwiseError as error:
             await render_any(Request(scope), error)(scope, receive, send)
             return
@@ -236,7 +251,7 @@ class TokenRequired:
             await refuse(FOREIGN_ORIGIN, "Another site's page made this request.")(scope, receive, send)
         elif who.ticket is not None and not self._is_ticketed(scope, who.ticket):
             await refuse(TICKET_ONLY)(scope, receive, send)
-        elif scope["path"] == SESSION_PATH:
+        elif scope["path"] == SESSION_PATH and self._identity is None:
             await self._session(scope, credentials)(scope, receive, send)
         else:
             scope[PRINCIPAL] = who

@@ -71,6 +71,8 @@ class HandoverProtocol(HttpToolsProtocol):
         if self.offers_handover and self.scheme == "http" and length >= SMALLEST:
             extensions[EXTENSION] = Handover(self, self.cycle, length)
         self.scope["extensions"] = extensions
+        if EXTENSION in extensions:
+            _note_receive(self.cycle, extensions)
 
     def data_received(self, data: bytes) -> None:
         """Skip what is left of a body that was given back; the rest is for the parser."""
@@ -147,6 +149,23 @@ class HandoverProtocol(HttpToolsProtocol):
             _body_is_over(cycle)
 
 
+def _note_receive(cycle: RequestResponseCycle, extensions: dict[str, Any]) -> None:
+    """Withdraw the offer once somebody has asked for messages: bytes that they were given are not in the socket.
+
+    Who then takes the body takes it from messages too, which that somebody may give out again. This module's own body
+    asks for the first message itself, after it has taken the offer.
+    """
+    receive = cycle.receive
+    offer: Handover = extensions[EXTENSION]
+
+    async def noting() -> Any:
+        if not offer.taken and extensions.pop(EXTENSION, None) is not None:
+            del extensions[REST]
+        return await receive()
+
+    cycle.receive = noting  # type: ignore[method-assign]
+
+
 class _BehindHead:
     """The parser's callbacks, of which those of the first head go nowhere: the protocol knows that head already."""
 
@@ -200,6 +219,8 @@ class Handover:
 
     def __init__(self, protocol: HandoverProtocol, cycle: RequestResponseCycle, length: int) -> None:
         self.length = length
+        #: Whether somebody has taken the offer.
+        self.taken = False
         #: Whether the body was taken, and has been read to its end.
         self.complete = False
         self._protocol = protocol
@@ -221,6 +242,7 @@ class SocketBody:
 
     def __init__(self, handover: Handover, executor: Executor, pace: Pace, messages: RequestBody) -> None:
         """``messages`` is the same body as it comes through the event loop: for what is taken before the handover."""
+        handover.taken = True
         self.sha256 = messages.sha256
         self._messages = messages
         self._handover = handover

@@ -47,7 +47,7 @@ class CutOff:
         except asyncio.CancelledError:
             if not self._lifecycle.stopping:
                 raise
-            path = scope["raw_path"].decode("ascii", "replace")
+            path = (scope.get("raw_path") or scope["path"].encode()).decode("ascii", "replace")
             _logger.warning("%s %s was cut off: the server stops", scope["method"], path)
             if begun:  # the client sees that the answer breaks off
                 return

@@ -7,6 +7,7 @@ import re
 import time
 import uuid
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -48,17 +49,17 @@ class Observed:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(Headers(scope=scope))
-        # A pipelined request begins in the context of the one before it.
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request=request_id)
         answer = _Answer(send, request_id)
         began = time.perf_counter()
         self._metrics.in_flight.inc()
-        try:
-            await self._app(scope, receive, answer.send)
-        finally:
-            self._metrics.in_flight.dec()
-            self._note(scope, answer, time.perf_counter() - began)
+        # For the time of the request alone: a host application's log context stays, and a pipelined request begins in
+        # the context of the one before it.
+        with structlog.contextvars.bound_contextvars(request=request_id):
+            try:
+                await self._app(scope, receive, answer.send)
+            finally:
+                self._metrics.in_flight.dec()
+                self._note(scope, answer, time.perf_counter() - began)
 
     def _note(self, scope: Scope, answer: _Answer, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "other"
@@ -77,7 +78,7 @@ class Observed:
         fields: dict[str, Any] = {
             "method": scope["method"],
             # As it came, in ASCII; without the query, where a client might have put what is nobody's business.
-            "path": scope["raw_path"].decode("ascii", "replace"),
+            "path": raw_path_of(scope),
             "status": answer.status,
             "seconds": round(seconds, 4),
             "received": received,
@@ -89,6 +90,12 @@ class Observed:
         if problem is not None:
             fields["problem"] = problem
         _access.log(level, "request", extra=fields)
+
+
+def raw_path_of(scope: Scope) -> str:
+    """The path as it came, in ASCII. Not every server tells it (ASGI has ``raw_path`` as optional)."""
+    raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    return raw.decode("ascii", "replace")
 
 
 def _request_id(headers: Headers) -> str:

@@ -128,6 +128,11 @@ class Settings(BaseSettings):
         environment = _Environment(settings_cls)
         return init_settings, environment, *([InitSettingsSource(settings_cls, read_file(file))] if file else [])
 
+    @classmethod
+    def of(cls, **values: Any) -> Settings:
+        """The settings with these values, and defaults for all others. No environment and no file is read."""
+        return _Given(**values)
+
     host: str = Field("127.0.0.1", description="Address to listen on")
     port: int = Field(24817, ge=0, le=65535, description="TCP port; 0 picks a free one")
     data: Path = Field(Path("partwise-data"), description="Folder for uploads, artifacts and records")
@@ -329,3 +334,14 @@ class Settings(BaseSettings):
             completed_expiry=timedelta(days=self.completed_expiry_days),
             event_expiry=timedelta(days=self.event_days),
         )
+
+
+class _Given(Settings):
+    """Settings that come from the caller alone."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given, and nothing else."""
+        return (init_settings,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.requests import Request
@@ -23,7 +24,8 @@ def dialect(site: Site) -> Dialect:
     paths = {PREFIX: root, PREFIX.rstrip("/"): root, f"{PREFIX}{{upload_id}}/": one, f"{PREFIX}{{upload_id}}": one}
     methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
     routes = [Route(path, endpoint, methods=methods) for path, endpoint in paths.items()]
-    return Dialect(prefix=PREFIX, routes=routes, render=_render)
+    ticketed = [(frozenset({"GET", "HEAD", "PUT", "POST"}), re.compile(f"{PREFIX}(?P<id>[^/]+)/?"))]
+    return Dialect(prefix=PREFIX, routes=routes, ticketed=ticketed, render=_render)
 
 
 def _dispatch(site: Site, handlers: Mapping[str, Handler]) -> Callable[[Request], Awaitable[Response]]:

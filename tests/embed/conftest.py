@@ -1,0 +1,57 @@
+"""Host applications as processes of their own, each with another server."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.server import Http
+from tests.support.until import wait_until
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+#: By the server's name, what Python runs with the module and port of an application.
+SERVERS = {
+    "bypass": ("{module}.py",),
+    "uvicorn": ("-m", "uvicorn", "{module}:app", "--port", "{port}", "--log-level", "warning"),
+    "hypercorn": ("-m", "hypercorn", "{module}:app", "--bind", "127.0.0.1:{port}"),
+    "granian": ("-m", "granian", "--interface", "asgi", "{module}:app", "--port", "{port}"),
+}
+
+
+@contextmanager
+def hosted(folder: Path, module: str, data: Path, server: str = "bypass", ready: str = "/files/livez") -> Iterator[int]:
+    """Run an application of a folder; the port that it listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    data.mkdir(exist_ok=True)
+    arguments = [part.format(module=module, port=port) for part in SERVERS[server]]
+    environment = os.environ | {"EXAMPLE_DATA": str(data), "PORT": str(port), "PYTHONPATH": str(folder)}
+    # What a guest must not read.
+    environment |= {"PARTWISE_AUTH": "nonsense", "PARTWISE_MAX_UPLOAD_SIZE": "1"}
+    process = subprocess.Popen([sys.executable, *arguments], cwd=folder, env=environment)
+    try:
+
+        def answers() -> bool:
+            assert process.poll() is None, "the application ended"
+            try:
+                with Http(port) as http:
+                    return http("GET", ready).status == 200
+            except OSError:
+                return False
+
+        wait_until(answers, "the application serves")
+        yield port
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
