@@ -102,7 +102,9 @@ def serve(
     workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Server processes. (default: 1)")] = None,
     auth: Annotated[
         str | None,
-        typer.Option(metavar="HOW", help="none (this machine only) or token (see partwise token). (default: none)"),
+        typer.Option(
+            metavar="HOW", help="none (this machine only), token (see partwise token), proxy or oidc. (default: none)"
+        ),
     ] = None,
     max_upload_size: Annotated[str | None, typer.Option(metavar="SIZE", help="Largest upload, such as 2TiB.")] = None,
     quota: Annotated[str | None, typer.Option(metavar="SIZE", help="Bytes for each user, such as 500GiB.")] = None,

@@ -27,6 +27,7 @@ from partwise.server.body import Intake
 from partwise.server.connection import STATE_KEY, ConnectionLimits
 from partwise.server.cors import cors
 from partwise.server.guard import LoopbackOnly, NoNul
+from partwise.server.identity import JwtIdentity, ProxyIdentity
 from partwise.server.lifecycle import CutOff, Lifecycle
 from partwise.server.limits import RequestsInFlight, affordable_connections, limit_values
 from partwise.server.linger import LingeringClose
@@ -110,7 +111,7 @@ def assemble(
         on_change=metrics.connections.inc,
         on_stop=engine.workers.events.close,
     )
-    with_tokens = settings.auth == "token" or identity is not None
+    with_tokens = settings.auth != "none" or identity is not None
     site = Site(
         engine=engine,
         body_of=intake.body_of,
@@ -169,6 +170,9 @@ def _access(
 ) -> Middleware:
     """What decides who gets in."""
     origins = (*settings.origins, *settings.own_origins)
+    by_host = identity is not None
+    if identity is None:
+        identity = _identity_of(settings)
     if settings.auth == "none" and identity is None:
         return Middleware(LoopbackOnly, origins=origins)
     return Middleware(
@@ -180,7 +184,25 @@ def _access(
         ticketed=[each for dialect in dialects for each in dialect.ticketed],
         origins=origins,
         identity=identity,
+        tokens=not by_host,
+        ambient=settings.auth == "proxy" and not by_host,
     )
+
+
+def _identity_of(settings: Settings) -> Identity | None:
+    """Who names users, if it is not partwise by its own tokens. The settings were checked at the start."""
+    if settings.auth == "proxy":
+        assert settings.proxy_user_header is not None, "checked at the start"
+        return ProxyIdentity(settings.proxy_user_header, settings.proxies, settings.admin_names)
+    if settings.auth == "oidc":
+        return JwtIdentity(
+            issuer=settings.oidc_issuer or "",
+            audience=settings.oidc_audience or "",
+            jwks=settings.oidc_jwks or "",
+            claim=settings.oidc_user_claim,
+            admins=settings.admin_names,
+        )
+    return None
 
 
 def _figures(site: Site, metrics: Metrics) -> Route:

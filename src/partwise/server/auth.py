@@ -178,10 +178,6 @@ def credentials_of(scope: Scope, downloads: re.Pattern[str]) -> Credentials | No
     return None
 
 
-def _is_ticket(credentials: Credentials | None) -> bool:
-    return credentials is not None and credentials.secret.startswith(TICKET_PREFIX)
-
-
 #: Basic credentials with an empty user name and an empty password.
 _EMPTY_BASIC = b"Basic Og=="
 
@@ -201,7 +197,8 @@ class TokenRequired:
     ``downloads`` are the paths below which downloads are, as ``Dialect.downloads`` says. ``public`` are paths that
     anyone may read; one that ends with a slash stands for all below it too. ``greeting`` are paths that say less to
     those without a token: see ``is_known``. ``ticketed`` is what a ticket opens, as in ``Dialect``. ``origins`` are
-    other sites whose pages may send a password along.
+    other sites whose pages may send a password along. ``identity`` names users in place of tokens, or with ``tokens``
+    beside them; ``ambient``: it goes by what a browser sends by itself, whatever else the request has.
     """
 
     def __init__(
@@ -215,6 +212,8 @@ class TokenRequired:
         ticketed: Iterable[tuple[frozenset[str], re.Pattern[str]]] = (),
         origins: Iterable[str] = (),
         identity: Identity | None = None,
+        tokens: bool = True,
+        ambient: bool = False,
     ) -> None:
         self._app = app
         self._authenticator = authenticator
@@ -228,24 +227,22 @@ class TokenRequired:
         self._greeting = frozenset(greeting)
         self._ticketed = tuple(ticketed)
         self._identity = identity
+        self._tokens = tokens
+        self._ambient = ambient
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on."""
-        if scope["type"] != "http" or self._is_public(scope) or self._is_greeted(scope):
+        if scope["type"] != "http" or self._is_public(scope):
             await self._app(scope, receive, send)
             return
-        credentials = credentials_of(scope, self._downloads)
         try:
-            if self._identity is not None and not _is_ticket(credentials):
-                # The host may go by cookies, which a browser sends along with other sites' requests.
-                credentials = Credentials("", ambient=credentials is None or credentials.ambient)
-                who = await self._identity(Request(scope))
-            else:
-                who = await self._authenticator.find(credentials.secret) if credentials else None
+            who, credentials = await self._ask(scope)
         except PartwiseError as error:
             await render_any(Request(scope), error)(scope, receive, send)
             return
-        if who is None or credentials is None:
+        if who is None and self._is_greeted(scope):
+            await self._app(scope, receive, send)
+        elif who is None or credentials is None:
             await _refusal(scope, known=credentials is not None)(scope, receive, send)
         elif credentials.ambient and _is_foreign(scope, self._origins):
             await refuse(FOREIGN_ORIGIN, "Another site's page made this request.")(scope, receive, send)
@@ -256,6 +253,20 @@ class TokenRequired:
         else:
             scope[PRINCIPAL] = who
             await self._app(scope, receive, send)
+
+    async def _ask(self, scope: Scope) -> tuple[Principal | None, Credentials | None]:
+        """Who makes the request, and what it brought along."""
+        credentials = credentials_of(scope, self._downloads)
+        if self._identity is None or self._is_own(credentials):
+            return await self._authenticator.find(credentials.secret) if credentials else None, credentials
+        # Whoever names users may go by cookies, which a browser sends along with other sites' requests.
+        ambient = self._ambient or credentials is None or credentials.ambient
+        who = await self._identity(Request(scope))
+        return who, Credentials("", ambient) if who is not None else credentials
+
+    def _is_own(self, credentials: Credentials | None) -> bool:
+        """Whether the request has a ticket, or a token where those count."""
+        return credentials is not None and credentials.secret.startswith(PREFIX if self._tokens else TICKET_PREFIX)
 
     def _is_ticketed(self, scope: Scope, upload_id: str) -> bool:
         """Whether the request is one for the bytes of this upload."""

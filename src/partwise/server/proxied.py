@@ -15,6 +15,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from partwise.http.problems import BASE
 
+#: The address that a request came from, whatever proxies say, in its scope.
+PEER = "partwise.peer"
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -34,6 +37,8 @@ class Proxied:
         if scope["type"] != "http" or not (self._base or self._trusted):
             await self._app(scope, receive, send)
             return
+        client = scope.get("client")
+        scope = {**scope, PEER: client[0] if client else None}
         if self._base and scope["path"] == self._base and scope["method"] in ("GET", "HEAD"):
             # Links of the page are relative.
             await RedirectResponse(f"{self._base}/", 308)(scope, receive, send)
@@ -64,8 +69,13 @@ class Proxied:
             scope["scheme"] = schemes[0].lower()
 
     def _is_trusted(self, client: str) -> bool:
-        address = _address(client)
-        return address is not None and any(address in network for network in self._trusted)
+        return is_within(client, self._trusted)
+
+
+def is_within(client: str, networks: Sequence[Network]) -> bool:
+    """Whether an address is in one of the networks."""
+    address = _address(client)
+    return address is not None and any(address in network for network in networks)
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

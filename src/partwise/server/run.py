@@ -52,6 +52,7 @@ def serve(settings: Settings) -> None:
     for sentence in ignored_variables().values():
         _logger.warning(sentence)
     _check(settings)
+    _check_identity(settings)
     _check_dialects(settings)
     # First the port: a second server by mistake must not touch what the first one has. Who connects waits meanwhile.
     with _listen(settings) as listener:
@@ -110,6 +111,22 @@ def _check(settings: Settings) -> None:
             "listens on this machine only. Use --auth token, and make a token for each user with 'partwise token "
             "create NAME'; or --host 127.0.0.1 and an SSH tunnel (ssh -L 24817:127.0.0.1:24817 …)."
         )
+
+
+def _check_identity(settings: Settings) -> None:
+    """Without any of these, anyone could claim to be anyone."""
+    needs = {
+        "proxy": ("proxy_user_header", "trusted_proxies"),
+        "oidc": ("oidc_issuer", "oidc_audience", "oidc_jwks"),
+    }.get(settings.auth, ())
+    missing = [name for name in needs if not getattr(settings, name)]
+    if missing:
+        raise CannotServe(f"With auth = {settings.auth} the setting {missing[0]} is needed.")
+    if settings.auth == "oidc":
+        try:
+            import joserfc  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise CannotServe("auth = oidc needs one more package: pip install 'partwise[oidc]'.") from error
 
 
 def _check_dialects(settings: Settings) -> None:
@@ -257,6 +274,10 @@ def _access(settings: Settings) -> str:
     """Who may use the server, and how they come by a token for exactly this one."""
     if settings.auth == "none":
         return "this machine only, without authentication"
+    if settings.auth == "proxy":
+        return f"whom a proxy at {settings.trusted_proxies} names in {settings.proxy_user_header}"
+    if settings.auth == "oidc":
+        return f"with a token of {settings.oidc_issuer}"
     command = "partwise token create NAME"
     if config := os.environ.get(CONFIG_VARIABLE):
         return f"with a token: {CONFIG_VARIABLE}={os.path.abspath(config)} {command}"

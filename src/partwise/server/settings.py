@@ -148,8 +148,20 @@ class Settings(BaseSettings):
         None, ge=1, le=7 * 86_400, description="Send downloads to the object store, by URLs that last so long"
     )
     workers: int = Field(1, ge=1, le=256, description="Server processes")
-    auth: Literal["none", "token"] = Field(
-        "none", description="Who may use it: everyone on this machine and nobody else, or who has a token"
+    auth: Literal["none", "token", "proxy", "oidc"] = Field(
+        "none",
+        description="Who may use it: everyone on this machine and nobody else, who has a token, whom a proxy names, or "
+        "who has a token of an OpenID issuer",
+    )
+    proxy_user_header: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9-]+$", description="Header field in which a trusted proxy names the user"
+    )
+    oidc_issuer: str | None = Field(None, description="Issuer of JSON Web Tokens: their iss")
+    oidc_audience: str | None = Field(None, description="Whom these tokens are for: their aud")
+    oidc_jwks: str | None = Field(None, description="The issuer's public keys: a file, or a URL")
+    oidc_user_claim: str = Field("sub", description="The claim that is the user's name")
+    admins: str | None = Field(
+        None, description="Users named by a proxy or an issuer who are administrators (comma-separated)"
     )
     api_prefix: str = Field("/pulp/api/v3/", description="Path that the REST API begins with")
 
@@ -268,6 +280,11 @@ class Settings(BaseSettings):
     def base(self) -> str:
         """The path below which a proxy has put the server; empty, or without a final slash."""
         return self.base_path or urlsplit(self.public_url or "").path.rstrip("/")
+
+    @property
+    def admin_names(self) -> tuple[str, ...]:
+        """The users who are administrators, among those whom a proxy or an issuer names."""
+        return _listed(self.admins)
 
     @property
     def proxies(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
