@@ -8,11 +8,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
-from partwise.core.errors import BodyInterrupted, NotFound, Superseded
+from partwise.core.errors import BodyInterrupted, Conflict, NotFound, Superseded
 from partwise.core.events import EventType
 from partwise.core.ranges import ByteRange
-from partwise.core.records import Chunk, Principal, TaskState, Upload
+from partwise.core.records import Artifact, Chunk, Principal, TaskState, Upload
 from partwise.core.state import UploadState
 from partwise.engine import artifacts, uploads
 from partwise.engine.chunks import Early, put_chunk
@@ -20,7 +21,9 @@ from partwise.engine.commit import commit
 from partwise.engine.copying import CopyRange, CopyState, copy_ranges
 from partwise.engine.engine import Engine
 from partwise.engine.finish import concatenate, finish, joined_id
+from partwise.engine.release import release
 from partwise.engine.signatures import find_signature
+from partwise.storage.local import LocalStorage
 from tests.crash.known import (
     CONTENTS,
     Event,
@@ -417,8 +420,28 @@ class _Client:
         page = await artifacts.list_artifacts(self._engine, self._owner, sha256=digest)
         self._tell("unlinking", self._owner.name, digest)
         for artifact in page.items:
-            await artifacts.delete_artifact(self._engine, self._owner, artifact.id)
+            if self._rng.random() < 0.5 or not await self._release(artifact):
+                await artifacts.delete_artifact(self._engine, self._owner, artifact.id)
         self._tell("unlinked", self._owner.name, digest)
+
+    async def _release(self, artifact: Artifact) -> bool:
+        """Have its file, if there is one that nobody else needs."""
+        storage = self._engine.storage
+        if not isinstance(storage, LocalStorage):
+            return False
+        folder = Path(storage._data).parent / "released"
+        folder.mkdir(exist_ok=True)
+        path = folder / artifact.id
+        try:
+            await release(self._engine, self._owner, artifact.id, str(path))
+        except Conflict:
+            return False
+        again = await release(self._engine, self._owner, artifact.id, str(path))
+        _must(again.sha256 == artifact.sha256, "a release that is repeated answers otherwise", again)
+        _must(sha256(path.read_bytes()) == artifact.sha256, "a released file is another", artifact)
+        _must(path.stat().st_nlink == 1, "a released file is shared", artifact)
+        path.unlink()
+        return True
 
     async def _delete(self, id_: str) -> None:
         self._tell("deleting", id_)

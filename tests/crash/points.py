@@ -18,7 +18,7 @@ _CALL = re.compile(r'failpoint\("([a-z_.]+)"\)')
 #: Sources with the points of one storage alone, and points that only bytes in place have.
 _OBJECTS = ("storage/objects/storage.py", "storage/objects/housekeeping.py")
 _FILES = ("storage/local.py", "storage/claims.py", "storage/files.py")
-_IN_PLACE = {"chunk.unrecorded", "flush.synced"}
+_IN_PLACE = {"chunk.unrecorded", "flush.synced", "release.linked", "release.recorded", "release.unlinked"}
 
 
 @cache

@@ -57,14 +57,24 @@ def insert_link(connection: Connection, new: Artifact) -> None:
     connection.execute(insert(artifact_links), asdict(new) | {"search_name": folded(new.filename)})
 
 
+def lock_content(connection: Connection, sha256: str) -> None:
+    """Keep others from linking the content, and from giving links to it up, until the end of the transaction."""
+    connection.execute(_LOCK, {"sha256": sha256})
+
+
+def delete_link(connection: Connection, link: Artifact, now: datetime, kind: EventType) -> None:
+    """Delete a link, whose content is locked, and record that. NotFound: somebody was quicker."""
+    if connection.execute(delete(artifact_links).where(artifact_links.c.id == link.id)).rowcount == 0:
+        raise NotFound("artifact")  # someone else deleted it while this transaction waited
+    events.add_artifact_event(connection, kind, link, now)
+
+
 def unlink_artifact(connection: Connection, artifact_id: str) -> bool:
     """Delete a link, and the record of the content with the last one."""
     gone, now = get_artifact(connection, artifact_id), datetime.now(UTC)
     sha256 = gone.sha256
-    connection.execute(_LOCK, {"sha256": sha256})
-    if connection.execute(delete(artifact_links).where(artifact_links.c.id == artifact_id)).rowcount == 0:
-        raise NotFound("artifact")  # someone else deleted it while this transaction waited
-    events.add_artifact_event(connection, EventType.ARTIFACT_DELETED, gone, now)
+    lock_content(connection, sha256)
+    delete_link(connection, gone, now, EventType.ARTIFACT_DELETED)
     if connection.execute(_ANY_LINK, {"sha256": sha256}).one_or_none() is not None:
         return False
     objects.drop_segments(connection, sha256, now)

@@ -8,7 +8,19 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
-from partwise.catalog import artifacts, chunks, commits, deliveries, events, objects, tasks, tokens, transfer, uploads
+from partwise.catalog import (
+    artifacts,
+    chunks,
+    commits,
+    deliveries,
+    events,
+    objects,
+    releases,
+    tasks,
+    tokens,
+    transfer,
+    uploads,
+)
 from partwise.catalog.runner import Runner
 
 P = ParamSpec("P")
@@ -153,6 +165,12 @@ class SqlCatalog:
     replay_deliveries = Writes(deliveries.replay_deliveries)
     count_deliveries = Reads(deliveries.count_deliveries)
     prune_deliveries = Writes(deliveries.prune_deliveries)
+
+    # releases
+    count_links = Reads(releases.count_links)
+    release_artifact = Writes(releases.release_artifact)
+    find_release = Reads(releases.find_release)
+    prune_releases = Writes(releases.prune_releases)
 
     # objects
     list_segments = Reads(objects.list_segments)

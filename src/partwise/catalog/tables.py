@@ -287,6 +287,19 @@ deliveries = Table(
     Index("ix_deliveries_endpoint_dead_due", "endpoint", "dead", "due"),
 )
 
+#: Artifacts whose files were released: a repeat of the call is answered by it.
+releases = Table(
+    "releases",
+    metadata,
+    Column("artifact_id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("created", UtcTime, nullable=False),
+    Index("ix_releases_created", "created"),
+)
+
 #: What an artifact consists of, where storage keeps each chunk as an object of its own. Local files have none.
 segments = Table(
     "segments",

@@ -22,6 +22,7 @@ class EventType(StrEnum):
     UPLOAD_FAILED = "upload.failed"  # a commit failed; the upload is open again
     UPLOAD_REMOVED = "upload.removed"  # deleted or expired; the artifact of a completed upload stays
     ARTIFACT_DELETED = "artifact.deleted"  # an owner's link was deleted
+    ARTIFACT_RELEASED = "artifact.released"  # the file was moved to the application
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -138,6 +138,18 @@ class Artifact:
     media_type: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """The note that an artifact's file was moved to a path of the application, and is its file from then on."""
+
+    artifact_id: str
+    owner: str
+    sha256: str
+    size: int
+    path: str
+    created: datetime
+
+
 class TaskState(StrEnum):
     """The states that Pulp's clients poll for."""
 

@@ -145,6 +145,7 @@ async def prune_events(engine: Context) -> int:
     while pruned := await engine.catalog.prune_events(engine.clock() - engine.limits.event_expiry):
         count += pruned
     await engine.catalog.prune_deliveries(engine.clock() - max(engine.limits.event_expiry, _DELIVERIES_KEPT))
+    await engine.catalog.prune_releases(engine.clock() - engine.limits.event_expiry)
     return count
 
 

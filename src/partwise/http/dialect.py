@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -44,6 +45,8 @@ class Site:
     base: str = ""
     #: The scheme and host that clients reach the server by; None: those of each request.
     origin: str | None = None
+    #: The folder into which administrators may release artifacts; None: nowhere.
+    release_folder: Path | None = None
     #: Advice to clients: bytes of a chunk, and how many to send at once.
     chunk_size: int = 16 << 20
     parallel: int = 8

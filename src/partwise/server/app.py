@@ -121,6 +121,7 @@ def assemble(
         api_prefix=settings.api_prefix,
         base=settings.base,
         origin=next(iter(settings.own_origins), None),
+        release_folder=settings.release_folder,
         chunk_size=settings.chunk_size,
         parallel=settings.parallel,
     )

@@ -9,6 +9,7 @@ import asyncio
 import functools
 import inspect
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,11 +19,12 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from partwise.core.events import EventType
-from partwise.core.records import Principal, Upload
+from partwise.core.records import Principal, Release, Upload
 from partwise.engine.creation import Creation
 from partwise.engine.deliveries import Endpoint, Receipt
 from partwise.engine.engine import Engine
 from partwise.engine.ports import Delivery
+from partwise.engine.release import release
 from partwise.engine.tickets import make_ticket, revoke_tickets
 from partwise.engine.uploads import create_upload
 from partwise.http.problems import NOT_STARTED, refuse
@@ -165,6 +167,14 @@ class Partwise:
     async def make_ticket(self, upload_id: str) -> str:
         """Return a secret that opens this upload and nothing else, as a Bearer token. NotFound."""
         return await make_ticket(self.engine, _HOST, upload_id)
+
+    async def release(self, artifact_id: str, path: str | os.PathLike[str]) -> Release:
+        """Move the file of an artifact to ``path``, on the file system of the data folder, and forget the artifact.
+
+        From then on the file is the host's alone. Call it again after a crash: it goes on, or answers the same.
+        NotFound; Conflict when another user has the same content, or the path cannot be used.
+        """
+        return await release(self.engine, _HOST, artifact_id, await asyncio.to_thread(os.path.abspath, os.fspath(path)))
 
     async def revoke_tickets(self, upload_id: str) -> None:
         """Let all tickets of this upload open nothing any more. NotFound."""

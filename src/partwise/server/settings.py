@@ -212,6 +212,10 @@ class Settings(BaseSettings):
     completed_expiry_days: float = Field(7, gt=0, description="A completed upload leaves the list after this long")
     event_days: float = Field(30, gt=0, description="An event stays in the feed for this long")
 
+    release_folder: Path | None = Field(
+        None,
+        description="Folder into which administrators may release artifacts, on the file system of the data folder",
+    )
     webhooks: tuple[Webhook, ...] = Field((), description="Endpoints that events are sent to")
 
     max_connections: int = Field(4096, ge=1, description="Connections of each process")

@@ -16,6 +16,7 @@ from partwise.core.digests import is_sha256
 from partwise.core.errors import BytesLost, NotFound, SyncFailed
 from partwise.core.ranges import ByteRange, split
 from partwise.engine.ports import BLOCK
+from partwise.storage import releasing
 from partwise.storage.files import (
     FailPoint,
     OpenFile,
@@ -136,6 +137,24 @@ class ArtifactFiles:
                 os.unlink(new)
             self._calls.link(source, new, follow_symlinks=False)
             os.rename(new, target)
+
+    async def link_out(self, sha256: str, path: str) -> None:
+        """See ``ReleasingStorage``."""
+        await in_thread(releasing.link_out, self._calls, self.path(sha256), path)
+
+    async def take_back(self, sha256: str, path: str) -> None:
+        """See ``ReleasingStorage``."""
+        await in_thread(releasing.take_back, self.path(sha256), path)
+
+    async def let_go(self, sha256: str, path: str) -> None:
+        """See ``ReleasingStorage``. Its signature goes before it."""
+        await in_thread(self._let_go, self.path(sha256), path)
+
+    def _let_go(self, source: str, path: str) -> None:
+        with failures("delete a file"):
+            if not os.path.lexists(source) or releasing.is_same(source, path):
+                self._delete_signature(source + SIGNATURE)
+        releasing.let_go(self._calls, source, path)
 
     async def delete(self, sha256: str) -> None:
         """Unlink, and bring the folder to disk."""

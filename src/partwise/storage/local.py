@@ -328,6 +328,18 @@ class LocalStorage:
         """Unlink the artifact's name and make the file writable again, or make a copy of it."""
         await self._artifacts.withdraw(self._staging_path(upload_id), sha256, recorded=recorded)
 
+    async def link_out(self, sha256: str, path: str) -> None:
+        """See ``ReleasingStorage``."""
+        await self._artifacts.link_out(sha256, path)
+
+    async def take_back(self, sha256: str, path: str) -> None:
+        """See ``ReleasingStorage``."""
+        await self._artifacts.take_back(sha256, path)
+
+    async def let_go(self, sha256: str, path: str) -> None:
+        """See ``ReleasingStorage``."""
+        await self._artifacts.let_go(sha256, path)
+
     async def delete_artifact(self, sha256: str, *, damaged: bool = False) -> None:
         """Unlink, and bring the folder to disk."""
         await self._artifacts.delete(sha256)

@@ -57,6 +57,7 @@ from partwise.engine.ports.catalog import (
 from partwise.engine.ports.deliveries import Delivery, DeliveryCount, DeliveryRecords
 from partwise.engine.ports.events import EventRecords
 from partwise.engine.ports.objects import ObjectRecords
+from partwise.engine.ports.releases import ReleaseRecords, ReleasingStorage
 from partwise.engine.ports.storage import ChunkWriter, Lock, Purpose, RunningHash, Space, Storage, Stored
 from partwise.engine.ports.tokens import Ticket, Tickets, Token, Tokens
 from partwise.engine.ports.transfers import Transfers
@@ -79,6 +80,8 @@ __all__ = [
     "OwnerLimits",
     "Piece",
     "Purpose",
+    "ReleaseRecords",
+    "ReleasingStorage",
     "RunningHash",
     "Sink",
     "Space",

@@ -11,6 +11,7 @@ from partwise.core.ranges import ByteRange
 from partwise.core.records import Artifact, Chunk, Page, Task, Totals, Upload, Usage
 from partwise.engine.ports.deliveries import DeliveryRecords
 from partwise.engine.ports.events import EventRecords
+from partwise.engine.ports.releases import ReleaseRecords
 from partwise.engine.ports.tokens import Tickets
 
 
@@ -296,6 +297,7 @@ class Catalog(
     EventRecords,
     DeliveryRecords,
     Tickets,
+    ReleaseRecords,
     Protocol,
 ):
     """Where records live. Every method is one transaction, whole or not at all, durable when it returns.

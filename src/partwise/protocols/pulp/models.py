@@ -138,6 +138,12 @@ class ArtifactCreate(RequestModel):
     sha256: Sha256 = None
 
 
+class ArtifactRelease(RequestModel):
+    """Where the file goes: a relative path below the server's ``release_folder``."""
+
+    path: Annotated[str, Field(min_length=1, max_length=1024)]
+
+
 class TaskCancel(RequestModel):
     """The state that a task shall have: ``canceled``, as Pulp's clients ask for it."""
 
@@ -286,6 +292,14 @@ class SignatureOut(BaseModel):
     size: int
     sha256: str
     pieces: list[PieceOut]
+
+
+class ReleaseOut(BaseModel):
+    """An artifact that is a file of the application now."""
+
+    path: str
+    size: int
+    sha256: str
 
 
 class TaskHref(BaseModel):

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from partwise.core import signature
-from partwise.protocols.pulp import artifacts, download, events, signatures, status, tasks, tickets, uploads
+from partwise.protocols.pulp import artifacts, download, events, releases, signatures, status, tasks, tickets, uploads
 from partwise.protocols.pulp import models as m
 from partwise.protocols.pulp.api import Api
 
@@ -219,6 +219,15 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=artifacts.delete,
         responses={204: None},
         errors=(404,),
+    ),
+    Operation(
+        id="artifacts_release",
+        method="POST",
+        path="artifacts/{artifact_id}/release/",
+        handler=releases.create,
+        body=m.ArtifactRelease,
+        responses={200: m.ReleaseOut},
+        errors=(400, 404, 409, 415),
     ),
     Operation(
         id="artifacts_download",
