@@ -7,7 +7,9 @@ the test starts keeps its records and bytes. ``@pytest.mark.files_only(reason)``
 
 from __future__ import annotations
 
+import signal
 import tempfile
+import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,6 +28,10 @@ Engines = Callable[[], dict[str, str]]
 
 
 _ENGINES = pytest.StashKey[Engines]()
+
+# A shell's job in the background ignores SIGINT, and so would every program that a test starts and then interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -268,7 +268,10 @@ def test_a_second_token_of_the_same_user_and_revocation(server: ServerProcess) -
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert first("GET", href).status == 200
-    partwise_token(server, "create", "carol-laptop", code=1)
+    partwise_token(server, "create", "carol", code=1)  # it is in use
+    again = user(server, "carol-laptop", "--user", "carol")  # a revoked one's name is free
+    assert again("GET", href).status == 200
+    assert second("GET", href).status == 401
     partwise_token(server, "revoke", "nobody", code=7)
 
 

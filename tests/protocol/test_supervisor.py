@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ from partwise.server.shared_values import SharedMemory
 from partwise.server.supervisor import ALIVE, READY, Supervisor
 
 def work(pipe, region):
-    print("pid", os.getpid(), flush=True)
+    os.write(1, b"pid %d\\n" % os.getpid())  # in one piece, beside another worker
     if sys.argv[1] == "fail":
         sys.exit(3)
     os.write(pipe, READY)
@@ -215,12 +216,17 @@ def test_metrics_are_those_of_all_workers_the_dead_ones_included(tmp_path: Path)
             with Http(server.port) as http:
                 return http.figures().get('partwise_problems_total{type="not-found"}', 0)
 
+        def counted(number: int) -> bool:
+            return not_found() >= number
+
         for number in range(1, 21):
             if number == 10:
                 for worker in workers(server):
                     end(server, worker)
             with Http(server.port) as http:
                 assert http("GET", f"{API}uploads/none/").status == 404
+            # A request is counted a moment after its answer, by whichever worker had it.
+            wait_until(partial(counted, number), "it is counted")
             assert not_found() == number
         with Http(server.port) as http:
             figures = http.figures()

@@ -24,6 +24,9 @@ MAX_HEAD_BYTES = 64 << 10
 #: A refused connection is read on for so long, since a close with unread bytes would destroy the answer.
 _LINGER_SECONDS = 1.0
 
+#: A connection that has just been made when the server stops has its request on the way: it is waited for so long.
+_FIRST_REQUEST_SECONDS = 0.5
+
 #: A peer that acknowledges nothing for so long (cut off, or a download that nobody reads) is gone.
 _DEAD_AFTER_SECONDS = 300
 _KEEPALIVE_SECONDS = 60
@@ -59,6 +62,7 @@ class BoundedProtocol(HandoverProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._answering = False
         self._refused = False
+        self._ending = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Refuse one too many, or wait for the first header."""
@@ -76,11 +80,6 @@ class BoundedProtocol(HandoverProtocol):
         self._stop_timer()
         self._limits.on_change(-1)
         super().connection_lost(exc)
-
-    def shutdown(self) -> None:
-        """The server begins to stop: requests that only wait for something end, others go on."""
-        self._limits.on_stop()
-        super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         """Count what belongs to headers. (Also of a connection that just sends empty lines, and never begins one.)"""
@@ -118,6 +117,21 @@ class BoundedProtocol(HandoverProtocol):
         if self.parser.get_http_version() == "1.0":
             self.expect_100_continue = False  # such a client knows no interim answers (RFC 9110, section 10.1.1)
         super().on_headers_complete()
+        if self._ending:
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """The server begins to stop: requests that only wait for something end, others go on, also one just coming."""
+        self._limits.on_stop()
+        if self.cycle is not None or self._refused:
+            super().shutdown()
+        else:
+            self._ending = True
+            self.loop.call_later(_FIRST_REQUEST_SECONDS, self._close_unless_asked)
+
+    def _close_unless_asked(self) -> None:
+        if self.cycle is None:
+            self.transport.close()
 
     def on_response_complete(self) -> None:
         """The next header may come, for which the keep-alive time runs first."""

@@ -50,7 +50,9 @@ def test_what_was_changed_does_not_verify() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "whsec_", "whsec_!!!!", "whsec_" + "A" * 8, new_secret(23), new_secret(65), "whsec_A"]
+    "text",
+    ["", "whsec_", "whsec_!!!!", "whsec_" + "A" * 8, new_secret(23), new_secret(65), "whsec_A"],
+    ids=["empty", "no-bytes", "no-base64", "6-bytes", "23-bytes", "65-bytes", "cut"],
 )
 def test_bad_secrets(text: str) -> None:
     with pytest.raises(ValueError, match="a secret"):

@@ -15,7 +15,9 @@ from starlette.types import Receive, Scope, Send
 from partwise.core.errors import BadBody, BodyInterrupted
 from partwise.http.forms import FormBody
 from partwise.server.body import Intake
+from partwise.server.connection import BoundedProtocol
 from partwise.server.handover import SMALLEST, HandoverProtocol
+from tests.support.until import until
 
 
 class LateReader:
@@ -148,3 +150,29 @@ async def test_what_comes_before_the_file_is_bounded() -> None:
 
     with pytest.raises(BadBody, match="before the form's file"):
         await FormBody(Endless(), "multipart/form-data; boundary=B").begin()
+
+
+async def test_a_request_on_a_connection_that_had_just_come_at_a_stop_is_answered() -> None:
+    """Else a client that met a restart would see its connection closed without a word."""
+    app = LateReader()
+    app.ended.set()
+    config = uvicorn.Config(app, port=0, http=BoundedProtocol, log_level="error", lifespan="off")
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    port = server.servers[0].sockets[0].getsockname()[1]
+    async with asyncio.timeout(20):
+        asking, silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        await until(lambda: len(server.server_state.connections) == 2, "both are accepted")
+        stopping = asyncio.create_task(server.shutdown())
+        await until(lambda: not server.servers[0].is_serving(), "it takes no more")
+        asking[1].write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = await asking[0].read()
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"connection: close" in answer.lower()
+        assert await silent[0].read() == b""
+        await stopping
+        for _, writer in (asking, silent):
+            writer.close()
+            await writer.wait_closed()
