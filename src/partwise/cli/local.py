@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import pwd
 from collections.abc import Awaitable, Callable
@@ -88,6 +89,19 @@ def with_engine(data: Path | None, work: Callable[[Engine], Awaitable[T]], *, lo
             await engine.stop()
 
     return run_with([settings], run, look_only=look_only)
+
+
+def audit(data: Path | None, action: str, **fields: object) -> None:
+    """Write a line into the server's audit file, if it has one, about what was done on its machine."""
+    settings = settings_for(data)
+    if settings.audit_file is None:
+        return
+    from partwise.engine.audit import record
+    from partwise.server.logs import configure
+
+    configure("critical", "json", settings.audit_file)
+    logging.getLogger("partwise.audit").propagate = False  # standard error is the operator's, who knows
+    record(action, user=f"{_user_name(os.getuid())} (on the server's machine)", **fields)
 
 
 def _require_folder(settings: Settings) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from partwise.cli.local import AsJson, Data, with_tokens
+from partwise.cli.local import AsJson, Data, audit, with_tokens
 
 if TYPE_CHECKING:
     from partwise.engine.ports import Token
@@ -37,6 +37,7 @@ def create(
     secret = new_secret()
     token = Token(name=name, owner=user or name, created=utc_now(), admin=admin)
     with_tokens(data, lambda tokens: tokens.create_token(token, digest_of(secret)), first=True)
+    audit(data, "token.created", token=name, owner=token.owner, admin=admin)
     if as_json:
         emit(_members(token) | {"token": secret})
         return
@@ -71,6 +72,7 @@ def revoke(
     from partwise.engine.context import utc_now
 
     with_tokens(data, lambda tokens: tokens.revoke_token(name, utc_now()))
+    audit(data, "token.revoked", token=name)
     say(f"Token {name} is revoked.")
 
 

@@ -24,6 +24,8 @@ class Principal:
     internal: bool = False
     #: The id of the one upload that this principal may see: who asks has a ticket. None: no such limit.
     ticket: str | None = None
+    #: The name of the token that they showed, if any: for the record.
+    token: str | None = field(default=None, compare=False)
 
     def owns(self, owner: str) -> bool:
         """Whether what belongs to ``owner`` is this principal's to see."""

@@ -12,6 +12,7 @@ from partwise.core.digests import EMPTY_SHA256
 from partwise.core.errors import BodySizeMismatch, ChunkDigestMismatch, NotFound, StorageFailed, WrongState
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Artifact, Page, Principal, TaskState
+from partwise.engine.audit import record_artifact
 from partwise.engine.chunks import Early, put_chunk
 from partwise.engine.commit import commit
 from partwise.engine.context import Context
@@ -140,6 +141,7 @@ async def delete_artifact(engine: Context, who: Principal, artifact_id: str) -> 
     artifact = await get_artifact(engine, who, artifact_id)
     async with engine.storage.digest_lock(artifact.sha256):
         last = await engine.catalog.unlink_artifact(artifact_id)
+        record_artifact("artifact.deleted", artifact, user=who.name)
         engine.failpoint("artifact.unlinked")
         if last:
             await engine.storage.delete_artifact(artifact.sha256)

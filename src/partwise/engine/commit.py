@@ -24,6 +24,7 @@ from partwise.core.errors import (
 )
 from partwise.core.records import Principal, Task, TaskState, Upload
 from partwise.core.state import UploadState
+from partwise.engine.audit import record_artifact, record_upload
 from partwise.engine.context import Context
 from partwise.engine.ports import Purpose
 from partwise.engine.reading import is_readable
@@ -153,13 +154,15 @@ async def _publish(engine: Context, upload: Upload, digest: str) -> None:
     await engine.storage.publish(upload.id, digest, size=upload.size or 0)
     engine.failpoint("commit.published")
     try:
-        await engine.catalog.complete_commit(
-            upload.id, digest, str(uuid.uuid4()), engine.clock(), generation=upload.epoch
-        )
+        new, now = str(uuid.uuid4()), engine.clock()
+        artifact = await engine.catalog.complete_commit(upload.id, digest, new, now, generation=upload.epoch)
     except Conflict:  # stale, or not committing any more: the file is still the upload's
         recorded = await engine.catalog.has_artifact(digest)
         await engine.storage.withdraw(upload.id, digest, recorded=recorded)
         raise
+    record_upload("upload.committed", upload, artifact=artifact.id, sha256=digest)
+    if artifact.id == new:  # or its owner had this content already
+        record_artifact("artifact.created", artifact, upload=upload.id)
     engine.failpoint("commit.recorded")
     engine.observe("commit", (engine.clock() - upload.updated).total_seconds())
 

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from partwise.core.errors import NotFound
 from partwise.core.records import Upload
 from partwise.core.state import UploadState
+from partwise.engine.audit import record, record_upload
 from partwise.engine.context import Context
 from partwise.engine.uploads import all_uploads, finish_removal, remove
 
@@ -108,6 +109,7 @@ async def _expire(engine: Context, upload: Upload) -> bool:
     if upload.state in _LIFETIMES:
         engine.limited(_LIFETIMES[upload.state], 1)
     await finish_removal(engine, upload.id)
+    record_upload("upload.deleted", upload, state=str(upload.state), user="(server)", reason="expired")
     return True
 
 
@@ -119,6 +121,7 @@ async def trim(engine: Context) -> list[str]:
         for upload_id in surplus:
             with suppress(NotFound):  # another process was quicker
                 await remove(engine, upload_id, reason="expired")
+                record("upload.deleted", upload=upload_id, user="(server)", reason="max_completed_uploads")
                 removed.append(upload_id)
                 engine.limited("max_completed_uploads", 1)
     return removed

@@ -22,6 +22,7 @@ from partwise.core.errors import (
 from partwise.core.ranges import MAX_SIZE, ByteRange, Gaps
 from partwise.core.records import Chunk, Page, Principal, Task, TaskState, Upload
 from partwise.core.state import Event, UploadState, next_state
+from partwise.engine.audit import record_upload
 from partwise.engine.context import Context
 from partwise.engine.creation import Creation, ask
 from partwise.engine.reading import artifact_digest, stored_digest
@@ -89,7 +90,9 @@ async def create_upload(
     )
     if sha256 is not None and size is not None and await _complete_instantly(engine, upload, sha256):
         return await engine.catalog.get_upload(upload.id)
-    return await record_new(engine, upload, size or 0)
+    recorded = await record_new(engine, upload, size or 0)
+    record_upload("upload.created", recorded)
+    return recorded
 
 
 def check_size(engine: Context, size: int, allowed: int | None = None) -> None:
@@ -134,7 +137,12 @@ async def _complete_instantly(engine: Context, upload: Upload, sha256: str) -> b
         state=TaskState.COMPLETED,
         finished=now,
     )
-    return await engine.catalog.complete_instantly(upload, sha256, task, now) is not None
+    artifact = await engine.catalog.complete_instantly(upload, sha256, task, now)
+    if artifact is None:
+        return False
+    record_upload("upload.created", upload)
+    record_upload("upload.committed", upload, artifact=artifact.id, sha256=sha256)
+    return True
 
 
 async def _discard_unrecorded(engine: Context, upload_id: str) -> None:
@@ -321,8 +329,9 @@ async def delete_upload(engine: Context, who: Principal, upload_id: str) -> None
     The state flips first, so that chunks in flight can no longer be recorded; then the bytes go. WrongState while
     the upload is committing.
     """
-    await engine.owned_upload(who, upload_id)
+    upload = await engine.owned_upload(who, upload_id)
     await remove(engine, upload_id)
+    record_upload("upload.deleted", upload, state=str(upload.state), user=who.name)
 
 
 async def remove(engine: Context, upload_id: str, *, reason: str | None = "deleted") -> None:

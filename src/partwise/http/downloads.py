@@ -18,6 +18,7 @@ from partwise.core.media_types import is_media_type
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Artifact
 from partwise.engine.artifacts import artifact_url, read_artifact
+from partwise.engine.audit import record_artifact
 from partwise.engine.engine import Engine
 from partwise.http.intake import ABORT
 from partwise.http.problems import PRECONDITION_FAILED, RANGE_NOT_SATISFIABLE, Refusal
@@ -41,6 +42,7 @@ async def give(engine: Engine, request: Request, artifact: Artifact) -> Response
     if none_match is not None and _names(none_match, etag, weak=True):
         return Response(status_code=304, headers={"ETag": etag, "Cache-Control": headers["Cache-Control"]})
     if request.method == "GET" and (url := await artifact_url(engine, artifact, headers)) is not None:
+        record_artifact("artifact.downloaded", artifact, to=url.partition("?")[0])
         return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
     span, status = ByteRange(0, artifact.size), 200
     if request.method == "GET" and request.headers.get("if-range", etag) == etag:
@@ -49,9 +51,13 @@ async def give(engine: Engine, request: Request, artifact: Artifact) -> Response
             span, status = wanted, 206
             headers["Content-Range"] = format_content_range(span, artifact.size)
     headers["Content-Length"] = str(span.size)
+    if request.method == "GET" and not span.size:
+        record_artifact("artifact.downloaded", artifact)
     if request.method == "HEAD" or not span.size:
         return Response(b"", status, headers)
-    return PacedResponse(await begun(read_artifact(engine, artifact, span)), status, headers)
+    response = PacedResponse(await begun(read_artifact(engine, artifact, span)), status, headers)
+    record_artifact("artifact.downloaded", artifact, range=None if status == 200 else str(span))
+    return response
 
 
 async def begun(items: AsyncIterator[T]) -> AsyncIterator[T]:

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
+from structlog.contextvars import bind_contextvars
 
 from partwise.core.records import Principal
 from partwise.engine.engine import Engine
@@ -50,6 +51,19 @@ _logger = logging.getLogger(__name__)
 
 def _everyone(_request: Request) -> Principal:
     return EVERYONE
+
+
+def _noted(who: Callable[[Request], Principal]) -> Callable[[Request], Principal]:
+    """``who``, whose answer all log lines of the request have from then on."""
+
+    def noted(request: Request) -> Principal:
+        principal = who(request)
+        bind_contextvars(user=principal.name)
+        if principal.token is not None:
+            bind_contextvars(token=principal.token)
+        return principal
+
+    return noted
 
 
 def create_app(
@@ -115,7 +129,7 @@ def assemble(
     site = Site(
         engine=engine,
         body_of=intake.body_of,
-        who=principal_of if with_tokens else _everyone,
+        who=_noted(principal_of if with_tokens else _everyone),
         signed_in=is_known if with_tokens else lambda _request: True,
         authenticated=with_tokens,
         api_prefix=settings.api_prefix,

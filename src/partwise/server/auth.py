@@ -128,7 +128,7 @@ class Authenticator:
         if token is None:
             return None
         self._note_use(token)
-        return Principal(token.owner, token.admin)
+        return Principal(token.owner, token.admin, token=token.name)
 
     def _note_use(self, token: Token) -> None:
         now = self._clock()

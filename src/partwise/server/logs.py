@@ -1,14 +1,18 @@
-"""Logs on standard error: lines for people on a terminal, JSON for everything else."""
+"""Logs on standard error: lines for people on a terminal, JSON for everything else. The audit trail also in a file."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
+from logging.handlers import WatchedFileHandler
+from pathlib import Path
 from typing import Literal
 
 import structlog
 from structlog.typing import Processor
+
+from partwise.engine.audit import AUDIT
 
 #: The name of the log of requests.
 ACCESS = "partwise.access"
@@ -34,10 +38,8 @@ def open_standard_streams() -> None:
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
-def configure(level: str, format_: Format) -> None:
-    """Send the logs of this process to standard error. ``auto``: for people if that is a terminal, else JSON."""
-    open_standard_streams()
-    shared: list[Processor] = [
+def _shared() -> list[Processor]:
+    return [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -45,6 +47,33 @@ def configure(level: str, format_: Format) -> None:
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+
+
+def _configure_audit(shared: list[Processor], path: Path | None) -> None:
+    audit = logging.getLogger(AUDIT)
+    audit.setLevel(logging.INFO)  # who did what is told, whatever else is not
+    for old in audit.handlers[:]:
+        audit.removeHandler(old)
+        old.close()
+    if path is None:
+        return
+    # Opened anew when it was rotated away; each line is one write at the end, from however many processes.
+    handler = WatchedFileHandler(path, encoding="utf-8", errors="backslashreplace")
+    render: list[Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.JSONRenderer(),
+    ]
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=render))
+    audit.addHandler(handler)
+
+
+def configure(level: str, format_: Format, audit_file: Path | None = None) -> None:
+    """Send the logs of this process to standard error. ``auto``: for people if that is a terminal, else JSON.
+
+    ``audit_file`` gets the audit trail, too. Raises OSError when it cannot be written.
+    """
+    open_standard_streams()
+    shared = _shared()
     for_people = format_ == "console" or (format_ == "auto" and sys.stderr.isatty())
     render: list[Processor] = (
         [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
@@ -61,6 +90,7 @@ def configure(level: str, format_: Format) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    _configure_audit(shared, audit_file)
     # What the libraries say of each step of theirs is for their own developers.
     for library in ("uvicorn", "alembic", "sqlalchemy", "asyncio", "aiobotocore", "botocore"):
         logging.getLogger(library).setLevel(logging.WARNING)

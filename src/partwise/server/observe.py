@@ -49,17 +49,21 @@ class Observed:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(Headers(scope=scope))
+        client = scope["client"][0] if scope.get("client") else None
         answer = _Answer(send, request_id)
         began = time.perf_counter()
         self._metrics.in_flight.inc()
         # For the time of the request alone: a host application's log context stays, and a pipelined request begins in
         # the context of the one before it.
-        with structlog.contextvars.bound_contextvars(request=request_id):
-            try:
-                await self._app(scope, receive, answer.send)
-            finally:
-                self._metrics.in_flight.dec()
-                self._note(scope, answer, time.perf_counter() - began)
+        before = structlog.contextvars.get_contextvars()
+        structlog.contextvars.bind_contextvars(request=request_id, client=client)
+        try:
+            await self._app(scope, receive, answer.send)
+        finally:
+            self._metrics.in_flight.dec()
+            self._note(scope, answer, time.perf_counter() - began)
+            structlog.contextvars.clear_contextvars()
+            structlog.contextvars.bind_contextvars(**before)
 
     def _note(self, scope: Scope, answer: _Answer, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "other"
@@ -83,7 +87,6 @@ class Observed:
             "seconds": round(seconds, 4),
             "received": received,
             "sent": answer.sent,
-            "client": scope["client"][0] if scope.get("client") else None,
         }
         if who is not None:
             fields["user"] = who.name

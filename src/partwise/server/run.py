@@ -48,7 +48,10 @@ class CannotServe(Exception):
 
 def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM. Raises CannotServe when it cannot start, SystemExit when it has to give up."""
-    configure(settings.log_level, settings.log_format)
+    try:
+        configure(settings.log_level, settings.log_format, settings.audit_file)
+    except OSError as error:
+        raise CannotServe(f"The audit file cannot be written: {error}.") from error
     for sentence in ignored_variables().values():
         _logger.warning(sentence)
     _check(settings)

@@ -236,6 +236,10 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="What is logged; info has a line for each request"
     )
+    audit_file: Path | None = Field(
+        None,
+        description="File for the audit trail, which is in the log too: a line in JSON for each change of state",
+    )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="How it is logged; auto: for people on a terminal, else JSON"
     )
