@@ -169,6 +169,16 @@ class Client:
         events = tuple(map(EventInfo.parse, body["events"]))
         return EventBatch(events=events, cursor=body["cursor"], more=body["more"])
 
+    def release(self, artifact: str, path: str) -> None:
+        """Move the file of an artifact (id or href) to ``path`` below the server's ``release_folder``.
+
+        For administrators. The artifact is gone then. The same call again answers the same. Raises Conflict, NotFound,
+        NotAllowed.
+        """
+        href = f"{_href('artifacts', artifact)}release/"
+        patience = Patience(min(self._patience_seconds, 2.0))
+        persist(lambda: self._http.call("POST", href, data={"path": path}), patience, threading.Event())
+
     def delete_upload(self, upload: str) -> None:
         """Abort an upload, or take a completed one from the list; its artifact stays. Raises NotFound."""
         self._ask("DELETE", _href("uploads", upload))
@@ -244,6 +254,10 @@ class AsyncClient:
     async def events(self, **options: Any) -> EventBatch:
         """`Client.events`."""
         return await asyncio.to_thread(self._client.events, **options)
+
+    async def release(self, artifact: str, path: str) -> None:
+        """`Client.release`."""
+        await asyncio.to_thread(self._client.release, artifact, path)
 
     async def delete_upload(self, upload: str) -> None:
         """`Client.delete_upload`."""
