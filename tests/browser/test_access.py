@@ -117,6 +117,20 @@ def test_nothing_sticks_out_of_a_narrow_screen(open_page: Opener, tmp_path: Path
         assert box is None or box["x"] + box["width"] <= NARROW["width"] + 0.5, part.inner_text()
 
 
+@pytest.mark.parametrize("width", [320, 360, 400, 1000])
+def test_nothing_of_a_digest_is_cut_off(open_page: Opener, server: ServerProcess, width: int) -> None:
+    """Neither its text nor the ring of its button: what lies in the margin of the facts is not shown."""
+    with Http(server.port) as http:
+        http.store(b"x" * 5000, filename="old.bin")
+    web = open_page(viewport={"width": width, "height": 640})
+    name = web.file("old.bin").locator(".name").bounding_box()
+    assert name is not None
+    for part, ring in ((".digest-name", 0), (".digest code", 0), (".digest button", 4)):
+        box = web.file("old.bin").locator(part).bounding_box()
+        assert box is not None
+        assert box["x"] - ring >= name["x"] - 0.5, part
+
+
 def test_the_policy_holds(web: UploadPage) -> None:
     with pytest.raises(Error, match="TrustedHTML"):
         web.page.evaluate("() => { document.body.innerHTML = '<b>markup</b>' }")

@@ -277,32 +277,3 @@ def test_a_file_that_never_rests_is_not_published(
     expect(row.get_by_role("button", name="Try again")).to_be_visible()
     assert artifacts(server) == before
     context.close()
-
-
-def test_a_worker_that_does_not_load_is_told_and_tried_again(
-    proxy: Proxy, tmp_path: Path, browser: Browser, open_page: Opener
-) -> None:
-    data = write_file(tmp_path / "disk.img", SIZE)
-    context = browser.new_context()
-    proxy.instead = lambda piece: html(404, "gone") if b"/lane.worker-" in piece.partition(b"\r\n")[0] else None
-    page = open_page(context)
-    page.choose(tmp_path / "disk.img")
-    row = page.transfer("disk.img")
-    expect(row.get_by_text("A part of this page did not load")).to_be_visible()
-    proxy.instead = lambda piece: None
-    row.get_by_role("button", name="Try again").click()
-    page.await_digest("disk.img", sha256(data))
-    context.close()
-
-
-def test_a_page_without_cookies_works(browser: Browser, open_page: Opener, tmp_path: Path) -> None:
-    """Where they are blocked, even to ask for the tab's storage fails."""
-    context = browser.new_context()
-    context.add_init_script(
-        "Object.defineProperty(window, 'sessionStorage', { get() { throw new DOMException('no', 'SecurityError'); } })"
-    )
-    web = open_page(context)
-    data = write_file(tmp_path / "disk.img", SIZE)
-    web.choose(tmp_path / "disk.img")
-    web.await_digest("disk.img", sha256(data))
-    context.close()

@@ -33,9 +33,10 @@ test("over HTTP/2 it is at sixteen after a few windows", () => {
 
 test("failures halve it, to one at the least, and it recovers", () => {
   const parallelism = new Parallelism(8, 8);
-  parallelism.failed();
+  parallelism.failed(100);
+  parallelism.failed(100.5); // the same break
   assert.equal(parallelism.limit, 4);
-  for (let count = 0; count < 5; count += 1) parallelism.failed();
+  for (let count = 0; count < 5; count += 1) parallelism.failed(200 + 2 * count);
   assert.equal(parallelism.limit, 1);
   drive(parallelism, 60, (limit) => limit * 1e6);
   assert.ok(parallelism.limit > 4, `only ${parallelism.limit}`);

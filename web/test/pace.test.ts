@@ -13,7 +13,24 @@ test("the rate is that of the last seconds", () => {
 test("one burst is not taken for a speed that no line has", () => {
   const rate = new Rate(4);
   rate.add(1e6, 5);
-  assert.ok(rate.at(5) <= 1e6);
+  assert.equal(rate.at(5), 0);
+  rate.add(1e6, 6);
+  assert.equal(rate.at(6), 0);
+  rate.add(1e6, 7);
+  assert.equal(rate.at(7), 1e6);
+});
+
+test("a first byte and a long silence are no rate, and the silence is told", () => {
+  const rate = new Rate();
+  assert.equal(rate.stalled(100), false);
+  rate.add(4812, 0);
+  assert.equal(rate.at(5.9), 0);
+  assert.equal(rate.stalled(9), false);
+  assert.equal(rate.stalled(11), true);
+  rate.add(1, 12);
+  assert.equal(rate.stalled(13), false);
+  rate.clear();
+  assert.equal(rate.stalled(50), false);
 });
 
 test("pauses double up to a bound, and are spread", () => {

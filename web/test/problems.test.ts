@@ -11,6 +11,9 @@ test("problem details are read, and a proxy's page of HTML does no harm", () => 
   const page = Problem.parse(502, "<html>Bad gateway</html>");
   assert.deepEqual([page.kind, page.passing, page.message], ["", true, "The server answered 502."]);
   assert.equal(Problem.parse(400, "[]").kind, "");
+  assert.equal(Problem.parse(404, '{"type": "https://else.example/problems#not-found"}').gone, false);
+  assert.equal(Problem.parse(404, '{"type": "/below/docs/errors#not-found"}').gone, true);
+  assert.equal(Problem.parse(404, "<html>Not found</html>").gone, false);
 });
 
 test("each error says what helps, and whether to try again", () => {

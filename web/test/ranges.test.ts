@@ -43,14 +43,14 @@ test("a chunk to be replaced goes as it is, however small pieces are, and surviv
 });
 
 test("chunks are as advised, smaller on a slow line, larger where there would be too many", () => {
-  assert.equal(chunkSize(1e9, 16 * MIB, 0), 4 * MIB); // nothing is known of the line
-  assert.equal(chunkSize(1e9, 2 * MIB, 0), 2 * MIB);
+  assert.equal(chunkSize(1e9, 16 * MIB, 0), MIB); // nothing is known of the line
+  assert.equal(chunkSize(1e9, MIB / 2, 0), MIB / 2);
   assert.equal(chunkSize(1e9, 16 * MIB, 100e6), 16 * MIB);
-  assert.equal(chunkSize(1e9, 16 * MIB, 1e6), 4 * MIB);
-  assert.equal(chunkSize(1e9, 16 * MIB, 1), MIB);
+  assert.equal(chunkSize(1e9, 16 * MIB, 1e6), 2 * MIB);
+  assert.equal(chunkSize(1e9, 16 * MIB, 1), MIB / 4);
   const huge = 10e12;
   assert.ok(huge / chunkSize(huge, 16 * MIB, 1) <= 20_000);
-  assert.equal(chunkSize(1e9, 1000, 1e9), MIB);
+  assert.equal(chunkSize(1e9, 1000, 1e9), MIB / 4);
 });
 
 test("a sample has the first and the last, and no more than there are", () => {

@@ -10,6 +10,8 @@ const WINDOW_SECONDS = 1.5;
 const WORTHWHILE = 1.04;
 /** Windows to stay at a level found good before the next is tried again: lines change. */
 const REST_WINDOWS = 12;
+/** Failures within so many seconds have one cause. */
+export const ONE_BREAK_SECONDS = 1;
 
 /**
  * Climbs while more connections move more bytes, goes back when they do not, and halves when requests fail.
@@ -25,6 +27,7 @@ export class Parallelism {
   #before = 0;
   #rest = 0;
   #doubling = true;
+  #failed = -Infinity;
   /** The limit before the last step up. */
   #good: number;
 
@@ -58,8 +61,10 @@ export class Parallelism {
     this.#open(now);
   }
 
-  /** A request failed for a reason that fewer connections may cure. */
-  failed(): void {
+  /** A request failed for a reason that fewer connections may cure. What breaks many of them at once counts once. */
+  failed(now: number): void {
+    if (now - this.#failed < ONE_BREAK_SECONDS) return;
+    this.#failed = now;
     this.#limit = Math.max(1, Math.floor(this.#limit / 2));
     this.#good = this.#limit;
     this.#doubling = false;

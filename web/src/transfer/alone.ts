@@ -11,16 +11,20 @@ export async function alone(href: string, signal: AbortSignal, waiting: () => vo
   const locks = navigator.locks as LockManager | undefined;
   if (!locks) return work(false);
   const name = `partwise ${href}`;
-  const free = await locks.request(name, { ifAvailable: true }, async (lock) => {
-    if (lock) await work(false);
-    return lock !== null;
-  });
-  if (free) return;
-  waiting();
+  let asked = false;
   try {
+    const free = await locks.request(name, { ifAvailable: true }, async (lock) => {
+      asked = true;
+      if (lock) await work(false);
+      return lock !== null;
+    });
+    if (free) return;
+    waiting();
     await locks.request(name, { signal }, () => work(true));
   } catch (error) {
     if (error === signal.reason) throw new Stopped();
-    throw error;
+    // Where cookies are blocked, so are locks.
+    if (asked) throw error;
+    await work(false);
   }
 }

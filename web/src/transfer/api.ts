@@ -148,7 +148,7 @@ export class Api {
     try {
       await this.#once(method, href, {});
     } catch (error) {
-      if (!(error instanceof Problem && error.status === 404)) throw error;
+      if (!(error instanceof Problem && error.gone)) throw error;
     }
   }
 

@@ -11,8 +11,12 @@ const MOST_IN_MEMORY_BYTES = 128 * 1024 * 1024;
 const STREAM_BLOCK_BYTES = 8 * 1024 * 1024;
 /** A connection on which nothing moves for so long is taken for dead, */
 const SILENCE_MS = 60_000;
-/** unless what the system has buffered of the piece may still be on its way, on a line of so many bytes a second. */
-const SLOWEST_LINE = 16_000;
+/**
+ * but to the browser a byte has gone when the system has buffered it: of so many the last may still be on their way, on a
+ * connection that moves so many bytes a second.
+ */
+const MOST_BUFFERED_BYTES = 4 * 1024 * 1024;
+const SLOWEST_BYTES_PER_SECOND = 8_000;
 
 const stops = new Map<number, () => void>();
 const stopped = new Set<number>();
@@ -72,7 +76,8 @@ function put(id: number, url: string, headers: Record<string, string>, body: Blo
     let silence = 0;
     const heard = () => {
       clearTimeout(silence);
-      silence = setTimeout(() => request.abort(), SILENCE_MS + (1000 * body.size) / SLOWEST_LINE) as unknown as number;
+      const draining = (1000 * Math.min(sent, MOST_BUFFERED_BYTES)) / SLOWEST_BYTES_PER_SECOND;
+      silence = setTimeout(() => request.abort(), SILENCE_MS + draining) as unknown as number;
     };
     const finish = (message: Report) => {
       clearTimeout(silence);
@@ -83,9 +88,9 @@ function put(id: number, url: string, headers: Record<string, string>, body: Blo
     request.open("PUT", url);
     for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
     request.upload.onprogress = (event) => {
-      heard();
       report({ id, kind: "progress", bytes: event.loaded - sent });
       sent = event.loaded;
+      heard();
     };
     const failed = () => finish({ id, kind: "failed", reason: stopped.has(id) ? "stopped" : "network" });
     request.onload = () => {

@@ -2,6 +2,8 @@
 
 import workerUrl from "./lane.worker.ts?worker&url";
 import type { Order, Report } from "./lane-messages.ts";
+import { sleep } from "./api.ts";
+import { pause } from "./pace.ts";
 import { Broken, Stopped, Unreachable, Unreadable } from "./problems.ts";
 
 export interface Answer {
@@ -28,6 +30,8 @@ interface TrustedTypes {
 
 /** Two keep one disk and one line busy; more only cost memory, since each serves several pieces at a time. */
 const WORKERS = Math.max(1, Math.min(4, navigator.hardwareConcurrency || 2));
+/** Times that an order is given to a worker that does not start, before the person hears of it. */
+const MOST_STARTS = 4;
 
 /** The page's policy lets no script be made from a string; this one URL, fixed when the page is built, is allowed. */
 function trustedWorkerUrl(): string {
@@ -38,7 +42,7 @@ function trustedWorkerUrl(): string {
 
 export class Lanes {
   readonly #url = trustedWorkerUrl();
-  readonly #workers: Worker[] = [];
+  readonly #workers = new Map<number, Worker>();
   readonly #pending = new Map<number, Pending>();
   #next = 0;
 
@@ -46,21 +50,22 @@ export class Lanes {
     for (let index = 0; index < WORKERS; index += 1) this.#start(index);
   }
 
-  #start(index: number): void {
+  #start(index: number): Worker {
     const worker = new Worker(this.#url, { type: "module", name: `partwise-${index}` });
     worker.onmessage = (event: MessageEvent<Report>) => this.#hear(event.data);
     // Its script did not load (a network that went away, a release that replaced it), or failed: who waits for it would
-    // wait for ever. The next order gets a new one.
+    // wait for ever. The next order starts a new one; to start it at once would ask a server that is away without a pause.
     const broken = () => {
       worker.terminate();
-      if (this.#workers[index] === worker) this.#start(index);
+      if (this.#workers.get(index) === worker) this.#workers.delete(index);
       for (const [id, pending] of [...this.#pending]) {
         if (pending.worker === worker) this.#hear({ id, kind: "failed", reason: "broken" });
       }
     };
     worker.onerror = broken;
     worker.onmessageerror = broken;
-    this.#workers[index] = worker;
+    this.#workers.set(index, worker);
+    return worker;
   }
 
   /** Send one piece, with its digest. Raises Unreachable, Unreadable, Stopped; any answer of a server is returned. */
@@ -83,10 +88,28 @@ export class Lanes {
     return report.sha256;
   }
 
+  /** Give an order, again when its worker did not start: that may pass with the network. */
   async #order(make: (id: number) => Order, progress: (bytes: number) => void, signal: AbortSignal): Promise<Report> {
+    let moved = 0;
+    const count = (bytes: number) => {
+      moved += bytes;
+      progress(bytes);
+    };
+    for (let starts = 1; ; starts += 1) {
+      try {
+        return await this.#try(make, count, signal);
+      } catch (error) {
+        // One that ended in the middle would end there again.
+        if (!(error instanceof Broken) || moved > 0 || starts === MOST_STARTS) throw error;
+        await sleep(pause(starts, Math.random()), signal);
+      }
+    }
+  }
+
+  async #try(make: (id: number) => Order, progress: (bytes: number) => void, signal: AbortSignal): Promise<Report> {
     if (signal.aborted) throw new Stopped();
     const id = this.#next++;
-    const worker = this.#workers[id % this.#workers.length]!;
+    const worker = this.#workers.get(id % WORKERS) ?? this.#start(id % WORKERS);
     const stop = () => worker.postMessage({ id, kind: "stop" } satisfies Order);
     signal.addEventListener("abort", stop, { once: true });
     const report = await new Promise<Report>((resolve) => {

@@ -1,9 +1,16 @@
 // Rates, time left, and how long to wait before the next try. Pure: the caller tells the time.
 
+/** A first burst fills buffers, and its rate is that of no line. */
+const KNOWN_AFTER_SECONDS = 1.5;
+const KNOWN_FOR_SECONDS = 3;
+const STALLED_AFTER_SECONDS = 10;
+
 /** The rate over the last few seconds: short enough to follow the line, long enough to be read. */
 export class Rate {
   readonly #window: number;
   #marks: { at: number; bytes: number }[] = [];
+  /** When something moved last. */
+  #last: number | undefined;
 
   constructor(windowSeconds = 6) {
     this.#window = windowSeconds;
@@ -11,6 +18,7 @@ export class Rate {
 
   /** `bytes` moved at `now`, in seconds. */
   add(bytes: number, now: number): void {
+    this.#last = now;
     const last = this.#marks.at(-1);
     // Progress comes many times a second: quarters of a second are fine enough.
     if (last && now - last.at < 0.25) last.bytes += bytes;
@@ -18,16 +26,23 @@ export class Rate {
     this.#trim(now);
   }
 
-  /** Bytes per second as of `now`; 0 when nothing moved in the window. */
+  /** Bytes per second as of `now`; 0 while that cannot be told: at first, and when nothing moved for a moment. */
   at(now: number): number {
     this.#trim(now);
-    const first = this.#marks[0];
-    if (!first) return 0;
-    const bytes = this.#marks.reduce((sum, mark) => sum + mark.bytes, 0);
+    const [first, last] = [this.#marks[0], this.#marks.at(-1)];
+    if (!first || !last || last.at - first.at < KNOWN_AFTER_SECONDS || now - last.at > KNOWN_FOR_SECONDS) return 0;
+    // The bytes of the first mark moved before it.
+    const bytes = this.#marks.reduce((sum, mark) => sum + mark.bytes, -first.bytes);
     return Math.max(0, bytes) / Math.max(1, now - first.at);
   }
 
+  /** Whether nothing has moved for so long that it should be said. */
+  stalled(now: number): boolean {
+    return this.#last !== undefined && now - this.#last > STALLED_AFTER_SECONDS;
+  }
+
   clear(): void {
+    this.#last = undefined;
     this.#marks = [];
   }
 

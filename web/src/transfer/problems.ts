@@ -1,5 +1,8 @@
 // What can go wrong between the page and the server, as errors that say what to do next.
 
+/** The problem types of this server; their path may begin with that of a proxy. */
+const OUR_TYPE = /(?:\/docs\/errors|^)#([a-z0-9-]+)$/;
+
 /** The server refused, with problem details (RFC 9457). */
 export class Problem extends Error {
   readonly status: number;
@@ -13,7 +16,7 @@ export class Problem extends Error {
     super(typeof body.detail === "string" ? body.detail : `The server answered ${status}.`);
     this.name = "Problem";
     this.status = status;
-    this.kind = typeof body.type === "string" ? (body.type.split("#")[1] ?? "") : "";
+    this.kind = typeof body.type === "string" ? (OUR_TYPE.exec(body.type)?.[1] ?? "") : "";
     this.retryAfter = retryAfter;
     this.body = body;
   }
@@ -28,9 +31,9 @@ export class Problem extends Error {
     return this.kind !== "";
   }
 
-  /** The upload is no more. A 404 that is not ours says nothing about that. */
+  /** What was asked for does not exist. A 404 that is not ours says nothing about that. */
   get gone(): boolean {
-    return this.kind === "not-found";
+    return this.status === 404 && this.kind === "not-found";
   }
 
   /** What stands before the server does not take pieces as large as the one that was sent. */

@@ -5,7 +5,8 @@ import type { Api } from "./api.ts";
 import { Lanes } from "./lanes.ts";
 import { Rate } from "./pace.ts";
 import { Slots } from "./slots.ts";
-import { Upload, type Tools } from "./upload.ts";
+import type { Tools } from "./tools.ts";
+import { Upload } from "./upload.ts";
 
 /** Files that are worked on at the same time: while one is created or published, the others fill the line. */
 const MOST_FILES = 4;
@@ -36,7 +37,7 @@ export class Queue {
       line: { rate: 0, advised: DEFAULT_CHUNK_BYTES, most: Infinity },
       changed,
       moved: (bytes) => this.#moved(bytes),
-      stumbled: () => this.#parallelism.failed(),
+      stumbled: () => this.#parallelism.failed(performance.now() / 1000),
       advised: (advice) => {
         this.#tools.line.advised = advice.chunk_size;
         this.#parallelism.most = Math.min(mostConnections(), Math.max(advice.parallel, MOST_OVER_HTTP1));

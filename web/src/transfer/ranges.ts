@@ -113,10 +113,11 @@ export class Remainder {
 const MIB = 1024 * 1024;
 /** A server keeps a record of each chunk; more of them than this help nobody. */
 const MOST_CHUNKS = 20_000;
-export const SMALLEST_CHUNK = MIB;
-const LONGEST_CHUNK_SECONDS = 8;
+export const SMALLEST_CHUNK = MIB / 4;
+/** Of a line that breaks every ten seconds most is used. */
+const LONGEST_CHUNK_SECONDS = 3;
 /** While nothing is known about the line: on a slow one a break must not cost minutes. */
-const FIRST_CHUNK = 4 * MIB;
+const FIRST_CHUNK = MIB;
 
 /**
  * Bytes of the next chunk: what the server advises, less on a line so slow that a cut would lose too much.
@@ -124,7 +125,7 @@ const FIRST_CHUNK = 4 * MIB;
  * `laneRate` is what one connection moves, in bytes per second; 0 while that is not known.
  */
 export function chunkSize(fileSize: number, advised: number, laneRate: number): number {
-  const least = Math.max(SMALLEST_CHUNK, Math.ceil(fileSize / MOST_CHUNKS / MIB) * MIB);
+  const least = Math.max(1, Math.ceil(fileSize / MOST_CHUNKS / SMALLEST_CHUNK)) * SMALLEST_CHUNK;
   let wanted = laneRate > 0 ? advised : Math.min(advised, FIRST_CHUNK);
   if (laneRate > 0) {
     while (wanted > SMALLEST_CHUNK && wanted > laneRate * LONGEST_CHUNK_SECONDS) wanted /= 2;

@@ -3,38 +3,17 @@
 // The server's list of chunks is the only truth about what is missing; `plan.ts` keeps it together with what is on its way.
 
 import { alone } from "./alone.ts";
-import { parsed, sleep, type Advice, type Api, type UploadDetail } from "./api.ts";
+import { sleep, type UploadDetail } from "./api.ts";
 import { Finder } from "./find.ts";
-import type { Answer, Lanes } from "./lanes.ts";
-import { Rate, pause } from "./pace.ts";
-import { Changing, OtherFile, Problem, Stopped, Unreachable } from "./problems.ts";
-import { Plan, type Flight } from "./plan.ts";
-import { SMALLEST_CHUNK, chunkSize, endOf } from "./ranges.ts";
-import type { Slots } from "./slots.ts";
+import { Rate } from "./pace.ts";
+import { Changing, OtherFile, Problem, Stopped } from "./problems.ts";
+import { Plan } from "./plan.ts";
+import { MOST_DAMAGED, Sender } from "./send.ts";
+import type { Tools } from "./tools.ts";
 import { Verifier } from "./verify.ts";
 
 /** "elsewhere" while another tab sends it. */
 export type Phase = "queued" | "preparing" | "elsewhere" | "comparing" | "sending" | "hashing" | "finishing" | "done" | "failed" | "cancelled";
-
-/** What an upload needs of the page; shared by all uploads. */
-export interface Tools {
-  readonly api: Api;
-  readonly lanes: Lanes;
-  readonly slots: Slots;
-  /**
-   * What one connection moves, in bytes per second (0 while that is not known); the size of chunks that the server
-   * advises; and the most that whatever stands before it lets through.
-   */
-  readonly line: { rate: number; advised: number; most: number };
-  readonly advised: (advice: Advice) => void;
-  readonly changed: () => void;
-  /** `bytes` went out, for this page's rate and its parallelism. */
-  readonly moved: (bytes: number) => void;
-  /** A chunk did not get through. */
-  readonly stumbled: () => void;
-  /** Uploads that other files of this page are working on. */
-  readonly taken: (href: string) => boolean;
-}
 
 export interface Published {
   readonly artifact: string;
@@ -44,13 +23,11 @@ export interface Published {
 
 /** Files of at most so many bytes go before the large ones that they came with: they hold up nobody. */
 const SMALL_BYTES = 4 * 1024 * 1024;
-const MOST_DAMAGED = 3;
-const MOST_FAULTS = 5;
 /** Times that a file may have changed when it was sent, before it is given up. */
 const MOST_CHANGES = 3;
-/** Chunks that a storage may refuse before people are told that it fails: of all connections, for about a minute. */
-const MOST_STORAGE_FAULTS = 20;
 const MOST_ROUNDS = 8;
+/** Until an upload that the server does not find is asked for again. */
+const GONE_AGAIN_SECONDS = 2;
 /** Recorded chunks that are compared at the same time, beside the sending. */
 const COMPARE_AT_ONCE = 2;
 
@@ -75,23 +52,19 @@ export class Upload {
   readonly #verifier: Verifier;
   readonly #plan: Plan;
   #controller = new AbortController();
-  /** Whether others may have sent chunks of it too. */
-  #shared = false;
-  #stale = false;
-  #failures = 0;
-  #damaged = 0;
-  #faults = 0;
+  readonly #sender: Sender;
   #changes = 0;
 
   constructor(file: File, name: string, tools: Tools, href?: string) {
     this.file = file;
     this.name = name;
     this.href = href;
-    this.#shared = href !== undefined;
     this.#tools = tools;
     this.#finder = new Finder(tools.api, file, name, tools.taken);
     this.#verifier = new Verifier(tools.api, tools.lanes, file);
     this.#plan = new Plan(file.size);
+    this.#sender = new Sender(tools, this.#plan, file, this.rate, async (signal) => this.#take(await this.#detail(signal)));
+    this.#sender.shared = href !== undefined;
   }
 
   /** Bytes that are on the server or on the wire. */
@@ -119,7 +92,7 @@ export class Upload {
 
   /** Whether chunks fail at the moment, and are tried again. */
   get stumbling(): boolean {
-    return this.#failures > 0;
+    return this.#sender.stumbling;
   }
 
   pause(): void {
@@ -132,14 +105,15 @@ export class Upload {
     this.paused = false;
     this.phase = "queued";
     this.error = undefined;
-    this.#failures = this.#damaged = this.#faults = this.#changes = 0;
+    this.#changes = 0;
+    this.#sender.reset();
     this.#tools.changed();
   }
 
   /** Begin anew, as another upload. */
   startOver(): void {
     this.href = undefined;
-    this.#shared = false;
+    this.#sender.shared = false;
     this.#plan.clear();
   }
 
@@ -178,7 +152,7 @@ export class Upload {
 
   async #complete(waited: boolean, signal: AbortSignal): Promise<void> {
     if (waited) {
-      this.#shared = true;
+      this.#sender.shared = true;
       await this.#look(signal);
     }
     for (let round = 1; !(await this.#round(signal)); round += 1) {
@@ -199,7 +173,7 @@ export class Upload {
     const candidates = await this.#finder.candidates(signal);
     for (const upload of candidates.filter((each) => each.received > 0)) {
       this.href = upload.pulp_href;
-      this.#shared = true;
+      this.#sender.shared = true;
       try {
         await this.#look(signal);
         return;
@@ -216,7 +190,7 @@ export class Upload {
 
   /** See what the server has. Raises OtherFile when that is not of this file. */
   async #look(signal: AbortSignal): Promise<void> {
-    const detail = await this.#tools.api.upload(this.href!, signal);
+    const detail = await this.#detail(signal);
     if (detail.size !== this.file.size) {
       throw new OtherFile("Its size is not that of the file that the upload was begun with.");
     }
@@ -229,10 +203,21 @@ export class Upload {
     this.#take(detail);
   }
 
+  /** What the server has. That it has nothing is asked for twice: what stands before it, or a store, may err for a moment. */
+  async #detail(signal: AbortSignal): Promise<UploadDetail> {
+    try {
+      return await this.#tools.api.upload(this.href!, signal);
+    } catch (error) {
+      if (!(error instanceof Problem && error.gone)) throw error;
+      await sleep(GONE_AGAIN_SECONDS, signal);
+      return this.#tools.api.upload(this.href!, signal);
+    }
+  }
+
   #take(detail: UploadDetail): void {
     if (detail.state === "open") this.#plan.update(detail.chunks);
     else this.#plan.finish();
-    this.#stale = false;
+    this.#sender.fresh();
     this.#tools.changed();
   }
 
@@ -241,9 +226,8 @@ export class Upload {
   /** Send, compare, publish. Answers whether it is published; if not, there is more to send. */
   async #round(signal: AbortSignal): Promise<boolean> {
     await this.#transfer(signal);
-    if (this.#shared) {
-      const detail = await this.#tools.api.upload(this.href!, signal);
-      this.#take(detail);
+    if (this.#sender.shared) {
+      this.#take(await this.#detail(signal));
       if (!this.#plan.allTaken || !this.#plan.allCompared) return false;
     }
     if (!(await this.#recheck(signal))) return false;
@@ -285,7 +269,7 @@ export class Upload {
       return true;
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      if (["incomplete-upload", "wrong-state", "bytes-lost"].includes(error.kind)) {
+      if (["incomplete-upload", "wrong-state", "bytes-lost", "not-found"].includes(error.kind)) {
         await sleep(error.retryAfter ?? 0, signal);
         await this.#look(signal);
         return false;
@@ -293,8 +277,8 @@ export class Upload {
       if (error.kind === "unverified-upload" && sha256 === undefined) {
         return this.#publish(await this.#hashWhole(signal), signal);
       }
-      if (error.kind === "artifact-digest-mismatch" && this.#damaged < MOST_DAMAGED) {
-        this.#damaged += 1;
+      if (error.kind === "artifact-digest-mismatch" && this.#sender.damaged < MOST_DAMAGED) {
+        this.#sender.damaged += 1;
         await this.#repair(signal);
         return false;
       }
@@ -350,7 +334,7 @@ export class Upload {
         fault ??= error;
         break;
       }
-      const work = guard(this.#next(signal)).finally(() => {
+      const work = guard(this.#sender.next(this.href!, signal)).finally(() => {
         sending.delete(work);
         this.#tools.slots.release();
       });
@@ -370,95 +354,6 @@ export class Upload {
       }
       this.#tools.changed();
     }
-  }
-
-  /** Send one piece; when it does not get through, put it back and wait a little. The caller holds a slot. */
-  async #next(signal: AbortSignal): Promise<void> {
-    await this.#tools.api.session.ready(signal);
-    if (this.#stale) {
-      this.#stale = false;
-      this.#take(await this.#tools.api.upload(this.href!, signal));
-    }
-    const { line } = this.#tools;
-    const flight = this.#plan.take(Math.min(line.most, chunkSize(this.file.size, line.advised, line.rate)));
-    if (!flight) return;
-    let wait = 0;
-    try {
-      const who = this.#tools.api.session.headers;
-      const answer = await this.#send(flight, who, signal);
-      wait = this.#judge(flight, answer, who);
-    } catch (error) {
-      this.#plan.returned(flight);
-      if (!(error instanceof Unreachable)) throw error;
-      this.#stale = true;
-      this.#tools.api.session.lost();
-      wait = this.#stumble();
-    } finally {
-      this.#tools.changed();
-    }
-    if (wait > 0) await sleep(wait, signal);
-  }
-
-  async #send(flight: Flight, who: Record<string, string>, signal: AbortSignal): Promise<Answer> {
-    const { span } = flight;
-    const headers = {
-      ...who,
-      "Content-Type": "application/octet-stream",
-      "Content-Range": `bytes ${span.offset}-${endOf(span) - 1}/${this.file.size}`,
-    };
-    const began = performance.now();
-    const progress = (bytes: number) => {
-      flight.sent += bytes;
-      this.rate.add(bytes, performance.now() / 1000);
-      this.#tools.moved(bytes);
-    };
-    try {
-      return await this.#tools.lanes.send(this.href!, headers, this.file.slice(span.offset, endOf(span)), progress, signal);
-    } finally {
-      const seconds = (performance.now() - began) / 1000;
-      const { line } = this.#tools;
-      const rate = flight.sent / seconds;
-      if (seconds > 0.05 && rate > 0) line.rate = line.rate > 0 ? line.rate * 0.7 + rate * 0.3 : rate;
-    }
-  }
-
-  /** What the answer to a chunk means. Answers the seconds to wait before the next one; raises what is final. */
-  #judge(flight: Flight, answer: Answer, who: Record<string, string>): number {
-    if (answer.status === 200) {
-      // Something else that answers 200, such as a network's sign-in page, has not stored anything.
-      if (parsed(answer.text)?.pulp_href === undefined) throw new Unreachable();
-      this.#plan.delivered(flight, answer.sha256);
-      this.#failures = this.#faults = 0;
-      return 0;
-    }
-    this.#plan.returned(flight);
-    const problem = Problem.parse(answer.status, answer.text, answer.retryAfter);
-    if (problem.tooLargeForProxy && !flight.exact && flight.span.size > SMALLEST_CHUNK) {
-      this.#tools.line.most = Math.max(SMALLEST_CHUNK, Math.floor(flight.span.size / 2));
-      return 0;
-    }
-    const wait = Math.max(problem.retryAfter ?? 0, this.#stumble());
-    if (problem.status === 401) this.#tools.api.session.refused(who);
-    else if ([502, 503, 504].includes(problem.status)) {
-      this.#tools.api.session.lost();
-      // A storage that is away comes back; of one that cannot be written to people are told in the end.
-      if (problem.kind === "storage-failed" && ++this.#faults > MOST_STORAGE_FAULTS) throw problem;
-    }
-    else if (["chunk-overlap", "wrong-state", "superseded", "range-busy"].includes(problem.kind)) {
-      this.#shared = this.#stale = true;
-      if (problem.kind === "wrong-state" && ++this.#faults > MOST_FAULTS) throw problem;
-    } else if (problem.kind === "chunk-digest-mismatch") {
-      if (++this.#damaged > MOST_DAMAGED) throw problem;
-    } else if (problem.status === 500) {
-      if (++this.#faults > MOST_FAULTS) throw problem;
-    } else if (![408, 429].includes(problem.status)) throw problem;
-    return wait;
-  }
-
-  #stumble(): number {
-    this.#failures += 1;
-    this.#tools.stumbled();
-    return pause(this.#failures, Math.random());
   }
 
   #enter(phase: Phase): void {

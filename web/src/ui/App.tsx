@@ -81,7 +81,7 @@ export function App({ queue, library, session, ticker }: Props) {
         </h1>
         <Notice connection={session.connection} />
         {session.user && (
-          <bdi class="who" title="Signed in">
+          <bdi class="who" translate={false} title="Signed in">
             {shownName(session.user)}
           </bdi>
         )}
@@ -111,7 +111,7 @@ export function App({ queue, library, session, ticker }: Props) {
         )}
       </main>
       <Confirm question={question} close={() => ask(undefined)} />
-      <div class="offscreen" aria-live="polite">
+      <div class="offscreen" aria-live="polite" translate={false}>
         {said}
       </div>
     </>
@@ -133,7 +133,7 @@ const NOTICES: Readonly<Partial<Record<Connection, string>>> = {
 function Notice({ connection }: { connection: Connection }) {
   const text = NOTICES[connection];
   return (
-    <p class="notice" role="status" hidden={!text}>
+    <p class="notice" role="status" translate={false} hidden={!text}>
       {text && <CloudOffIcon />}
       {text}
     </p>

@@ -84,7 +84,7 @@ export function DropZone({ add, drop, small }: { add: Add; drop: Drop; small: bo
   return (
     <section class={`drop ${small ? "small" : ""} ${dragging ? "over" : ""}`} aria-labelledby="drop-title">
       <Picture />
-      <div class="drop-words">
+      <div class="drop-words" translate={false}>
         <h2 id="drop-title">{dragging ? "Let go to upload" : INVITATION}</h2>
         {drop === "refused" ? (
           <p role="alert">This browser does not hand over files that are dropped. Use the button “Choose files”.</p>

@@ -59,7 +59,7 @@ export function Files({ library, session, ask, problem }: Props) {
               </span>
               <div class="row-main">
                 <Name name={nameOf(artifact)} id={artifact.pulp_href} />
-                <p class="facts">
+                <p class="facts" translate={false}>
                   <span>{bytes(artifact.size)}</span>
                   <span>{ago(Date.parse(artifact.pulp_created), library.now())}</span>
                   {users.size > 1 && <span>{artifact.user}</span>}

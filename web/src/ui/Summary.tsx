@@ -43,7 +43,7 @@ export function Summary({ queue, connection, heading }: Props) {
     failed.length > 0 && going.length + paused.length > 0 && `${failed.length} failed`,
   ].filter((fact) => fact !== false);
   return (
-    <div class="summary">
+    <div class="summary" translate={false}>
       <div class="summary-head">
         <h2 id="transfers" ref={heading} tabIndex={-1}>
           {title}

@@ -28,7 +28,7 @@ export function Transfer({ upload, queue, session, cancel }: Props) {
       <div class="row-main">
         <Name name={name} id={id} />
         {state === "done" && upload.result ? (
-          <p class="facts">
+          <p class="facts" translate={false}>
             <span>{bytes(upload.result.size)}</span>
             <Digest sha256={upload.result.sha256} of={name} />
           </p>
@@ -88,7 +88,7 @@ function Progress({ upload, session }: { upload: Upload; session: Session }) {
   return (
     <>
       <Bar size={size} settled={settled} moving={moving} label={shownName(upload.name)} text={facts.join(", ")} />
-      <p class="facts">
+      <p class="facts" translate={false}>
         {facts.map((fact, index) => (
           <span key={index}>{fact}</span>
         ))}
@@ -125,12 +125,14 @@ function describe(upload: Upload, session: Session): string[] {
     case "finishing":
       return ["Verifying on the server", bytes(size)];
     default: {
+      const now = performance.now() / 1000;
       if (upload.picture.moving.length === 0 && !upload.stumbling && upload.sent < size) return ["Waiting its turn", there];
-      const speed = upload.rate.at(performance.now() / 1000);
+      const speed = upload.rate.at(now);
       const seconds = secondsLeft(size - upload.sent, speed);
       const facts = [share, there];
       if (upload.stumbling) facts.push("trying again");
       else if (speed > 0) facts.push(rate(speed));
+      else if (upload.rate.stalled(now)) facts.push("stalled");
       if (seconds !== undefined && speed > 0) facts.push(`${duration(seconds)} left`);
       return facts;
     }
@@ -144,7 +146,7 @@ function Failure({ upload, queue }: { upload: Upload; queue: Queue }) {
   const gone = error instanceof Problem && error.gone;
   const choose = error instanceof Unreadable || error instanceof OtherFile;
   return (
-    <div class="failure">
+    <div class="failure" translate={false}>
       <p>
         <strong>{advice.title}.</strong> {advice.help}
       </p>

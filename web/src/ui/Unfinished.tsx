@@ -88,7 +88,7 @@ function Row({ upload, now, growing, add, remove }: RowProps) {
           label={shownName(name)}
           text={`${percent(upload.received, size)} percent arrived`}
         />
-        <p class="facts">
+        <p class="facts" translate={false}>
           <span>
             {bytes(upload.received)} of {bytes(size)}
           </span>

@@ -11,7 +11,7 @@ import { nameParts, percent, shortDigest, shownName } from "./words.ts";
 export function Name({ name, id }: { name: string; id?: string }) {
   const { folder, base } = nameParts(name);
   return (
-    <span class="name" id={id} title={shownName(name)}>
+    <span class="name" translate={false} id={id} title={shownName(name)}>
       {folder && <bdi class="folder">{shownName(folder)}</bdi>}
       <bdi class="base">{shownName(base)}</bdi>
     </span>
@@ -53,7 +53,7 @@ export function Digest({ sha256, of }: { sha256: string; of: string }) {
     return () => clearTimeout(timer);
   }, [copied]);
   return (
-    <span class="digest">
+    <span class="digest" translate={false}>
       <span class="digest-name">SHA-256</span>
       <code title={sha256}>{shortDigest(sha256)}</code>
       <button type="button" class="quiet" aria-label={`Copy the SHA-256 of ${shownName(of)}`} onClick={() => void copy(sha256).then(setCopied)}>
