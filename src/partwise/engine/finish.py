@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 from partwise.core.backoff import Backoff
@@ -63,12 +64,8 @@ async def concatenate(
     not open), UploadTooLarge, QuotaExceeded, OutOfSpace.
     """
     upload_id = joined_id(who.name, parts)
-    lock = await _wait_for_lock(engine, upload_id)
-    try:
-        try:
-            return await get_upload(engine, who, upload_id)
-        except NotFound:
-            pass
+
+    async def make() -> Upload:
         wholes = [await _whole(engine, who, part) for part in parts]
         size = sum(whole.size or 0 for whole in wholes)
         allowed = await _ask(engine, who, size, filename, media_type)
@@ -87,8 +84,8 @@ async def concatenate(
             notes=notes or {},
         )
         return await record_new(engine, upload, 0)
-    finally:
-        lock.release()
+
+    return await _made_once(engine, who, upload_id, make)
 
 
 async def open_named(
@@ -105,16 +102,10 @@ async def open_named(
     Of several requests that all come first one makes it. Its size is that of the one that did. Raises what
     ``create_upload`` does.
     """
-    try:
+    with suppress(NotFound):
         return await get_upload(engine, who, upload_id)
-    except NotFound:
-        pass
-    lock = await _wait_for_lock(engine, upload_id)
-    try:
-        try:
-            return await get_upload(engine, who, upload_id)
-        except NotFound:
-            pass
+
+    async def make() -> Upload:
         allowed = await _ask(engine, who, size, filename, None)
         now = engine.clock()
         upload = Upload(
@@ -130,6 +121,18 @@ async def open_named(
             notes=notes or {},
         )
         return await record_new(engine, upload, size)
+
+    return await _made_once(engine, who, upload_id, make)
+
+
+async def _made_once(engine: Context, who: Principal, upload_id: str, make: Callable[[], Awaitable[Upload]]) -> Upload:
+    """The upload of that id, or the one that ``make`` makes: of several who come at once, one does."""
+    lock = await _wait_for_lock(engine, upload_id)
+    try:
+        try:
+            return await get_upload(engine, who, upload_id)
+        except NotFound:
+            return await make()
     finally:
         lock.release()
 
