@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from sqlalchemy import Connection
 
@@ -22,6 +22,7 @@ from partwise.catalog import (
     uploads,
 )
 from partwise.catalog.runner import Runner
+from partwise.catalog.versions import newest_version
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,8 +34,20 @@ class _Method(Generic[P, T]):
     def __init__(self, query: Callable[Concatenate[Connection, P], T]) -> None:
         self._query = query
 
-    def __get__(self, catalog: SqlCatalog, _owner: type[SqlCatalog]) -> Callable[P, Coroutine[Any, Any, T]]:
+    @overload
+    def __get__(self, catalog: SqlCatalog, _owner: type[SqlCatalog]) -> Callable[P, Coroutine[Any, Any, T]]: ...
+
+    @overload
+    def __get__(self, catalog: None, _owner: type[SqlCatalog]) -> Callable[..., Coroutine[Any, Any, T]]: ...
+
+    def __get__(self, catalog: SqlCatalog | None, _owner: type[SqlCatalog]) -> Callable[..., Coroutine[Any, Any, T]]:
+        if catalog is None:  # asked of the class: a function that takes the catalog first
+            return self._of
         return partial(self._run(catalog.runner), self._query)
+
+    def _of(self, catalog: SqlCatalog, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        result: Coroutine[Any, Any, T] = self._run(catalog.runner)(self._query, *args, **kwargs)
+        return result
 
     @staticmethod
     def _run(runner: Runner) -> Callable[..., Coroutine[Any, Any, Any]]:
@@ -96,6 +109,11 @@ class SqlCatalog:
         if not distrust and await self.runner.read(chunks.noted_boot) == boot_id:
             return 0
         return await self.runner.write(chunks.new_boot, boot_id, distrust=distrust)
+
+    async def newer_schema(self) -> str | None:
+        """Return the schema's version if a newer partwise has migrated the database since; None if it has not."""
+        version = await self.runner.read(chunks.schema_version)
+        return version if version > newest_version() else None
 
     # uploads
     create_upload = Writes(uploads.create_upload)

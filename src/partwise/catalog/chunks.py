@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, text, update
 
 from partwise.catalog import events, objects, tasks
 from partwise.catalog.tables import CHUNK, UPLOAD, artifacts, chunks, meta, uploads
@@ -234,6 +234,12 @@ def noted_clock(connection: Connection) -> datetime | None:
     """The time that was noted last."""
     value = connection.execute(select(meta.c.value).where(meta.c.key == "clock")).scalar_one_or_none()
     return None if value is None else datetime.fromisoformat(value)
+
+
+def schema_version(connection: Connection) -> str:
+    """The revision of the schema that the database has now."""
+    version: str = connection.execute(text("SELECT max(version_num) FROM alembic_version")).scalar_one()
+    return version
 
 
 def noted_boot(connection: Connection) -> str | None:

@@ -20,11 +20,11 @@ from partwise.catalog.sqlite import (
     may_be_full,
     raw,
 )
+from partwise.catalog.versions import MIGRATIONS, newest_version
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
 #: The advisory lock that migrations of one PostgreSQL database take turns with: "partwise" in ASCII.
 _MIGRATION_LOCK = int.from_bytes(b"partwise", "big")
 
@@ -127,9 +127,8 @@ def _is_newest(connection: Connection) -> bool:
     """Whether there is nothing to do. Nearly always so, and then a server need not hold Alembic in its memory."""
     if not inspect(connection).has_table("alembic_version"):
         return False
-    newest = max(path.name for path in (_MIGRATIONS / "versions").glob("r*.py"))
     versions = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
-    return versions == [newest[1:5]]
+    return versions == [newest_version()]
 
 
 def _upgrade(connection: Connection) -> None:
@@ -148,7 +147,7 @@ def _alembic(connection: Connection) -> tuple[Config, tuple[str, ...]]:
     from alembic.script import ScriptDirectory
 
     config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     current = MigrationContext.configure(connection).get_current_heads()
     unknown = set(current) - known

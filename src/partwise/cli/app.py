@@ -119,6 +119,9 @@ def serve(
             help="Take as missing what is not known to be on disk: after a volume was set back while the machine ran.",
         ),
     ] = False,
+    no_migrate: Annotated[
+        bool, typer.Option("--no-migrate", help="Leave an older metadata database to `partwise upgrade`, and end.")
+    ] = False,
     log_level: Annotated[
         str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error. (default: info)")
     ] = None,
@@ -139,6 +142,7 @@ def serve(
         "quota": None if quota is None else _size(quota),
         "durability": durability,
         "distrust_unsynced": distrust_unsynced or None,
+        "migrate": False if no_migrate else None,
         "log_level": log_level,
     }
     settings = server_settings.load(given, config)
@@ -351,6 +355,7 @@ def remove(
 app.add_typer(feed.app, name="events")
 app.add_typer(token_commands.app, name="token", rich_help_panel=_OPERATOR_PANEL)
 app.command("config", rich_help_panel=_OPERATOR_PANEL)(server_settings.show)
+app.command(rich_help_panel=_OPERATOR_PANEL)(upkeep.upgrade)
 app.command(rich_help_panel=_OPERATOR_PANEL)(upkeep.gc)
 app.command(rich_help_panel=_OPERATOR_PANEL)(upkeep.check)
 app.command(rich_help_panel=_OPERATOR_PANEL)(migration.migrate)

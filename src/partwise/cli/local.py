@@ -35,15 +35,20 @@ def settings_for(data: Path | None) -> Settings:
     return load({"data": data})
 
 
-def with_tokens(data: Path | None, work: Callable[[Tokens], Awaitable[T]], *, first: bool = False) -> T:
+def with_tokens(
+    data: Path | None, work: Callable[[Tokens], Awaitable[T]], *, first: bool = False, look_only: bool = False
+) -> T:
     """Do something with a server's tokens, as ``with_catalog``."""
-    return with_catalog(data, work, first=first)
+    return with_catalog(data, work, first=first, look_only=look_only)
 
 
-def with_catalog(data: Path | None, work: Callable[[SqlCatalog], Awaitable[T]], *, first: bool = False) -> T:
+def with_catalog(
+    data: Path | None, work: Callable[[SqlCatalog], Awaitable[T]], *, first: bool = False, look_only: bool = False
+) -> T:
     """Do something with a server's records alone. What goes wrong becomes a sentence and an exit code.
 
     ``first``: this may be the first that is done with the server at all, so that its folder is made if need be.
+    ``look_only``: nothing is changed, and an older schema is left as it is.
     """
     settings = settings_for(data)
     if settings.catalog is None:
@@ -56,13 +61,13 @@ def with_catalog(data: Path | None, work: Callable[[SqlCatalog], Awaitable[T]], 
         from partwise.catalog import open_catalog
 
         catalog = open_catalog(settings.catalog_url)
-        await catalog.start()
+        await catalog.start(look_only=look_only)
         try:
             return await work(catalog)
         finally:
             await catalog.stop()
 
-    return run_with([settings], run)
+    return run_with([settings], run, look_only=look_only)
 
 
 def with_engine(data: Path | None, work: Callable[[Engine], Awaitable[T]], *, look_only: bool = False) -> T:
@@ -151,7 +156,7 @@ def run_with(all_settings: list[Settings], work: Callable[[Settings], Awaitable[
 
     try:
         for settings in all_settings:
-            look(settings) if look_only else prepare(settings)
+            look(settings) if look_only else prepare(settings, may_migrate=settings.migrate)
         return asyncio.run(run())
     except (PartwiseError, CannotServe) as error:
         say(f"partwise: {error}", "red")

@@ -51,7 +51,7 @@ def list_all(data: Data = None, as_json: AsJson = False) -> None:
     """List tokens, revoked ones too."""
     from partwise.cli.output import emit, show_table
 
-    tokens = with_tokens(data, lambda tokens: tokens.list_tokens())
+    tokens = with_tokens(data, lambda tokens: tokens.list_tokens(), look_only=True)
     if as_json:
         for token in tokens:
             emit(_members(token))

@@ -14,7 +14,33 @@ if TYPE_CHECKING:
     from partwise.engine.check import Finding
     from partwise.engine.engine import Engine
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and change nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
+
+
+def upgrade(data: Data = None, dry_run: DryRun = False) -> None:
+    """Bring the metadata database to the schema of this version. Servers of the version before may go on meanwhile.
+
+    `serve` does it by itself at its start, unless the setting migrate is false. --dry-run says what would be done.
+    """
+    from partwise.catalog import CatalogMissing, pending_migrations
+    from partwise.cli.local import settings_for
+    from partwise.cli.output import say
+    from partwise.server.run import CannotServe, prepare, usable_records
+
+    settings = settings_for(data)
+    try:
+        with usable_records(settings):
+            try:
+                steps = pending_migrations(settings.catalog_url)
+            except CatalogMissing:
+                steps = ["make the metadata database"]
+        if not dry_run:
+            prepare(settings)
+    except CannotServe as error:
+        say(f"partwise: {error}", "red")
+        raise SystemExit(Exit.FAILED) from None
+    for step in steps or ["The metadata database is up to date."]:
+        say(step)
 
 
 def gc(

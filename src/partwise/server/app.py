@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -35,6 +36,7 @@ from partwise.server.linger import LingeringClose
 from partwise.server.metrics import CONTENT_TYPE, Metrics
 from partwise.server.observe import Observed
 from partwise.server.proxied import Proxied
+from partwise.server.schema_watch import watch_schema
 from partwise.server.settings import Settings
 from partwise.server.shared_values import SharedRegistry
 from partwise.server.webhooks import WebhookSender
@@ -144,9 +146,12 @@ def assemble(
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, object]]:
         await engine.start()
+        watch = asyncio.create_task(watch_schema(tokens), name="watch schema")
         try:
             yield {STATE_KEY: connections}
         finally:
+            watch.cancel()
+            await asyncio.wait({watch})
             await authenticator.stop()
             await engine.stop()
             intake.close()

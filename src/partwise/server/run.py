@@ -59,7 +59,7 @@ def serve(settings: Settings) -> None:
     _check_dialects(settings)
     # First the port: a second server by mistake must not touch what the first one has. Who connects waits meanwhile.
     with _listen(settings) as listener:
-        prepare(settings)
+        prepare(settings, may_migrate=settings.migrate)
         asyncio.run(_try_out(settings))
         # prometheus_client would keep metrics in files there.
         os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
@@ -138,21 +138,29 @@ def _check_dialects(settings: Settings) -> None:
         raise CannotServe(f"There is no dialect {unknown[0]!r}. Those that can be switched on: {', '.join(DIALECTS)}.")
 
 
-def prepare(settings: Settings) -> None:
-    """Before any worker: the folder, and the records' schema."""
+def prepare(settings: Settings, *, may_migrate: bool = True) -> None:
+    """Before any worker: the folder, and the records' schema, which is brought up to date if it may be."""
     if settings.storage is None or settings.catalog is None:
         try:
             settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise CannotServe(f"The data folder cannot be used: {error}.") from error
-    with _usable_records(settings):
+    with usable_records(settings):
         check_engines(settings)  # what cannot be put together is told before anything is touched
-        migrate(settings.catalog_url)
+        if may_migrate:
+            migrate(settings.catalog_url)
+            return
+        steps = pending_migrations(settings.catalog_url)
+    if steps:
+        raise CannotServe(
+            f"The metadata database has an older schema, and migrate is off: run 'partwise upgrade' first. It would "
+            f"do this: {'; '.join(steps)}"
+        )
 
 
 def look(settings: Settings) -> None:
     """Before work that changes nothing: whether the records can be read as they are. CannotServe says why not."""
-    with _usable_records(settings):
+    with usable_records(settings):
         steps = pending_migrations(settings.catalog_url)
     if steps:
         raise CannotServe(
@@ -162,7 +170,7 @@ def look(settings: Settings) -> None:
 
 
 @contextmanager
-def _usable_records(settings: Settings) -> Iterator[None]:
+def usable_records(settings: Settings) -> Iterator[None]:
     """What goes wrong with the records becomes a sentence, as CannotServe."""
     try:
         yield

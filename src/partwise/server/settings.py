@@ -147,6 +147,10 @@ class Settings(BaseSettings):
     redirect_seconds: int | None = Field(
         None, ge=1, le=7 * 86_400, description="Send downloads to the object store, by URLs that last so long"
     )
+    migrate: bool = Field(
+        True,
+        description="Bring an older metadata database up to date at the start, or leave that to partwise upgrade",
+    )
     workers: int = Field(1, ge=1, le=256, description="Server processes")
     auth: Literal["none", "token", "proxy", "oidc"] = Field(
         "none",
