@@ -57,8 +57,12 @@ async def handed_out(request: Request) -> Response:
     if user is None:
         return JSONResponse({"detail": "Send your API key."}, 401)
     wish = await request.json()
-    upload = await files.create_upload(user.name, size=wish["size"], filename=wish["name"], metadata={"from": "host"})
-    return JSONResponse({"upload": upload.id, "ticket": await files.make_ticket(upload.id)})
+    # Clients of tus, such as Uppy, ask for no commit: the server commits with the last byte.
+    upload = await files.create_upload(
+        user.name, size=wish["size"], filename=wish["name"], metadata={"from": "host"}, auto_commit="tus" in wish
+    )
+    ticket = await files.make_ticket(upload.id)
+    return JSONResponse({"upload": upload.id, "ticket": ticket, "tus": f"/files/tus/{upload.id}"})
 
 
 @asynccontextmanager
