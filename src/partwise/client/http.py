@@ -31,6 +31,8 @@ from partwise.core.ranges import ByteRange
 DEFAULT_PREFIX = "/pulp/api/v3/"
 #: Bytes handed to one sendfile call: progress is counted, and a wish to stop is heard, between two of them.
 _SEND_BYTES = 4 * BLOCK
+#: Seconds in which a connection has to take some bytes.
+_SILENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,11 @@ class _FileBodies:
     """Mixed into urllib3's connections: sends the `FilePiece` items of an iterable body."""
 
     sock: Any
+
+    def connect(self) -> None:
+        """Connect within the time for that; to send may take longer: urllib3 would have both end after the first."""
+        super().connect()  # type: ignore[misc]
+        self.sock.settimeout(_SILENCE_SECONDS)
 
     def send(self, data: Any) -> None:
         if not isinstance(data, FilePiece):
@@ -159,8 +166,10 @@ class Http:
         """PUT the bytes of ``span`` as a raw body; ``on_sent(count)`` is called as they go, and may raise to stop."""
 
         def pieces() -> Iterator[FilePiece]:
-            for offset in range(span.offset, span.end, _SEND_BYTES):
-                piece = ByteRange(offset, min(_SEND_BYTES, span.end - offset))
+            # Small enough that progress shows on a slow line, whose chunks are small.
+            step = min(_SEND_BYTES, max(64 * 1024, span.size // 16))
+            for offset in range(span.offset, span.end, step):
+                piece = ByteRange(offset, min(step, span.end - offset))
                 yield FilePiece(file, piece)
                 on_sent(piece.size)
 

@@ -1,14 +1,19 @@
-"""Sends chunks over several connections, one thread for each, lowest offset first."""
+"""Sends chunks over several connections, one thread for each, lowest offset first.
+
+How large a chunk is, and how many are on their way, is decided when one is taken: see ``line.py``.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from partwise.client.errors import AnswerError, Cancelled, CannotReachServer, ClientError
 from partwise.client.http import Http
+from partwise.client.line import Line
 from partwise.client.retry import Patience, persist, worth_another_try
 from partwise.client.source import LocalFile
 from partwise.core.content_range import format_content_range
@@ -36,7 +41,7 @@ class Transfer:
         file: LocalFile,
         upload: str,
         *,
-        parallel: int,
+        line: Line,
         verify_chunks: bool,
         patience: Patience,
         cancelled: threading.Event,
@@ -50,22 +55,30 @@ class Transfer:
         ``on_trouble`` hears of errors after which the chunk is sent again. All three are called from the threads.
         """
         self._http, self._file, self._upload = http, file, upload
-        self._parallel, self._verify_chunks = parallel, verify_chunks
+        self._line, self._verify_chunks = line, verify_chunks
         self._patience, self._cancelled, self._counters = patience, cancelled, counters
         self._on_taken, self._on_progress, self._on_trouble = on_taken, on_progress, on_trouble
-        self._lock = threading.Lock()
+        #: Guards all below, the line and the counters; who waits for its turn to send waits here.
+        self._lock = threading.Condition()
+        self._busy = 0
+        #: Whether a chunk was delivered since connections last broke.
+        self._fruitful = False
+        self._exact = False
         self._stop = threading.Event()
         self._error: BaseException | None = None
         self._left: deque[ByteRange] = deque()
 
-    def send(self, pieces: list[ByteRange]) -> None:
-        """Send all ``pieces``. Raises the first lasting error; Cancelled when asked to stop."""
-        self._left = deque(pieces)
+    def send(self, pieces: list[ByteRange], *, exact: bool = False) -> None:
+        """Send all ``pieces``, each as one chunk or as several. Raises the first lasting error; Cancelled at a stop.
+
+        ``exact``: as one each, since they are to take the places of chunks.
+        """
+        self._left, self._exact, self._busy = deque(pieces), exact, 0
         self._stop = threading.Event()
         self._error = None
         threads = [
             threading.Thread(target=self._work, name=f"partwise-send-{number}", daemon=True)
-            for number in range(min(self._parallel, len(pieces)))
+            for number in range(self._line.most_parallel if pieces else 0)
         ]
         for thread in threads:
             thread.start()
@@ -90,20 +103,43 @@ class Transfer:
         self._stop.set()
 
     def _work(self) -> None:
-        while not self._stop.is_set():
+        try:
+            while (piece := self._take()) is not None:
+                try:
+                    self._send_piece(piece)
+                finally:
+                    with self._lock:
+                        self._busy -= 1
+                        self._lock.notify_all()
+        except BaseException as error:
             with self._lock:
-                if not self._left:
-                    return
-                piece = self._left.popleft()
-                # Under the lock, so that the calls come in the order of the offsets.
-                self._on_taken(piece)
-            try:
-                self._send_piece(piece)
-            except BaseException as error:
-                with self._lock:
-                    self._error = self._error or error
+                self._error = self._error or error
                 self._stop.set()
-                return
+                self._lock.notify_all()
+
+    def _take(self) -> ByteRange | None:
+        """The next chunk to send, when one more may be on its way; None when this thread has no more to do."""
+        with self._lock:
+            while not self._stop.is_set():
+                if self._left and self._busy < self._line.limit:
+                    self._busy += 1
+                    piece = self._cut(self._left.popleft())
+                    # Under the lock, so that the calls come in the order of the offsets.
+                    self._on_taken(piece)
+                    return piece
+                if not self._left and not self._busy:
+                    self._lock.notify_all()
+                    return None
+                self._lock.wait(0.5)  # a part that breaks may come back
+        return None
+
+    def _cut(self, piece: ByteRange) -> ByteRange:
+        """As much of a piece as the line carries in a few seconds; the rest is put back."""
+        most = self._line.part_bytes
+        if self._exact or piece.size <= most:
+            return piece
+        self._left.appendleft(ByteRange(piece.offset + most, piece.size - most))
+        return ByteRange(piece.offset, most)
 
     def _send_piece(self, piece: ByteRange) -> None:
         damaged = 0
@@ -116,9 +152,34 @@ class Transfer:
             return worth_another_try(error)
 
         def on_retry(error: ClientError, pause: float) -> None:
+            nonlocal piece
             with self._lock:
                 self._counters.retries += 1
+                if isinstance(error, CannotReachServer):
+                    self._line.cut(time.monotonic(), fruitless=not self._fruitful)
+                    self._fruitful = False
+                else:
+                    self._line.crowded()
+                piece = self._cut(piece)
             self._on_trouble(error)
+
+        persist(lambda: self._send_once(piece), self._patience, self._stop, again=again, on_retry=on_retry)
+        with self._lock:
+            self._counters.chunks_sent += 1
+        self._file.check_unchanged()
+
+    def _send_once(self, piece: ByteRange) -> None:
+        sent = 0
+
+        def on_sent(count: int) -> None:
+            nonlocal sent
+            sent += count
+            with self._lock:
+                self._counters.bytes_sent += count
+                self._line.moved(count, self._busy, time.monotonic())
+            self._on_progress(count)
+            if self._stop.is_set():
+                raise Cancelled("Stopped.")
 
         headers = {"Content-Range": format_content_range(piece, self._file.size)}
         if self._verify_chunks:
@@ -127,22 +188,7 @@ class Transfer:
             headers["Content-Digest"] = format_digest_field(self._file.sha256(piece))
         else:
             self._file.will_need(piece)
-        persist(lambda: self._send_once(piece, headers), self._patience, self._stop, again=again, on_retry=on_retry)
-        with self._lock:
-            self._counters.chunks_sent += 1
-        self._file.check_unchanged()
-
-    def _send_once(self, piece: ByteRange, headers: dict[str, str]) -> None:
-        sent = 0
-
-        def on_sent(count: int) -> None:
-            nonlocal sent
-            sent += count
-            with self._lock:
-                self._counters.bytes_sent += count
-            self._on_progress(count)
-            if self._stop.is_set():
-                raise Cancelled("Stopped.")
+        began = time.monotonic()
 
         try:
             self._http.put_file(self._upload, self._file, piece, headers, on_sent)
@@ -152,3 +198,7 @@ class Transfer:
             if isinstance(error, CannotReachServer):
                 self._file.check_unchanged()
             raise
+        with self._lock:
+            self._fruitful = True
+            self._line.delivered(piece.size, time.monotonic() - began)
+            self._lock.notify_all()

@@ -34,8 +34,9 @@ from partwise.client.errors import (
 )
 from partwise.client.http import Http
 from partwise.client.journal import Journal
+from partwise.client.line import Line
 from partwise.client.models import ArtifactInfo, Observer, Phase, UploadInfo, UploadResult
-from partwise.client.plan import choose_chunk_size, plan
+from partwise.client.plan import MOST_CHUNKS, choose_chunk_size, plan
 from partwise.client.retry import Patience, persist
 from partwise.client.source import FileHasher, LocalFile
 from partwise.client.transfer import Counters, Transfer
@@ -178,7 +179,13 @@ class Uploader:
             self._http,
             self._file,
             upload.href,
-            parallel=options.parallel or upload.parallel or DEFAULT_PARALLEL,
+            line=Line(
+                most_parallel=upload.parallel or DEFAULT_PARALLEL,
+                most_bytes=chunk_size,
+                least_bytes=-(-self._file.size // MOST_CHUNKS) or 1,
+                parallel=options.parallel,
+                part_bytes=options.chunk_size,
+            ),
             verify_chunks=options.verify_chunks,
             patience=self._patience,
             cancelled=self._cancelled,
@@ -290,7 +297,7 @@ class Uploader:
         self._note(f"Sending {len(bad)} bad chunk(s) again: bytes {', '.join(str(span) for span in bad[:5])}.")
         self._repaired += bad
         self._sent -= sum(span.size for span in bad)
-        transfer.send(bad)
+        transfer.send(bad, exact=True)
 
     def _artifact_of(self, upload: UploadInfo, sha256: str) -> str:
         if upload.sha256 not in (None, sha256):
