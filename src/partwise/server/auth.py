@@ -243,7 +243,7 @@ class TokenRequired:
         if who is None and self._is_greeted(scope):
             await self._app(scope, receive, send)
         elif who is None or credentials is None:
-            await _refusal(scope, known=credentials is not None)(scope, receive, send)
+            await _refusal(scope, known=credentials is not None, tokens=self._tokens)(scope, receive, send)
         elif credentials.ambient and _is_foreign(scope, self._origins):
             await refuse(FOREIGN_ORIGIN, "Another site's page made this request.")(scope, receive, send)
         elif who.ticket is not None and not self._is_ticketed(scope, who.ticket):
@@ -338,13 +338,16 @@ def _is_foreign(scope: Scope, friends: frozenset[str]) -> bool:
         return True
 
 
-def _refusal(scope: Scope, *, known: bool) -> Response:
+def _refusal(scope: Scope, *, known: bool, tokens: bool) -> Response:
+    """The answer to nobody who is known. ``tokens``: a password dialog is of use, a token can be entered there."""
     detail = "This token opens nothing: it is mistyped, or was revoked." if known else "Send a token with the request."
+    if not tokens and not known:
+        detail = "Sign in to the application first."
     response = refuse(NOT_SIGNED_IN, detail)
     error = ', error="invalid_token"' if known else ""
     response.headers.append("WWW-Authenticate", f'Bearer realm="partwise"{error}')
     headers = Headers(scope=scope)
     # To a script's request a browser answers this challenge with a dialog of its own, over the page's.
-    if headers.get("sec-fetch-dest") != "empty" and "x-requested-with" not in headers:
+    if tokens and headers.get("sec-fetch-dest") != "empty" and "x-requested-with" not in headers:
         response.headers.append("WWW-Authenticate", 'Basic realm="partwise", charset="UTF-8"')
     return response

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from partwise.core.errors import BadBody, Conflict
+from partwise.engine.artifacts import get_artifact
 from partwise.engine.release import release
 from partwise.http.problems import ADMINS_ONLY, Refusal
 from partwise.http.requests import read_model
@@ -22,6 +23,7 @@ async def create(api: Api, request: Request) -> Response:
     """Move the file of an artifact into the server's release folder, for administrators."""
     who = api.who(request)
     if not who.admin:
+        await get_artifact(api.engine, who, request.path_params["artifact_id"])  # others' are not there
         raise Refusal(ADMINS_ONLY, "Artifacts are released with a token made with --admin.")
     wish = await read_model(api, request, ArtifactRelease)
     if api.release_folder is None:
