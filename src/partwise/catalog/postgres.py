@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -43,8 +44,8 @@ TRIES = 5
 
 # Of a machine that dies without a word, PostgreSQL gives up the open transaction, and with it the locks on rows, after
 # a minute, and the connection after half of that: others go on.
+_NAME = "partwise"
 _SESSION = {
-    "application_name": "partwise",
     "jit": "off",  # every query is small: compiling one would cost more than running it
     "lock_timeout": f"{LOCK_SECONDS}s",
     "idle_in_transaction_session_timeout": "60s",
@@ -82,10 +83,20 @@ def make_engine(url: URL, *, pooled: bool = True) -> AsyncEngine:
     pool: dict[str, Any] = {"poolclass": NullPool}
     if pooled:
         pool = {"pool_size": POOL_SIZE, "max_overflow": 0, "pool_timeout": POOL_SECONDS}
-    arguments = {"server_settings": _SESSION, "timeout": CONNECT_SECONDS}
+    arguments = {"server_settings": {"application_name": _NAME}, "timeout": CONNECT_SECONDS}
     engine = create_async_engine(url.set(drivername="postgresql+asyncpg"), connect_args=arguments, **pool)
+    event.listen(engine.sync_engine, "connect", _set_up_session)
     event.listen(engine.sync_engine, "handle_error", _drop_wrong_sessions)
     return engine
+
+
+def _set_up_session(connection: Any, _record: object) -> None:
+    """Not at the start of the session, where PgBouncer refuses all settings but a few."""
+    cursor = connection.cursor()
+    settings = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in _SESSION.items())
+    cursor.execute(f"SELECT {settings}")
+    cursor.close()
+    connection.commit()
 
 
 def _drop_wrong_sessions(context: ExceptionContext) -> None:
@@ -233,10 +244,50 @@ async def _in_transaction(url: URL, lock: int, function: Callable[[Connection], 
         await connection.run_sync(locked)
 
 
+async def _refuse_shared_sessions(url: URL) -> None:
+    """StorageFailed when a pooler gives the transactions of one session to several connections to PostgreSQL.
+
+    Advisory locks, settings and prepared statements would be those of whoever comes next. Only the simple protocol is
+    used here: in such a place the other one fails in ways that tell nothing.
+    """
+    dialect = make_engine(url, pooled=False).dialect
+    _, given = dialect.create_connect_args(url.set(drivername="postgresql+asyncpg"))
+    arguments: dict[str, Any] = {name: given[name] for name in given if not name.startswith("prepared_statement")}
+    mark = uuid.uuid4().hex
+    with_mark = "current_setting('partwise.session', true) IS NOT DISTINCT FROM"
+    raises = f"DO $$ BEGIN IF {{}} THEN RAISE EXCEPTION '{mark}'; END IF; END $$"
+    first = await asyncpg.connect(**arguments, timeout=CONNECT_SECONDS)
+    try:
+        second = await asyncpg.connect(**arguments, timeout=CONNECT_SECONDS)
+        try:
+            await first.execute(f"SET partwise.session = '{mark}'")
+            await second.execute("BEGIN")  # holds what connection it was given
+            await second.execute(raises.format(f"{with_mark} '{mark}'"))
+            await first.execute(raises.format(f"NOT {with_mark} '{mark}'"))
+        finally:
+            await second.close()
+    except asyncpg.PostgresError as error:
+        # The marker, or PgBouncer's own words where it takes no transactions at all (pool_mode = statement).
+        if mark not in str(error) and "pooling" not in str(error):
+            raise
+        raise StorageFailed(
+            "PostgreSQL is reached through a pooler that changes connections between transactions (PgBouncer with "
+            "pool_mode = transaction or statement). partwise needs sessions: use pool_mode = session for its database, "
+            "or connect to PostgreSQL itself."
+        ) from None
+    finally:
+        await first.close()
+
+
 def run_locked(url: URL, lock: int, function: Callable[[Connection], None]) -> None:
     """Run ``function`` in one transaction, while no other process is in one with the same ``lock``. Blocks."""
+
+    async def run() -> None:
+        await _refuse_shared_sessions(url)
+        await _in_transaction(url, lock, function)
+
     try:
-        asyncio.run(_in_transaction(url, lock, function))
+        asyncio.run(run())
     except _FAILURES as error:
         failed = _translated(error)
         if failed is error:
