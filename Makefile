@@ -124,6 +124,7 @@ web/node_modules/.installed: $(VENV)/.node web/package-lock.json
 # Programs that tests run beside the server; where one cannot be had its tests are skipped, and say so.
 $(VENV)/.programs: $(VENV)/.base
 	@command -v chromium >/dev/null || scripts/apt-install chromium || true
+	@command -v firefox-esr >/dev/null || scripts/apt-install firefox-esr || true
 	@PATH="$$PATH:/usr/sbin"; command -v nginx >/dev/null || scripts/apt-install nginx || true
 	@command -v ruby >/dev/null || scripts/apt-install ruby ruby-faraday || true
 	@command -v java >/dev/null || scripts/apt-install default-jre-headless || true

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
+from tests.browser.firefox import FIREFOX
 from tests.support.folders import make_data_folder
 from tests.support.proxy import Proxy
 from tests.support.server import API, Http, ServerProcess
@@ -32,14 +33,15 @@ expect.set_options(timeout=20_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of this folder is marked, and skipped where there is no browser."""
+    """All of this folder is marked, and skipped where there is no browser for it."""
     here = Path(__file__).parent
-    without = pytest.mark.skip(reason="needs chromium (apt-get install chromium)")
+    engines = {"test_firefox.py": ("firefox-esr", FIREFOX)}
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.browser)
-            if chromium() is None:
-                item.add_marker(without)
+            package, found = engines.get(item.path.name, ("chromium", chromium()))
+            if found is None:
+                item.add_marker(pytest.mark.skip(reason=f"needs {package} (apt-get install {package})"))
 
 
 def chromium() -> str | None:
