@@ -25,7 +25,12 @@ def test_nothing_is_lost_in_some_deaths(options: list[str]) -> None:
 
 def test_every_named_point_is_passed() -> None:
     assert len(names()) > 15
-    assert set(passes(1)) == set(names())
+    passed: set[str] = set()
+    for seed in range(1, 11):  # what clients do is drawn, and some of it is rare
+        passed |= set(passes(seed))
+        if passed >= set(names()):
+            break
+    assert passed == set(names())
 
 
 def test_what_a_client_knows() -> None:

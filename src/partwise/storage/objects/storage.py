@@ -308,7 +308,8 @@ class ObjectStorage:
     async def signature_size(self, sha256: str) -> int | None:
         """Of its object."""
         try:
-            return await self._run(self.place.size, SIGNATURES + sha256)
+            # Not confirmed: it may be made at this moment, and one that is made again is the same.
+            return await self._run(self.store.size, SIGNATURES + sha256)
         except NotFound:
             return None
 
