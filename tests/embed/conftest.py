@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -27,8 +28,14 @@ SERVERS = {
 @contextmanager
 def hosted(folder: Path, module: str, data: Path, server: str = "bypass", ready: str = "/files/livez") -> Iterator[int]:
     """Run an application of a folder; the port that it listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    # Not one of those that the kernel gives to connections: another test's could take it first.
+    while True:
+        port = random.randrange(20_000, 30_000)
+        try:
+            with socket.create_server(("127.0.0.1", port)):
+                break
+        except OSError:
+            continue
     data.mkdir(exist_ok=True)
     arguments = [part.format(module=module, port=port) for part in SERVERS[server]]
     environment = os.environ | {"EXAMPLE_DATA": str(data), "PORT": str(port), "PYTHONPATH": str(folder)}

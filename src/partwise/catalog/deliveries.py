@@ -56,6 +56,11 @@ def fan_out(connection: Connection, endpoint: str, types: Sequence[str], now: da
         return 0
     found = read_events(connection, None, after=row.position, types=types, limit=_BATCH)
     if found:
+        # Positions are given after the commit, so an event may come by again: one delivery of it is enough.
+        known = select(deliveries.c.event_id).where(
+            deliveries.c.endpoint == endpoint, deliveries.c.event_id.in_([event.id for event in found])
+        )
+        there = set(connection.scalars(known))
         made = [
             Delivery(
                 id=str(uuid.uuid4()),
@@ -67,8 +72,10 @@ def fan_out(connection: Connection, endpoint: str, types: Sequence[str], now: da
                 due=now,
             )
             for event in found
+            if event.id not in there
         ]
-        connection.execute(insert(deliveries), [asdict(delivery) for delivery in made])
+        if made:
+            connection.execute(insert(deliveries), [asdict(delivery) for delivery in made])
     position = found[-1].position if len(found) == _BATCH else newest
     if position != row.position:
         connection.execute(_MOVE, {"key": endpoint, "position": position})
