@@ -18,10 +18,14 @@ LONGEST_SECONDS, SHORTEST_SECONDS = 4.0, 1.0
 #: Bytes a second of the first part, above which all connections are opened at once.
 _FAST = 4 * 1024 * KIB
 _WINDOW_SECONDS = 1.5
+#: Seconds of a new number of connections that tell nothing: what goes out first fills buffers, not the line.
+_SETTLING_SECONDS = 1.0
 #: A step up is kept if it brings this much more.
 _WORTHWHILE = 1.1
 #: Windows to stay at a number of connections that was found good before the next is tried: lines change.
 _REST_WINDOWS = 12
+#: Between two parts of a connection there are fewer on their way for a moment; that spoils no window.
+_GAP_SECONDS = 0.3
 #: Connections that break within so many seconds are one event.
 _TOGETHER_SECONDS = 1.0
 
@@ -49,7 +53,10 @@ class Line:
         self._rate = 0.0
         self._seconds = LONGEST_SECONDS
         self._cut_at: float | None = None
+        #: When the present window began, or will begin.
         self._since: float | None = None
+        #: When as many parts as allowed were last on their way.
+        self._full_at = 0.0
         self._bytes = 0
         self._before = 0.0
         self._good = self.limit
@@ -87,14 +94,22 @@ class Line:
         if not self._adapts:
             return
         # With fewer on their way than allowed there is nothing to learn about the limit.
-        if busy < self.limit or self._since is None:
-            self._since, self._bytes = now, 0
+        if self._since is None or (busy < self.limit and self._since > now):
+            self._since, self._bytes = now + _SETTLING_SECONDS, 0
+            return
+        if busy < self.limit and now - self._full_at > _GAP_SECONDS:
+            self._since = None
+            return
+        if busy >= self.limit:
+            self._full_at = now
+        seconds = now - self._since
+        if seconds < 0:
             return
         self._bytes += count
-        seconds = now - self._since
         if seconds >= _WINDOW_SECONDS:
+            limit = self.limit
             self._judge(self._bytes / seconds)
-            self._since, self._bytes = now, 0
+            self._since, self._bytes = now if limit == self.limit else now + _SETTLING_SECONDS, 0
 
     def cut(self, now: float, *, fruitless: bool) -> None:
         """Connections broke. ``fruitless``: nothing was kept since they last did, so that less may be more."""

@@ -23,6 +23,9 @@ class Simulation:
     shared: float
     each: float
     latency: float = 0.02
+    #: Bytes that a new connection takes at once, into buffers on the way.
+    buffer: int = 0
+    connections: int = 0
     now: float = 0.0
     longest: float = 0.0
     delivered: int = 0
@@ -37,6 +40,9 @@ class Simulation:
                 self.flights.append([size, size, self.now])
             rate = min(self.each, self.shared / len(self.flights))
             self.now += step
+            while self.connections < len(self.flights):
+                self.connections += 1
+                self.line.moved(self.buffer, len(self.flights), self.now)
             for flight in list(self.flights):
                 if self.now - flight[2] < self.latency:
                     continue
@@ -52,6 +58,7 @@ class Simulation:
                 next_cut += cut_every
                 kept = bool(self.flights)
                 self.flights.clear()
+                self.connections = 0
                 self.line.cut(self.now, fruitless=not kept)
 
 
@@ -75,8 +82,10 @@ def test_a_thin_line_has_few_connections_and_small_parts() -> None:
     assert simulation.line.part_bytes <= 2 * LONGEST_SECONDS * 125_000
 
 
-def test_where_each_connection_is_limited_all_are_used_also_when_they_are_cut() -> None:
-    simulation = Simulation(line(), shared=1e9, each=1e6)
+@pytest.mark.parametrize("buffer", [0, 3 * MIB])
+def test_where_each_connection_is_limited_all_are_used_also_when_they_are_cut(buffer: int) -> None:
+    """What a new connection takes at once fills buffers: it says nothing about the line."""
+    simulation = Simulation(line(), shared=1e9, each=1e6, buffer=buffer)
     simulation.run(60, cut_every=10)
     assert simulation.line.limit == 8
     assert simulation.delivered > 0.8 * 60 * 8e6
