@@ -128,6 +128,20 @@ def test_the_same_first_chunk_four_times_at_once(drf_server: ServerProcess, http
         assert Drf(http).complete(path).status == 200
 
 
+def test_completed_four_times_at_once(drf_server: ServerProcess, drf: Drf) -> None:
+    """One of them moves the bytes away while the others read them."""
+    path = drf.begin(DATA)
+
+    def complete(_number: int) -> Answer:
+        with Http(drf_server.port) as connection:
+            return Drf(connection).complete(path)
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(complete, range(4)))
+    assert [answer.status for answer in answers] == [200] * 4, [answer.body for answer in answers]
+    assert len({answer.json["file"] for answer in answers}) == 1
+
+
 @pytest.mark.parametrize("name", ["md5", "sha1", "sha256", "sha512"])
 def test_checksums_of_other_algorithms_in_any_case(drf: Drf, name: str) -> None:
     path = drf.begin(DATA)

@@ -4,22 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection
 
-from partwise.core.errors import NotFound
-from partwise.core.ranges import ByteRange
-from partwise.core.records import Upload
+from partwise.core.errors import BytesLost, NotFound
+from partwise.core.ranges import ByteRange, Gaps
+from partwise.core.records import Principal, Upload
 from partwise.core.state import UploadState
 from partwise.engine.context import Context
 from partwise.engine.reading import read_back
+from partwise.engine.uploads import each_chunk
 
 
-async def digests_of(engine: Context, upload: Upload, algorithms: Iterable[str]) -> dict[str, str]:
+async def gaps_of(engine: Context, who: Principal, upload: Upload) -> Gaps:
+    """The ranges that an upload lacks: none unless it is open. NotFound."""
+    gaps = Gaps()
+    if upload.state is UploadState.OPEN and upload.received != upload.size:
+        async for chunk in each_chunk(engine, who, upload.id):
+            gaps.pass_by(chunk.range)
+        gaps.end_at(upload.size or 0)
+    return gaps
+
+
+async def digests_of(engine: Context, upload: Upload, algorithms: Collection[str]) -> dict[str, str]:
     """The digests of an upload's bytes as they are stored, by the names that ``hashlib`` knows, in one pass over them.
 
     They say nothing of what is stored a moment later: commit with the SHA-256 among them, and what the others are of
     is what becomes the artifact. Raises StorageFailed, BytesLost, NotFound.
     """
+    try:
+        return await _read_through(engine, upload, algorithms)
+    except (NotFound, BytesLost):
+        # Another request may have completed it meanwhile: its bytes are its artifact's then.
+        now = await engine.catalog.get_upload(upload.id)
+        if upload.state is UploadState.COMPLETED or now.state is not UploadState.COMPLETED:
+            raise
+        return await _read_through(engine, now, algorithms)
+
+
+async def _read_through(engine: Context, upload: Upload, algorithms: Collection[str]) -> dict[str, str]:
     hashers = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
 
     def update(block: memoryview | bytes) -> None:

@@ -23,13 +23,12 @@ from partwise.core.errors import (
     Superseded,
     WrongState,
 )
-from partwise.core.ranges import ByteRange, Gaps
+from partwise.core.ranges import ByteRange
 from partwise.core.records import Principal, TaskState, Upload
-from partwise.core.state import UploadState
 from partwise.engine import uploads
 from partwise.engine.chunks import Early, put_chunk
 from partwise.engine.commit import commit
-from partwise.engine.whole import digests_of
+from partwise.engine.whole import digests_of, gaps_of
 from partwise.http.dialect import Site
 from partwise.http.forms import FormBody, is_form
 from partwise.http.problems import LENGTH_REQUIRED, UNSUPPORTED_TYPE, Problem, Refusal
@@ -166,11 +165,8 @@ async def _completed(site: Site, who: Principal, upload_id: str, fields: dict[st
     if not stated:
         raise Refusal(_NO_CHECKSUM, "Checksum of type 'md5' is required (or sha1, sha256, sha512).")
     upload = await uploads.get_upload(site.engine, who, upload_id)
-    gaps = Gaps()
-    if upload.state is UploadState.OPEN and upload.received != upload.size:
-        async for chunk in uploads.each_chunk(site.engine, who, upload_id):
-            gaps.pass_by(chunk.range)
-        gaps.end_at(upload.size or 0)
+    gaps = await gaps_of(site.engine, who, upload)
+    if gaps.count:
         missing = [{"offset": gap.offset, "size": gap.size} for gap in gaps.first]
         raise Refusal(_WRONG_CHECKSUM, "checksum does not match: bytes are missing.", members={"missing": missing})
     found = await digests_of(site.engine, upload, ("sha256", *stated))
