@@ -16,13 +16,14 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from partwise.core.errors import PartwiseError
 from partwise.core.records import Principal
 from partwise.engine.engine import Engine
 from partwise.http.intake import ABORT, BodyOf
 from partwise.http.problems import RENDER, ProblemResponse, render_any
+from partwise.http.sending import Sending
 
 _logger = logging.getLogger(__name__)
 
@@ -95,17 +96,11 @@ class AnswerErrors:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun = False
-
-        async def noted(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
+        sending = Sending(send)
         try:
-            await self._app(scope, receive, noted)
+            await self._app(scope, receive, sending)
         except Exception as error:
-            if begun:
+            if sending.begun:
                 abort = scope.get("extensions", {}).get(ABORT)
                 if abort is None or not isinstance(error, PartwiseError):
                     raise

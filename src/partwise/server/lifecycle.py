@@ -6,9 +6,10 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from partwise.http.problems import BUSY, refuse
+from partwise.http.sending import Sending
 
 _logger = logging.getLogger(__name__)
 
@@ -35,21 +36,15 @@ class CutOff:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun = False
-
-        async def noted(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
+        sending = Sending(send)
         try:
-            await self._app(scope, receive, noted)
+            await self._app(scope, receive, sending)
         except asyncio.CancelledError:
             if not self._lifecycle.stopping:
                 raise
             path = (scope.get("raw_path") or scope["path"].encode()).decode("ascii", "replace")
             _logger.warning("%s %s was cut off: the server stops", scope["method"], path)
-            if begun:  # the client sees that the answer breaks off
+            if sending.begun:  # the client sees that the answer breaks off
                 return
             detail = "The server stops, and the request took too long; send it again in a moment."
             await refuse(BUSY, detail, {"Retry-After": "2"}, setting="shutdown_seconds")(scope, receive, send)

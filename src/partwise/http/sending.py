@@ -1,0 +1,18 @@
+"""Whether an answer has begun: after that nothing else can be said on its connection."""
+
+from __future__ import annotations
+
+from starlette.types import Message, Send
+
+
+class Sending:
+    """ASGI's ``send``, which notes that something was sent."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.begun = False
+
+    async def __call__(self, message: Message) -> None:
+        """Note it, and send."""
+        self.begun = True
+        await self._send(message)
