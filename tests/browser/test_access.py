@@ -73,7 +73,7 @@ def test_by_keyboard_alone(web: UploadPage, server: ServerProcess) -> None:
         http.store(b"old", filename="old.bin")
     expect(web.file("old.bin")).to_be_visible()
     seen = []
-    for _ in range(6):
+    for _ in range(7):
         web.page.keyboard.press("Tab")
         focused = web.page.locator(":focus")
         seen.append(focused.get_attribute("aria-label") or focused.get_attribute("placeholder") or focused.inner_text())
@@ -82,6 +82,7 @@ def test_by_keyboard_alone(web: UploadPage, server: ServerProcess) -> None:
         "Choose a folder",
         "Search by name",
         "Copy the SHA-256 of old.bin",
+        "Copy the link to old.bin",
         "Download old.bin",
         "Delete old.bin",
     ]

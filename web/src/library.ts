@@ -1,6 +1,7 @@
 // What the server has of mine: files and unfinished uploads, looked at again and again while the page is seen.
 
 import type { Api, ArtifactInfo, UploadInfo } from "./transfer/api.ts";
+import { eachOf } from "./transfer/each.ts";
 import { pause } from "./transfer/pace.ts";
 import { Stopped } from "./transfer/problems.ts";
 
@@ -78,14 +79,14 @@ export class Library {
     this.error = undefined;
   }
 
-  async deleteArtifact(artifact: ArtifactInfo): Promise<void> {
-    await this.#api.deleteArtifact(artifact.pulp_href);
-    this.refresh();
+  /** Delete all of them that can be deleted; raises what the first refusal raises. */
+  async deleteArtifacts(artifacts: readonly ArtifactInfo[]): Promise<void> {
+    await eachOf(artifacts, (artifact) => this.#api.deleteArtifact(artifact.pulp_href)).finally(() => this.refresh());
   }
 
-  async deleteUpload(upload: UploadInfo): Promise<void> {
-    await this.#api.deleteUpload(upload.pulp_href);
-    this.refresh();
+  /** The same for unfinished uploads. */
+  async deleteUploads(uploads: readonly UploadInfo[]): Promise<void> {
+    await eachOf(uploads, (upload) => this.#api.deleteUpload(upload.pulp_href)).finally(() => this.refresh());
   }
 
   async #look(signal: AbortSignal): Promise<void> {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ago, bytes, count, duration, nameParts, percent, shownName, until } from "../src/ui/words.ts";
+import { ago, bytes, count, duration, nameParts, percent, shownName, until, uploadCommand } from "../src/ui/words.ts";
 
 test("sizes in decimal units of three digits", () => {
   assert.deepEqual([0, 999, 1000, 15_360, 999_499, 999_500, 1e9, 53_687_091_200].map(bytes), [
@@ -52,4 +52,13 @@ test("names and their folders, numbers and their nouns, moments", () => {
   assert.match(ago(now - 7_200_000, now), /^today/);
   assert.match(ago(now - 86_400_000, now), /^yesterday/);
   assert.equal(until(now + 3 * 86_400_000, now), "in 3 days");
+});
+
+test("the command for an upload is safe in a shell", () => {
+  const server = "https://files.example/partwise";
+  assert.equal(uploadCommand(server), `partwise upload FILE -s ${server}`);
+  assert.equal(uploadCommand(server, "a/b/disk.img", "123"), `partwise upload disk.img --upload 123 -s ${server}`);
+  assert.equal(uploadCommand(server, "it's $(odd).img"), `partwise upload 'it'\\''s $(odd).img' -s ${server}`);
+  assert.equal(uploadCommand(server, "-rf"), `partwise upload ./-rf -s ${server}`);
+  assert.equal(uploadCommand(server, "two\nlines"), `partwise upload FILE -s ${server}`);
 });

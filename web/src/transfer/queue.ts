@@ -2,6 +2,7 @@
 
 import { MOST_OVER_HTTP1, MOST_OVER_HTTP2, Parallelism } from "./adapt.ts";
 import type { Api } from "./api.ts";
+import { eachOf } from "./each.ts";
 import { Lanes } from "./lanes.ts";
 import { Rate } from "./pace.ts";
 import { Slots } from "./slots.ts";
@@ -97,8 +98,29 @@ export class Queue {
     this.#start();
   }
 
+  /** Try what failed again, where that may help. */
+  retryAll(): void {
+    for (const upload of this.uploads.filter((each) => each.retriable)) {
+      if (upload.lost) upload.startOver();
+      upload.requeue();
+    }
+    this.#start();
+  }
+
+  /** Stop all that is not over, and have the server drop what it has. Raises what the server's first refusal raises. */
+  async cancelAll(): Promise<void> {
+    this.pauseAll();
+    await eachOf(this.uploads.filter((upload) => !upload.over), (upload) => this.cancel(upload));
+  }
+
   clearDone(): void {
     this.uploads = this.uploads.filter((upload) => upload.phase !== "done");
+    this.#changed();
+  }
+
+  /** Take off the page what is over; the server keeps what it has. */
+  clearOver(): void {
+    this.uploads = this.uploads.filter((upload) => !upload.over);
     this.#changed();
   }
 

@@ -6,7 +6,7 @@ import { alone } from "./alone.ts";
 import { sleep, type UploadDetail } from "./api.ts";
 import { Finder } from "./find.ts";
 import { Rate } from "./pace.ts";
-import { Changing, OtherFile, Problem, Stopped } from "./problems.ts";
+import { Changing, OtherFile, Problem, Stopped, adviceOn } from "./problems.ts";
 import { Plan } from "./plan.ts";
 import { MOST_DAMAGED, Sender } from "./send.ts";
 import type { Tools } from "./tools.ts";
@@ -88,6 +88,16 @@ export class Upload {
 
   get over(): boolean {
     return ["done", "failed", "cancelled"].includes(this.phase);
+  }
+
+  /** Whether the server has nothing of it any more: it can be begun anew only. */
+  get lost(): boolean {
+    return this.error instanceof Problem && this.error.gone;
+  }
+
+  /** Whether it failed in a way that may not come again. */
+  get retriable(): boolean {
+    return this.phase === "failed" && adviceOn(this.error).again;
   }
 
   /** Whether chunks fail at the moment, and are tried again. */

@@ -7,8 +7,8 @@ import type { Connection, Session } from "../transfer/session.ts";
 import type { Upload } from "../transfer/upload.ts";
 import { DropZone, useWindowDrop } from "./DropZone.tsx";
 import { Files } from "./Files.tsx";
-import { CloudOffIcon, Mark } from "./icons.tsx";
-import { Confirm, type Question } from "./parts.tsx";
+import { CloudOffIcon, CopyIcon, Mark } from "./icons.tsx";
+import { Confirm, CopyButton, type Question } from "./parts.tsx";
 import { SignIn } from "./SignIn.tsx";
 import { Summary } from "./Summary.tsx";
 import type { Ticker } from "./ticker.ts";
@@ -16,7 +16,8 @@ import { Announcer } from "./announce.ts";
 import { Transfer } from "./Transfer.tsx";
 import { Unfinished } from "./Unfinished.tsx";
 import { adviceOn } from "../transfer/problems.ts";
-import { count, percent, shownName } from "./words.ts";
+import { serverUrl } from "./download.tsx";
+import { count, percent, shownName, uploadCommand } from "./words.ts";
 
 interface Props {
   queue: Queue;
@@ -54,6 +55,14 @@ export function App({ queue, library, session, ticker }: Props) {
       text: `What has arrived of ${shownName(upload.name)} will be deleted from the server. The file on this computer stays.`,
       yes: "Cancel the upload",
       carryOut: () => queue.cancel(upload).finally(() => library.refresh()),
+      focus: transfers,
+    });
+  const cancelAll = () =>
+    ask({
+      title: "Cancel all uploads?",
+      text: `${count(uploads.filter((upload) => !upload.over).length, "upload stops", "uploads stop")}, and what has arrived of them will be deleted from the server. The files on this computer stay.`,
+      yes: "Cancel all",
+      carryOut: () => queue.cancelAll().finally(() => library.refresh()),
       focus: transfers,
     });
   const signOut = async () => {
@@ -96,7 +105,7 @@ export function App({ queue, library, session, ticker }: Props) {
         {!signedOut && <DropZone add={add} drop={drop} small={uploads.length > 0} />}
         {uploads.length > 0 && (
           <section aria-labelledby="transfers">
-            <Summary queue={queue} connection={session.connection} heading={transfers} />
+            <Summary queue={queue} connection={session.connection} heading={transfers} cancelAll={cancelAll} />
             <ul class="rows" role="list">
               {shown.slice(0, MOST_ROWS).map((upload) => (
                 <Transfer key={upload.id} upload={upload} queue={queue} session={session} cancel={cancel} />
@@ -110,11 +119,27 @@ export function App({ queue, library, session, ticker }: Props) {
           <Files library={library} session={session} ask={ask} problem={library.loaded ? undefined : adviceOn(library.error)} />
         )}
       </main>
+      {!signedOut && <Terminal />}
       <Confirm question={question} close={() => ask(undefined)} />
       <div class="offscreen" aria-live="polite" translate={false}>
         {said}
       </div>
     </>
+  );
+}
+
+/** The same by a command, for scripts and for machines without a browser. */
+function Terminal() {
+  const command = uploadCommand(serverUrl());
+  return (
+    <footer translate={false}>
+      <p class="hint">
+        <span>On the command line:</span> <code>{command}</code>
+        <CopyButton label="Copy the command" title="Copy the command" text={command}>
+          <CopyIcon />
+        </CopyButton>
+      </p>
+    </footer>
   );
 }
 

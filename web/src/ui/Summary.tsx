@@ -11,12 +11,14 @@ interface Props {
   queue: Queue;
   connection: Connection;
   heading: RefObject<HTMLHeadingElement | null>;
+  cancelAll: () => void;
 }
 
-export function Summary({ queue, connection, heading }: Props) {
+export function Summary({ queue, connection, heading, cancelAll }: Props) {
   const { uploads } = queue;
   const done = uploads.filter((upload) => upload.phase === "done");
   const failed = uploads.filter((upload) => upload.phase === "failed");
+  const retriable = failed.filter((upload) => upload.retriable);
   const paused = uploads.filter((upload) => upload.paused && !upload.over);
   const going = uploads.filter((upload) => !upload.over && !upload.paused);
   const counted = uploads.filter((upload) => upload.phase !== "failed");
@@ -59,9 +61,24 @@ export function Summary({ queue, connection, heading }: Props) {
               Resume all
             </button>
           )}
+          {going.length + paused.length > 1 && (
+            <button type="button" onClick={cancelAll}>
+              Cancel all
+            </button>
+          )}
+          {retriable.length > 1 && (
+            <button type="button" onClick={() => queue.retryAll()}>
+              Retry all
+            </button>
+          )}
           {done.length > 0 && (
             <button type="button" onClick={() => queue.clearDone()}>
               Clear finished
+            </button>
+          )}
+          {failed.length > 0 && done.length + failed.length > 1 && (
+            <button type="button" onClick={() => queue.clearOver()}>
+              Clear all
             </button>
           )}
         </div>

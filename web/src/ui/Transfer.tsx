@@ -3,10 +3,10 @@
 import { useRef } from "preact/hooks";
 import type { Queue } from "../transfer/queue.ts";
 import { secondsLeft } from "../transfer/pace.ts";
-import { OtherFile, Problem, Unreadable, adviceOn } from "../transfer/problems.ts";
+import { OtherFile, Unreadable, adviceOn } from "../transfer/problems.ts";
 import type { Connection, Session } from "../transfer/session.ts";
 import type { Upload } from "../transfer/upload.ts";
-import { DownloadLink } from "./download.tsx";
+import { CopyLink, DownloadLink } from "./download.tsx";
 import { AlertIcon, CheckIcon, CloseIcon, FileIcon, PauseIcon, PlayIcon, RetryIcon } from "./icons.tsx";
 import { Bar, Digest, Name } from "./parts.tsx";
 import { bytes, duration, percent, rate, shownName } from "./words.ts";
@@ -39,6 +39,7 @@ export function Transfer({ upload, queue, session, cancel }: Props) {
         )}
       </div>
       <div class="row-actions">
+        {state === "done" && upload.result && <CopyLink artifact={upload.result.artifact} name={name} />}
         {state === "done" && upload.result && <DownloadLink artifact={upload.result.artifact} name={name} session={session} />}
         {state === "going" && (
           <IconButton label="Pause" name={name} onClick={() => queue.pause(upload)}>
@@ -143,7 +144,6 @@ function Failure({ upload, queue }: { upload: Upload; queue: Queue }) {
   const { error } = upload;
   const advice = adviceOn(error);
   const input = useRef<HTMLInputElement>(null);
-  const gone = error instanceof Problem && error.gone;
   const choose = error instanceof Unreadable || error instanceof OtherFile;
   return (
     <div class="failure" translate={false}>
@@ -152,9 +152,9 @@ function Failure({ upload, queue }: { upload: Upload; queue: Queue }) {
       </p>
       <div class="actions">
         {advice.again && (
-          <button type="button" onClick={() => (gone ? queue.startOver(upload) : queue.resume(upload))}>
+          <button type="button" onClick={() => (upload.lost ? queue.startOver(upload) : queue.resume(upload))}>
             <RetryIcon />
-            {gone ? "Start over" : "Try again"}
+            {upload.lost ? "Start over" : "Try again"}
           </button>
         )}
         {choose && (

@@ -5,10 +5,11 @@ import type { Library } from "../library.ts";
 import type { UploadInfo } from "../transfer/api.ts";
 import type { Chosen } from "../transfer/queue.ts";
 import { BY_TOUCH } from "./DropZone.tsx";
-import { TrashIcon, FileIcon } from "./icons.tsx";
-import { Bar, Name, type Question } from "./parts.tsx";
+import { serverUrl } from "./download.tsx";
+import { FileIcon, TerminalIcon, TrashIcon } from "./icons.tsx";
+import { Bar, CopyButton, Name, type Question } from "./parts.tsx";
 import { IconButton } from "./Transfer.tsx";
-import { ago, bytes, percent, shownName, until } from "./words.ts";
+import { ago, bytes, count, percent, shownName, until, uploadCommand } from "./words.ts";
 
 interface Props {
   uploads: readonly UploadInfo[];
@@ -17,16 +18,40 @@ interface Props {
   ask: (question: Question) => void;
 }
 
+/** Unfinished uploads that are shown at first: the files below should stay in view. */
+const FEW = 5;
+
 export function Unfinished({ uploads, library, add, ask }: Props) {
   const heading = useRef<HTMLHeadingElement>(null);
+  const [all, setAll] = useState(false);
+  const shown = all ? uploads : uploads.slice(0, FEW);
+  const removeAll = () => {
+    const growing = uploads.filter((upload) => library.growing.has(upload.pulp_href)).length;
+    ask({
+      title: `Delete ${uploads.length} unfinished uploads?`,
+      text:
+        `What has arrived of them, ${bytes(uploads.reduce((sum, upload) => sum + upload.received, 0))}, will be deleted from the server.` +
+        (growing > 0 ? ` ${count(growing, "of them is", "of them are")} being sent from elsewhere.` : ""),
+      yes: "Delete all",
+      carryOut: () => library.deleteUploads(uploads),
+      focus: heading,
+    });
+  };
   return (
     <section aria-labelledby="unfinished">
-      <h2 id="unfinished" ref={heading} tabIndex={-1}>
-        Unfinished
-      </h2>
+      <div class="section-head">
+        <h2 id="unfinished" ref={heading} tabIndex={-1}>
+          Unfinished
+        </h2>
+        {uploads.length > 1 && (
+          <button type="button" class="quiet" onClick={removeAll}>
+            Delete all
+          </button>
+        )}
+      </div>
       <p class="hint">Choose the same file again{BY_TOUCH ? "" : ", or drop it on the page"}: only what is missing is sent.</p>
       <ul class="rows" role="list">
-        {uploads.map((upload) => (
+        {shown.map((upload) => (
           <Row
             key={upload.pulp_href}
             upload={upload}
@@ -38,13 +63,20 @@ export function Unfinished({ uploads, library, add, ask }: Props) {
                 title: "Delete this unfinished upload?",
                 text: `What has arrived of ${shownName(nameOf(upload))} will be deleted from the server.`,
                 yes: "Delete",
-                carryOut: () => library.deleteUpload(upload),
+                carryOut: () => library.deleteUploads([upload]),
                 focus: heading,
               })
             }
           />
         ))}
       </ul>
+      {uploads.length > FEW && (
+        <p class="more" translate={false}>
+          <button type="button" aria-expanded={all} onClick={() => setAll(!all)}>
+            {all ? "Show fewer" : `Show all ${uploads.length}`}
+          </button>
+        </p>
+      )}
     </section>
   );
 }
@@ -107,6 +139,13 @@ function Row({ upload, now, growing, add, remove }: RowProps) {
             Choose file
           </button>
         )}
+        <CopyButton
+          label={`Copy the command that continues ${shownName(name)}`}
+          title="Copy the command that continues it"
+          text={uploadCommand(serverUrl(), upload.filename ?? "", upload.pulp_href.split("/").at(-2))}
+        >
+          <TerminalIcon />
+        </CopyButton>
         <IconButton label="Delete" name={name} onClick={remove}>
           <TrashIcon />
         </IconButton>

@@ -1,6 +1,6 @@
 // Small pieces that several parts of the page are made of.
 
-import type { RefObject } from "preact";
+import type { ComponentChildren, RefObject } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { adviceOn } from "../transfer/problems.ts";
 import { segments, type Span } from "../transfer/ranges.ts";
@@ -44,19 +44,46 @@ export function Bar({ size, settled, moving = [], label, text }: BarProps) {
   );
 }
 
-/** A SHA-256, short, that can be copied whole. */
-export function Digest({ sha256, of }: { sha256: string; of: string }) {
+/** Whether something was copied a moment ago, and how to copy. */
+function useCopy(): [copied: boolean, copyText: (text: string) => void] {
   const [copied, setCopied] = useState(false);
   useEffect(() => {
     if (!copied) return undefined;
     const timer = setTimeout(() => setCopied(false), 2000);
     return () => clearTimeout(timer);
   }, [copied]);
+  return [copied, (text) => void copy(text).then(setCopied)];
+}
+
+interface CopyProps {
+  /** What a screen reader says. */
+  label: string;
+  title: string;
+  text: string;
+  children: ComponentChildren;
+}
+
+/** An icon that copies a text, and shows that it did. */
+export function CopyButton({ label, title, text, children }: CopyProps) {
+  const [copied, copyText] = useCopy();
+  return (
+    <button type="button" class="icon-button" aria-label={label} title={title} onClick={() => copyText(text)}>
+      {copied ? <CheckIcon /> : children}
+      <span class="offscreen" role="status" translate={false}>
+        {copied ? "Copied" : ""}
+      </span>
+    </button>
+  );
+}
+
+/** A SHA-256, short, that can be copied whole. */
+export function Digest({ sha256, of }: { sha256: string; of: string }) {
+  const [copied, copyText] = useCopy();
   return (
     <span class="digest" translate={false}>
       <span class="digest-name">SHA-256</span>
       <code title={sha256}>{shortDigest(sha256)}</code>
-      <button type="button" class="quiet" aria-label={`Copy the SHA-256 of ${shownName(of)}`} onClick={() => void copy(sha256).then(setCopied)}>
+      <button type="button" class="quiet" aria-label={`Copy the SHA-256 of ${shownName(of)}`} onClick={() => copyText(sha256)}>
         {copied ? <CheckIcon /> : <CopyIcon />}
         <span role="status">{copied ? "Copied" : ""}</span>
       </button>

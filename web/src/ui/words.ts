@@ -1,18 +1,8 @@
 // Numbers, times and names as a person reads them. Pure.
 
-const UNITS = ["KB", "MB", "GB", "TB", "PB"];
+import { bytes } from "../transfer/sizes.ts";
 
-/** Decimal units, as file managers and networks count. */
-export function bytes(count: number): string {
-  if (count < 1000) return `${count} B`;
-  let value = count;
-  let unit = -1;
-  while (value >= 999.5 && unit < UNITS.length - 1) {
-    value /= 1000;
-    unit += 1;
-  }
-  return `${value < 9.995 ? value.toFixed(2) : value < 99.95 ? value.toFixed(1) : value.toFixed(0)} ${UNITS[unit]}`;
-}
+export { bytes };
 
 export function rate(bytesPerSecond: number): string {
   return `${bytes(Math.round(bytesPerSecond))}/s`;
@@ -76,4 +66,17 @@ export function nameParts(name: string): { folder: string; base: string } {
 /** A long digest with its middle left out. */
 export function shortDigest(sha256: string): string {
   return `${sha256.slice(0, 8)}…${sha256.slice(-8)}`;
+}
+
+/** The command that uploads a file to `server`, or goes on with an upload there. For a POSIX shell. */
+export function uploadCommand(server: string, name = "", upload = ""): string {
+  const { base } = nameParts(name);
+  // What cannot be seen, or typed, stands for itself.
+  const seen = base === shownName(base) ? base : "";
+  const file = seen ? quoted(seen.startsWith("-") ? `./${seen}` : seen) : "FILE";
+  return `partwise upload ${file}${upload ? ` --upload ${upload}` : ""} -s ${quoted(server)}`;
+}
+
+function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

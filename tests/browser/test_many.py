@@ -1,0 +1,170 @@
+"""Many files at once: what is done with all of them takes one step, and one question."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import MIB, Opener, UploadPage, html, write_file
+from tests.browser.test_access import AXE, NARROW, failings
+from tests.support.proxy import Proxy
+from tests.support.server import API, Http, ServerProcess
+
+
+def count(server: ServerProcess, kind: str, query: str = "") -> int:
+    """How many the server has."""
+    with Http(server.port) as http:
+        return int(http("GET", f"{API}{kind}/{query}").json["count"])
+
+
+def press(web: UploadPage, name: str) -> None:
+    """Press the button that is called exactly so."""
+    web.page.get_by_role("button", name=name, exact=True).click()
+
+
+def agree(web: UploadPage, name: str) -> None:
+    """Answer the question that is asked."""
+    web.page.get_by_role("dialog").get_by_role("button", name=name, exact=True).click()
+    expect(web.page.get_by_role("dialog")).to_be_hidden()
+
+
+def three(folder: Path, size: int) -> list[Path]:
+    """New files."""
+    files = [folder / f"file-{number}.bin" for number in range(3)]
+    for file in files:
+        write_file(file, size)
+    return files
+
+
+def test_what_failed_is_tried_again_together(
+    web: UploadPage, server: ServerProcess, proxy: Proxy, tmp_path: Path
+) -> None:
+    proxy.instead = lambda piece: html(403, "Forbidden") if piece.startswith((b"PUT", b"POST")) else None
+    web.choose(*three(tmp_path, MIB + 1))
+    expect(web.page.locator("li[data-state=failed]")).to_have_count(3)
+    proxy.instead = lambda piece: None
+    press(web, "Retry all")
+    expect(web.page.locator("li[data-state=done]")).to_have_count(3)
+    assert count(server, "artifacts") == 3
+
+
+def test_what_is_over_is_taken_off_together(web: UploadPage, proxy: Proxy, tmp_path: Path) -> None:
+    files = three(tmp_path, MIB + 1)
+    web.choose(files[0])
+    web.await_state("file-0.bin", "done")
+    proxy.instead = lambda piece: html(403, "Forbidden") if piece.startswith((b"PUT", b"POST")) else None
+    web.choose(*files[1:])
+    expect(web.page.locator("li[data-state=failed]")).to_have_count(2)
+    press(web, "Clear all")
+    expect(web.page.locator("li[data-state]")).to_have_count(0)
+
+
+def test_all_are_cancelled_with_one_answer(
+    web: UploadPage, server: ServerProcess, proxy: Proxy, tmp_path: Path
+) -> None:
+    proxy.hold_after(2 * MIB)
+    web.choose(*three(tmp_path, 4 * MIB))
+    proxy.wait_until_held()
+    press(web, "Cancel all")
+    dialog = web.page.get_by_role("dialog", name="Cancel all uploads?")
+    expect(dialog).to_contain_text("3 uploads stop")
+    proxy.release()
+    agree(web, "Cancel all")
+    expect(web.page.locator("li[data-state]")).to_have_count(0)
+    assert count(server, "uploads", "?state=open") == 0
+
+
+def test_several_files_are_deleted_with_one_answer(web: UploadPage, server: ServerProcess) -> None:
+    with Http(server.port) as http:
+        for number in range(4):
+            http.store(os.urandom(1000), filename=f"old-{number}.bin")
+    expect(web.file("old-3.bin")).to_be_visible()
+    press(web, "Select")
+    for number in (0, 2):
+        web.page.get_by_label(f"Select old-{number}.bin").check()
+    press(web, "Delete 2 files")
+    expect(web.page.get_by_role("dialog", name="Delete 2 files?")).to_contain_text("2.00 KB")
+    agree(web, "Delete")
+    expect(web.file("old-0.bin")).to_have_count(0)
+    expect(web.file("old-1.bin")).to_be_visible()
+    press(web, "Select")
+    press(web, "Select all 2")
+    press(web, "Delete 2 files")
+    agree(web, "Delete")
+    expect(web.page.get_by_text("What you upload appears here.")).to_be_visible()
+    assert count(server, "artifacts") == 0
+
+
+def test_what_cannot_be_deleted_is_told_and_the_others_go(web: UploadPage, server: ServerProcess, proxy: Proxy) -> None:
+    with Http(server.port) as http:
+        for number in range(3):
+            http.store(os.urandom(1000), filename=f"old-{number}.bin")
+    expect(web.file("old-2.bin")).to_be_visible()
+    refused: list[bytes] = []
+
+    def refuse(piece: bytes) -> bytes | None:
+        if refused or not piece.startswith(b"DELETE"):
+            return None
+        refused.append(piece)
+        return html(403, "Forbidden")
+
+    proxy.instead = refuse
+    press(web, "Select")
+    press(web, "Select all 3")
+    press(web, "Delete 3 files")
+    dialog = web.page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Delete").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("answered 403")
+    agree(web, "Keep")
+    expect(web.page.get_by_role("button", name="Delete 1 file", exact=True)).to_be_visible()
+    assert count(server, "artifacts") == 1
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="needs web/node_modules (make web-check)")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_many_unfinished_ones_push_nothing_away(
+    open_page: Opener, server: ServerProcess, proxy: Proxy, tmp_path: Path, scheme: str
+) -> None:
+    with Http(server.port) as http:
+        for number in range(12):
+            http.create(5 * MIB, filename=f"half-{number}.bin")
+            http.store(os.urandom(1000), filename=f"whole-{number}.bin")
+    web = open_page(bypass_csp=True, color_scheme=scheme, viewport=NARROW, reduced_motion="reduce")
+    rows = web.page.get_by_role("region", name="Unfinished").get_by_role("listitem")
+    expect(rows).to_have_count(5)
+    press(web, "Select")
+    web.page.get_by_label("Select whole-3.bin").check()
+    assert failings(web) == []
+    press(web, "Show all 12")
+    expect(rows).to_have_count(12)
+    for part in web.page.locator("section, li, button, .facts, footer, code").all():
+        box = part.bounding_box()
+        assert box is None or box["x"] + box["width"] <= NARROW["width"] + 0.5, part.inner_text()
+    press(web, "Delete all")
+    expect(web.page.get_by_role("dialog")).to_contain_text("Delete 12 unfinished uploads?")
+    assert failings(web) == []
+    agree(web, "Delete all")
+    expect(rows).to_have_count(0)
+    assert count(server, "uploads", "?state=open") == 0
+
+
+def test_links_and_commands_can_be_copied(open_page: Opener, server: ServerProcess, proxy: Proxy) -> None:
+    with Http(server.port) as http:
+        artifact = http.store(b"kept", filename="kept.bin")["artifact"]
+        href = http.create(5 * MIB, filename="it's half.bin")
+    web = open_page(permissions=["clipboard-read", "clipboard-write"])
+    identifier = href.rstrip("/").rpartition("/")[2]
+    for button, text in (
+        ("Copy the link to kept.bin", f"{proxy.url}{artifact}download/"),
+        ("Copy the command", f"partwise upload FILE -s {proxy.url}"),
+        (
+            "Copy the command that continues it's half.bin",
+            f"partwise upload 'it'\\''s half.bin' --upload {identifier} -s {proxy.url}",
+        ),
+    ):
+        press(web, button)
+        expect(web.page.get_by_role("button", name=button, exact=True).get_by_role("status")).to_have_text("Copied")
+        assert web.page.evaluate("() => navigator.clipboard.readText()") == text
