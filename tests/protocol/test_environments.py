@@ -38,6 +38,7 @@ def serve(*options: str, before: Callable[[], None] | None = None, **environment
 class Pod(ServerProcess):
     """One whose environment has what Kubernetes puts there; the test's own port comes as an argument."""
 
+    forked = False
     program = (
         "-c",
         "import os; os.environ['PARTWISE_PORT'] = 'tcp://10.0.0.1:24817'\n"
@@ -146,7 +147,7 @@ def test_no_home_and_no_temporary_folder(tmp_path: Path, monkeypatch: pytest.Mon
     )
 
     class Bare(ServerProcess):
-        pass
+        forked = False
 
     Bare.program = ("-c", program)
     with Bare(tmp_path / "data", workers=2) as server, Http(server.port) as http:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support import forkserver
+
 #: Threads of an event loop's own executor end with the interpreter; a few are kept by libraries for good.
 _KEPT = ("asyncio_", "pytest_timeout", "ThreadPoolExecutor-")
 
@@ -34,12 +36,15 @@ def _descriptors() -> dict[int, str]:
 def _children() -> set[int]:
     """Processes that this one started and that still run."""
     found: set[int] = set()
-    for task in os.listdir("/proc/self/task"):
+    tasks = list(Path("/proc/self/task").iterdir())
+    if forkserver.pid() is not None:
+        tasks.append(Path(f"/proc/{forkserver.pid()}/task/{forkserver.pid()}"))
+    for task in tasks:
         try:
-            found.update(map(int, Path(f"/proc/self/task/{task}/children").read_text().split()))
+            found.update(map(int, (task / "children").read_text().split()))
         except OSError:
             continue  # the thread has ended
-    return found
+    return found - {forkserver.pid()}
 
 
 def _command(pid: int) -> str:

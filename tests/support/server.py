@@ -18,7 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+from tests.support.forkserver import ForkedProcess
 from tests.support.leaks import SERVERS
+from tests.support.until import wait_until
 
 API = "/pulp/api/v3/"
 _START_SECONDS = 90.0
@@ -31,10 +33,13 @@ class ServerProcess:
     """
 
     #: What Python runs.
-    program: tuple[str, ...] = (
+    program: tuple[str, str] = (
         "-c",
         "from partwise.server.run import serve; from partwise.server.settings import Settings; serve(Settings())",
     )
+
+    #: Whether it is forked from a process that has imported the server, and not begun as a new program.
+    forked = True
 
     #: Makes settings that every server has unless it is told otherwise: where its records and bytes are.
     engines: Callable[[], dict[str, str]] = dict
@@ -49,7 +54,7 @@ class ServerProcess:
         settings = type(self).engines() | settings
         #: What its environment says; for commands beside it, too.
         self.settings = {f"PARTWISE_{name.upper()}": str(value) for name, value in settings.items()}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | ForkedProcess | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -71,7 +76,9 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start it and wait until it says that it is ready."""
-        command = [sys.executable, *self.program]
+        if self.port and self.workers > 1:
+            # Those of a supervisor that was killed end a moment after it.
+            wait_until(lambda: _is_free(self.port), "an end of its former workers")
         environment = (
             os.environ
             | self.settings
@@ -84,7 +91,12 @@ class ServerProcess:
         )
         with contextlib.ExitStack() as stack:
             stderr = stack.enter_context(self._log.open("ab")) if self._log else None
-            self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=stderr)
+            # Coverage is measured in processes that Python started.
+            if self.forked and "COVERAGE_PROCESS_START" not in os.environ:
+                self._process = ForkedProcess(self.program, environment, stderr)
+            else:
+                command = [sys.executable, *self.program]
+                self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=stderr)
         SERVERS[self] = self._process.pid
         assert self._process.stdout is not None
         said = b""
@@ -120,6 +132,16 @@ class ServerProcess:
             raise
         finally:
             process.stdout.close()
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 class Answer:
