@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import fields
+from functools import cache
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -46,10 +47,7 @@ def routes(api: Api) -> list[Route]:
     for path, methods in by_path.items():
         made += _both(api.prefix + path, _dispatch(api, methods), list(methods))
     for name, pulp_paths in (("docs/api.json", True), ("docs/openapi.json", False)):
-        content = json.dumps(
-            document(api.base + api.prefix, pulp_paths=pulp_paths, authenticated=api.authenticated)
-        ).encode()
-        made += _both(api.prefix + name, _document(content), ["GET"])
+        made += _both(api.prefix + name, _document(api, pulp_paths), ["GET"])
     return made
 
 
@@ -65,8 +63,13 @@ def _dispatch(api: Api, methods: dict[str, Operation]) -> Endpoint:
     return endpoint
 
 
-def _document(content: bytes) -> Endpoint:
+def _document(api: Api, pulp_paths: bool) -> Endpoint:
+    @cache  # made when somebody first asks: it costs as much as the rest of a start
+    def content() -> bytes:
+        described = document(api.base + api.prefix, pulp_paths=pulp_paths, authenticated=api.authenticated)
+        return json.dumps(described).encode()
+
     async def endpoint(_request: Request) -> Response:
-        return Response(content, media_type="application/json")
+        return Response(content(), media_type="application/json")
 
     return endpoint
