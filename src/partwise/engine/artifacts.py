@@ -20,7 +20,7 @@ from partwise.engine.ports import Body, Purpose
 from partwise.engine.uploads import create_upload, delete_upload, set_size
 
 #: Bytes of a block that is read to be sent: what a reader that takes none holds of the server's memory.
-READ_BLOCK = 256 << 10
+READ_BLOCK = 128 << 10
 #: How old the upload of a request is at least when it is taken for abandoned.
 ABANDONED_AFTER = timedelta(seconds=10)
 

@@ -63,16 +63,17 @@ async def give(engine: Engine, request: Request, artifact: Artifact) -> Response
 async def begun(items: AsyncIterator[T]) -> AsyncIterator[T]:
     """``items``, the first one made already: what stands in its way is an error, not an answer that breaks off."""
     try:
-        first = await anext(items)
+        first = [await anext(items)]
     except StopAsyncIteration:
         return items
     return _from(first, items)
 
 
-async def _from(first: T, rest: AsyncIterator[T]) -> AsyncIterator[T]:
-    yield first
+async def _from(first: list[T], rest: AsyncIterator[T]) -> AsyncIterator[T]:
+    yield first.pop()  # kept in no variable, as long as a slow reader takes
     async for item in rest:
         yield item
+        del item
 
 
 class PacedResponse(StreamingResponse):
