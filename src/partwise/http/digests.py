@@ -16,22 +16,31 @@ from partwise.engine.ports import Body, Sink
 class CheckedBody:
     """A body that fails at its end when it has another digest. See ``partwise.engine.ports.Body``.
 
-    ``algorithm`` is a name that ``hashlib`` knows, ``digest`` what the bytes must have.
+    ``algorithm`` is a name that ``hashlib`` knows, ``digest`` what the bytes must have; None: whatever they have.
     """
 
-    sha256: str | None = None
-
-    def __init__(self, body: Body, algorithm: str, digest: bytes) -> None:
+    def __init__(self, body: Body, algorithm: str, digest: bytes | None) -> None:
         self._body = body
         self._algorithm = algorithm
         self._expected = digest
         self._hasher = hashlib.new(algorithm, usedforsecurity=False)
 
+    @property
+    def sha256(self) -> str | None:
+        """See ``Body``."""
+        return self._body.sha256
+
+    @property
+    def found(self) -> str:
+        """The digest of the bytes so far, in hex."""
+        return self._hasher.hexdigest()
+
     async def drain(self, sink: Sink) -> None:
         """See ``Body``. Raises ChunkDigestMismatch."""
         await self._body.drain(partial(self._take, sink))
         found = self._hasher.digest()
-        if found != self._expected:
+        if self._expected not in (None, found):
+            assert self._expected is not None
             raise ChunkDigestMismatch(self._expected.hex(), found.hex(), algorithm=self._algorithm)
 
     def _take(self, sink: Sink, block: memoryview) -> None:

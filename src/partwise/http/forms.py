@@ -7,7 +7,7 @@ number of parts, the headers of a part, the length of every field that is not th
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
@@ -52,8 +52,9 @@ class FormParser:
     Of several fields of a name the last counts; several digests have to be the same.
     """
 
-    def __init__(self, content_type: str, sink: Sink, *, file: str = "file") -> None:
-        self._file = file
+    def __init__(self, content_type: str, sink: Sink, *, file: str | Sequence[str] = "file") -> None:
+        """``file``: the name of the part that is the file, or those that it may have."""
+        self._files = (file,) if isinstance(file, str) else tuple(file)
         self.fields: dict[str, str] = {}
         self.has_file = False
         self.filename: str | None = None
@@ -147,7 +148,7 @@ class FormParser:
 
     @property
     def _is_file(self) -> bool:
-        return self._part is not None and self._part.name == self._file
+        return self._part is not None and self._part.name in self._files
 
     def _begin(self, part: MultipartSegment) -> None:
         self._part = part
@@ -156,7 +157,7 @@ class FormParser:
         self._value.clear()
         if self._is_file:
             if self.has_file:
-                raise BadBody(f"The form has more than one '{self._file}'.", field=self._file)
+                raise BadBody(f"The form has more than one '{self._files[0]}'.", field=self._files[0])
             self.has_file = True
             self.filename = part.filename
             self.media_type = part.header("Content-Type")
@@ -189,7 +190,7 @@ class FormBody:
         content_type: str,
         sha256: str | None = None,
         *,
-        file: str = "file",
+        file: str | Sequence[str] = "file",
         on_head: Callable[[str | None, str | None], None] | None = None,
     ) -> None:
         self._file = file
@@ -233,7 +234,8 @@ class FormBody:
         parser.close()
         self.fields = parser.fields
         if not parser.has_file:
-            raise BadBody(f"The form has no '{self._file}'.", field=self._file)
+            name = self._file if isinstance(self._file, str) else self._file[0]
+            raise BadBody(f"The form has no '{name}'.", field=name)
         self.filename, self.media_type = parser.filename or None, parser.media_type
         field = parser.fields.get("sha256")
         if field:

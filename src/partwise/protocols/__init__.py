@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from partwise.http.dialect import MakeDialect
+from partwise.protocols.box.routes import dialect as box
 from partwise.protocols.drf.routes import dialect as drf
 from partwise.protocols.fine.routes import dialect as fine
 from partwise.protocols.pulp.routes import dialect as pulp
@@ -14,4 +15,5 @@ DIALECTS: dict[str, MakeDialect] = {
     "tus": tus,
     "drf": drf,
     "fine": fine,
+    "box": box,
 }

@@ -20,7 +20,7 @@ from structlog.contextvars import bind_contextvars
 
 from partwise.core.records import Principal
 from partwise.engine.engine import Engine
-from partwise.http.dialect import AnswerErrors, Dialect, InDialect, Site
+from partwise.http.dialect import AnswerErrors, Dialect, InDialect, Site, any_token
 from partwise.http.problems import ADMINS_ONLY, ERRORS_PAGE, errors_page, refuse, render_any
 from partwise.protocols import DIALECTS
 from partwise.server.assembly import make_engine
@@ -133,6 +133,7 @@ def assemble(
         body_of=intake.body_of,
         who=_noted(principal_of if with_tokens else _everyone),
         signed_in=is_known if with_tokens else lambda _request: True,
+        is_token=authenticator.is_token if with_tokens else any_token,
         authenticated=with_tokens,
         api_prefix=settings.api_prefix,
         base=settings.base,
@@ -201,6 +202,7 @@ def _access(
         downloads=[dialect.downloads for dialect in dialects if dialect.downloads is not None],
         public=[*PUBLIC_PATHS, *(path for dialect in dialects for path in dialect.public)],
         greeting=[path for dialect in dialects for path in dialect.greeting],
+        sign_in=[path for dialect in dialects for path in dialect.sign_in],
         ticketed=[each for dialect in dialects for each in dialect.ticketed],
         origins=origins,
         identity=identity,

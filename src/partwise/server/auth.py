@@ -120,6 +120,10 @@ class Authenticator:
         self._known[digest] = (self._monotonic() + _TTL_SECONDS, principal)
         return principal
 
+    async def is_token(self, secret: str) -> bool:
+        """Whether a secret is a token, and no ticket."""
+        return not secret.startswith(TICKET_PREFIX) and await self.find(secret) is not None
+
     async def _ask(self, secret: str, digest: str) -> Principal | None:
         if secret.startswith(TICKET_PREFIX):
             ticket = await self._tokens.find_ticket(digest)
@@ -196,7 +200,8 @@ class TokenRequired:
 
     ``downloads`` are the paths below which downloads are, as ``Dialect.downloads`` says. ``public`` are paths that
     anyone may read; one that ends with a slash stands for all below it too. ``greeting`` are paths that say less to
-    those without a token: see ``is_known``. ``ticketed`` is what a ticket opens, as in ``Dialect``. ``origins`` are
+    those without a token: see ``is_known``. ``ticketed`` is what a ticket opens, and ``sign_in`` are paths of requests
+    whose body has the token, as in ``Dialect``. ``origins`` are
     other sites whose pages may send a password along. ``identity`` names users in place of tokens, or with ``tokens``
     beside them; ``ambient``: it goes by what a browser sends by itself, whatever else the request has.
     """
@@ -214,6 +219,7 @@ class TokenRequired:
         identity: Identity | None = None,
         tokens: bool = True,
         ambient: bool = False,
+        sign_in: Iterable[str] = (),
     ) -> None:
         self._app = app
         self._authenticator = authenticator
@@ -225,6 +231,7 @@ class TokenRequired:
         self._public = paths
         self._public_below = tuple(path for path in paths if path.endswith("/") and path != "/")
         self._greeting = frozenset(greeting)
+        self._sign_in = frozenset(sign_in)
         self._ticketed = tuple(ticketed)
         self._identity = identity
         self._tokens = tokens
@@ -278,6 +285,8 @@ class TokenRequired:
 
     def _is_public(self, scope: Scope) -> bool:
         path = scope["path"]
+        if path in self._sign_in:
+            return True
         return scope["method"] in _SAFE and (path in self._public or path.startswith(self._public_below))
 
     def _is_greeted(self, scope: Scope) -> bool:

@@ -9,7 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from partwise.http.dialect import Dialect
 
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _REQUEST_FIELDS = ("Authorization", "Content-Type", "Content-Range", "Content-Digest", "Prefer")
 _ANSWER_FIELDS = ("Retry-After", "ETag", "Content-Range", "Content-Disposition")
 
