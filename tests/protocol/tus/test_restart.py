@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from partwise.engine.chunks import SEGMENT
+from partwise.engine.receiver import SEGMENT
 from tests.protocol.tus.test_core import open_patch
 from tests.support.engines import new_data_folder
 from tests.support.server import API, Http, ServerProcess

@@ -27,7 +27,7 @@ from partwise.core.errors import (
 from partwise.core.ranges import MAX_SIZE, ByteRange, split
 from partwise.core.records import Artifact, Principal, Task, TaskState, Upload
 from partwise.core.state import UploadState
-from partwise.engine import artifacts, chunks, uploads
+from partwise.engine import artifacts, chunks, receiver, uploads
 from partwise.engine.chunks import Early, Received, put_chunk
 from partwise.engine.commit import commit
 from partwise.engine.context import Limits
@@ -221,7 +221,7 @@ async def test_a_body_that_is_kept_is_recorded_while_it_comes(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, undeclared: bool
 ) -> None:
     """In segments, each of which counts before the next has come: a server that is killed loses the last one alone."""
-    monkeypatch.setattr(chunks, "SEGMENT", 100_000)
+    monkeypatch.setattr(receiver, "SEGMENT", 100_000)
     upload = await uploads.create_upload(engine, ALICE, size=None if undeclared else len(DATA))
     gate = asyncio.Event()
     body = BytesBody(DATA, block=50_000, before_block=lambda number: gate if number == 7 else None)
@@ -242,7 +242,7 @@ async def test_a_body_that_is_kept_is_recorded_while_it_comes(
 
 
 async def test_a_newer_request_takes_over_from_any_segment(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunks, "SEGMENT", 100_000)
+    monkeypatch.setattr(receiver, "SEGMENT", 100_000)
     upload = await create(engine)
     body = BytesBody(DATA, block=50_000, before_block=lambda number: asyncio.Event() if number == 7 else None)
     stalled = asyncio.create_task(put_chunk(engine, ALICE, upload.id, ByteRange(0, len(DATA)), body, early=Early.KEEP))
@@ -257,7 +257,7 @@ async def test_a_newer_request_takes_over_from_any_segment(engine: Engine, monke
 
 
 async def test_a_slow_body_is_recorded_by_time(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunks, "SEGMENT_SECONDS", 0.0)
+    monkeypatch.setattr(receiver, "SEGMENT_SECONDS", 0.0)
     upload = await create(engine)
     body = BytesBody(DATA, block=300_000)
     await put_chunk(engine, ALICE, upload.id, ByteRange(0, len(DATA)), body, early=Early.KEEP)
@@ -266,7 +266,7 @@ async def test_a_slow_body_is_recorded_by_time(engine: Engine, monkeypatch: pyte
 
 async def test_segments_leave_room_for_other_chunks(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many a body would make, an upload is not refused for them."""
-    monkeypatch.setattr(chunks, "SEGMENT", 10_000)
+    monkeypatch.setattr(receiver, "SEGMENT", 10_000)
     engine.limits = replace(engine.limits, max_chunks=10)
     upload = await create(engine)
     body = BytesBody(DATA, block=10_000)
@@ -290,7 +290,7 @@ async def test_small_chunks_are_few(engine: Engine, monkeypatch: pytest.MonkeyPa
 async def test_an_upload_deleted_between_segments_takes_no_more(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunks, "SEGMENT", 100_000)
+    monkeypatch.setattr(receiver, "SEGMENT", 100_000)
     upload = await create(engine)
     gate = asyncio.Event()
     body = BytesBody(DATA, block=50_000, before_block=lambda number: gate if number == 3 else None)
