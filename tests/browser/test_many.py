@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import MIB, Opener, UploadPage, html, write_file
+from tests.browser.conftest import MIB, Opener, UploadPage, html, sign_in, write_file
 from tests.browser.test_access import AXE, NARROW, failings
+from tests.browser.test_upload import slow
 from tests.support.proxy import Proxy
-from tests.support.server import API, Http, ServerProcess
+from tests.support.server import API, Http, ServerProcess, sha256
+from tests.support.tokens import make_token
 
 
 def count(server: ServerProcess, kind: str, query: str = "") -> int:
@@ -65,13 +67,12 @@ def test_what_is_over_is_taken_off_together(web: UploadPage, proxy: Proxy, tmp_p
 def test_all_are_cancelled_with_one_answer(
     web: UploadPage, server: ServerProcess, proxy: Proxy, tmp_path: Path
 ) -> None:
-    proxy.hold_after(2 * MIB)
-    web.choose(*three(tmp_path, 4 * MIB))
-    proxy.wait_until_held()
+    proxy.mangle = slow
+    web.choose(*three(tmp_path, 16 * MIB))
+    expect(web.page.locator("li[data-phase=sending]")).to_have_count(3)
     press(web, "Cancel all")
     dialog = web.page.get_by_role("dialog", name="Cancel all uploads?")
     expect(dialog).to_contain_text("3 uploads stop")
-    proxy.release()
     agree(web, "Cancel all")
     expect(web.page.locator("li[data-state]")).to_have_count(0)
     assert count(server, "uploads", "?state=open") == 0
@@ -168,3 +169,100 @@ def test_links_and_commands_can_be_copied(open_page: Opener, server: ServerProce
         press(web, button)
         expect(web.page.get_by_role("button", name=button, exact=True).get_by_role("status")).to_have_text("Copied")
         assert web.page.evaluate("() => navigator.clipboard.readText()") == text
+
+
+class Requests:
+    """Counts requests that change something, by their first line; for `Proxy.instead`."""
+
+    def __init__(self) -> None:
+        self.seen: list[bytes] = []
+
+    def __call__(self, piece: bytes) -> None:
+        """See the beginning of a request."""
+        line = piece.partition(b"\r\n")[0]
+        if line.startswith((b"POST ", b"PUT ")):
+            self.seen.append(line)
+
+
+def test_small_files_take_one_request_each(
+    web: UploadPage, server: ServerProcess, proxy: Proxy, tmp_path: Path
+) -> None:
+    files = {f"folder/{number}.bin": os.urandom(number * 700) for number in range(40)}
+    for name, data in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    proxy.instead = requests = Requests()
+    web.page.locator("#choose-folder").set_input_files(str(tmp_path / "folder"))
+    expect(web.page.get_by_role("heading", name="All uploaded")).to_be_visible()
+    assert len(requests.seen) == len(files)
+    with Http(server.port) as http:
+        stored = {each["filename"]: each["sha256"] for each in http("GET", f"{API}artifacts/").json["results"]}
+    assert stored == {name: sha256(data) for name, data in files.items()}
+
+
+def test_a_small_file_that_does_not_get_through_goes_in_parts(
+    web: UploadPage, server: ServerProcess, proxy: Proxy, tmp_path: Path
+) -> None:
+    data = write_file(tmp_path / "notes.md", 300_000)
+    proxy.instead = lambda piece: (
+        html(413, "Too large") if piece.startswith(b"POST") and b"/artifacts/" in piece else None
+    )
+    web.choose(tmp_path / "notes.md")
+    web.await_digest("notes.md", sha256(data))
+    assert count(server, "uploads") == 1
+
+
+@pytest.mark.parametrize("size", [1000, 100_000, 18 * MIB])
+def test_what_is_there_already_is_not_sent_again(
+    web: UploadPage, server: ServerProcess, proxy: Proxy, tmp_path: Path, size: int
+) -> None:
+    """Of one user. Of a file beyond 16 MiB the same name and size tell the page to look."""
+    data = write_file(tmp_path / "disk.img", size)
+    with Http(server.port) as http:
+        http.store(data, filename="disk.img")
+    proxy.instead = requests = Requests()
+    web.choose(tmp_path / "disk.img")
+    web.await_digest("disk.img", sha256(data))
+    if size > 64 * 1024:
+        expect(web.transfer("disk.img")).to_contain_text("already on the server")
+        assert requests.seen == []
+    assert count(server, "artifacts") == 1
+
+
+def test_another_name_of_the_same_content_is_told(web: UploadPage, server: ServerProcess, tmp_path: Path) -> None:
+    data = write_file(tmp_path / "copy.img", 5000)
+    with Http(server.port) as http:
+        http.store(data, filename="first.img")
+    web.choose(tmp_path / "copy.img")
+    expect(web.transfer("copy.img")).to_contain_text("already on the server as first.img")
+
+
+def test_other_users_files_do_not_count(open_page: Opener, tmp_path: Path) -> None:
+    data = write_file(tmp_path / "disk.img", 100_000)
+    with ServerProcess(tmp_path / "tokens", auth="token") as server:
+        tokens = {"ann": make_token(server, "ann"), "root": make_token(server, "root", "--admin")}
+        for token in tokens.values():
+            web = open_page(url=server.url)
+            sign_in(web, token)
+            web.choose(tmp_path / "disk.img")
+            web.await_digest("disk.img", sha256(data))
+            expect(web.transfer("disk.img")).not_to_contain_text("already")
+        with Http(server.port) as http:
+            found = http("GET", f"{API}artifacts/", Authorization=f"Bearer {tokens['root']}").json["results"]
+        assert {artifact["user"] for artifact in found} == {"ann", "root"}
+
+
+def test_limits_are_named_before_anything_is_refused(open_page: Opener, tmp_path: Path) -> None:
+    write_file(tmp_path / "large.img", 3 * MIB)
+    with (
+        ServerProcess(tmp_path / "limited", max_upload_size=2 * MIB, quota=10 * MIB) as server,
+        Proxy(server.port) as proxy,
+    ):
+        proxy.instead = requests = Requests()
+        web = open_page(url=proxy.url)
+        expect(web.page.get_by_text("Files of up to 2.10 MB. Your quota is 10.5 MB.")).to_be_visible()
+        web.choose(tmp_path / "large.img")
+        row = web.transfer("large.img")
+        expect(row).to_contain_text("It has 3.15 MB, and the limit is 2.10 MB.")
+        expect(row.get_by_role("button", name="Try again")).to_have_count(0)
+        assert requests.seen == []

@@ -93,10 +93,11 @@ def test_a_status_without_a_token_tells_versions_alone(server: ServerProcess, al
     hers = alice("GET", f"{API}status/").json
     assert hers["storage"] is None  # free space is for admins
     assert hers["user"] == "alice"
+    assert hers["limits"] == {"max_upload_size": None, "quota": None}
     with Http(server.port) as http:
         for path in (f"{API}status/", f"{API}status"):
             answer = http("GET", path)
-            assert (answer.status, answer.json) == (200, hers | {"storage": None, "user": None})
+            assert (answer.status, answer.json) == (200, hers | {"storage": None, "user": None, "limits": None})
             assert http("GET", path, Authorization="Bearer x").status == 401
             assert http("GET", path, Authorization="").status == 401
             assert http("POST", path).status == 401

@@ -1,6 +1,6 @@
 // What the server has of mine: files and unfinished uploads, looked at again and again while the page is seen.
 
-import type { Api, ArtifactInfo, UploadInfo } from "./transfer/api.ts";
+import type { About, Api, ArtifactInfo, UploadInfo } from "./transfer/api.ts";
 import { eachOf } from "./transfer/each.ts";
 import { pause } from "./transfer/pace.ts";
 import { Stopped } from "./transfer/problems.ts";
@@ -25,6 +25,7 @@ export class Library {
   #controller = new AbortController();
   #failures = 0;
   #looked = -SOON_MS;
+  about: About | undefined;
   readonly #api: Api;
   readonly #changed: () => void;
 
@@ -73,6 +74,7 @@ export class Library {
     this.#controller.abort();
     this.artifacts = [];
     this.unfinished = [];
+    this.about = undefined;
     this.count = 0;
     this.loaded = false;
     this.search = "";
@@ -92,10 +94,12 @@ export class Library {
   async #look(signal: AbortSignal): Promise<void> {
     try {
       await this.#api.session.ready(signal);
-      const [uploads, artifacts] = await Promise.all([
+      const [uploads, artifacts, about] = await Promise.all([
         this.#api.uploads(signal),
         this.#api.artifacts(this.search, this.#limit, signal),
+        this.#api.about(signal),
       ]);
+      this.about = about;
       const before = new Map(this.unfinished.map((upload) => [upload.pulp_href, upload.received]));
       this.growing = new Set(
         uploads.results.filter((now) => (before.get(now.pulp_href) ?? now.received) < now.received).map((now) => now.pulp_href),

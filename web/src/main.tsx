@@ -15,6 +15,7 @@ const session = new Session("livez", `${prefix}status/`, ticker.tick);
 const api = new Api(prefix, session);
 const queue = new Queue(api, ticker.tick);
 const library = new Library(api, ticker.tick);
+queue.unfinished = () => library.unfinished;
 session.onOther = () => {
   queue.dismissAll();
   library.clear();

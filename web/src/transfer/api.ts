@@ -50,6 +50,12 @@ export interface Page<T> {
   readonly results: readonly T[];
 }
 
+/** Who asks, and what the operator allows them, in bytes; null: no limit. */
+export interface About {
+  readonly user: string | null;
+  readonly limits?: { readonly max_upload_size: number | null; readonly quota: number | null } | null;
+}
+
 interface TaskInfo {
   readonly state: "waiting" | "running" | "completed" | "failed" | "canceled";
   readonly error: { readonly description?: string } | null;
@@ -70,6 +76,7 @@ const DIGESTS_TIMEOUT_SECONDS = 3600;
 export class Api {
   readonly #prefix: string;
   #clockOffset = 0;
+  #about: { readonly who: string; readonly value: About } | undefined;
   readonly session: Session;
 
   constructor(prefix: string, session: Session) {
@@ -126,6 +133,26 @@ export class Api {
   #readClock(date: string | null): void {
     const theirs = Date.parse(date ?? "");
     if (Number.isFinite(theirs)) this.#clockOffset = theirs - Date.now();
+  }
+
+  /** Asked once for each person who signs in. */
+  async about(signal?: AbortSignal): Promise<About> {
+    const who = this.session.headers.Authorization ?? "";
+    if (this.#about?.who !== who) this.#about = { who, value: await this.#persist<About>("GET", "status/", { signal }) };
+    return this.#about.value;
+  }
+
+  /** My artifacts with this digest or exactly this name; of many, the newest few. */
+  async mine(query: { sha256: string } | { filename: string }, signal?: AbortSignal): Promise<ArtifactInfo[]> {
+    const { user } = await this.about(signal);
+    const found = await this.#persist<Page<ArtifactInfo>>("GET", "artifacts/", { query: { ...query, limit: 10 }, signal });
+    // Admins see everybody's.
+    return found.results.filter((artifact) => artifact.user === user);
+  }
+
+  /** Where a form with a whole file is sent. */
+  get filesUrl(): string {
+    return `${this.#prefix}artifacts/`;
   }
 
   deleteUpload(href: string): Promise<void> {

@@ -58,6 +58,6 @@ export class Finder {
 }
 
 /** A name that the server takes: of one too long the end, which says what it is. */
-function fitting(name: string): string {
+export function fitting(name: string): string {
   return [...name.replaceAll("\0", "")].slice(-LONGEST_NAME).join("");
 }

@@ -1,7 +1,15 @@
 // What the page and its workers say to each other.
 
 export type Order =
-  | { readonly id: number; readonly kind: "send"; readonly url: string; readonly headers: Record<string, string>; readonly blob: Blob }
+  | {
+      readonly id: number;
+      readonly kind: "send";
+      readonly url: string;
+      readonly headers: Record<string, string>;
+      readonly blob: Blob;
+      /** The file's name, where the bytes are a whole file that a form carries. */
+      readonly name?: string | undefined;
+    }
   | { readonly id: number; readonly kind: "digest"; readonly blob: Blob; readonly streamed: boolean }
   | { readonly id: number; readonly kind: "stop" };
 

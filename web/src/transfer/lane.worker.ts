@@ -57,19 +57,35 @@ async function hashPiece(order: Order & { kind: "digest" }): Promise<void> {
   else report({ id, kind: "digest", sha256: bytesToHex(value) });
 }
 
+/** Small files: what is sent is what the digest was made of, from memory. */
+async function sendForm(order: Order & { kind: "send" }, name: string): Promise<void> {
+  const { id, blob, url, headers } = order;
+  const content = await read(blob);
+  const value = bytesToHex(await digest(content));
+  if (stopped.has(id)) {
+    report({ id, kind: "failed", reason: "stopped" });
+    return;
+  }
+  const form = new FormData();
+  form.append("sha256", value);
+  form.append("file", new Blob([content], { type: blob.type }), name);
+  await put(id, "POST", url, headers, form, value);
+}
+
 async function sendPiece(order: Order & { kind: "send" }): Promise<void> {
-  const { id, blob } = order;
+  const { id, blob, name } = order;
+  if (name !== undefined) return sendForm(order, name);
   const value = await digestOf(id, blob, false, () => {});
   if (stopped.has(id)) {
     report({ id, kind: "failed", reason: "stopped" });
     return;
   }
   const headers = { ...order.headers, "Content-Digest": `sha-256=:${bytesToBase64(value)}:` };
-  await put(id, order.url, headers, blob, bytesToHex(value));
+  return put(id, "PUT", order.url, headers, blob, bytesToHex(value));
 }
 
 /** XMLHttpRequest, because fetch does not tell how much of a body has gone out. */
-function put(id: number, url: string, headers: Record<string, string>, body: Blob, hex: string): Promise<void> {
+function put(id: number, method: string, url: string, headers: Record<string, string>, body: Blob | FormData, hex: string): Promise<void> {
   return new Promise((resolve) => {
     const request = new XMLHttpRequest();
     let sent = 0;
@@ -85,7 +101,7 @@ function put(id: number, url: string, headers: Record<string, string>, body: Blo
       report(message);
       resolve();
     };
-    request.open("PUT", url);
+    request.open(method, url);
     for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
     request.upload.onprogress = (event) => {
       report({ id, kind: "progress", bytes: event.loaded - sent });

@@ -68,15 +68,16 @@ export class Lanes {
     return worker;
   }
 
-  /** Send one piece, with its digest. Raises Unreachable, Unreadable, Stopped; any answer of a server is returned. */
+  /** Send one piece, or the whole of the file that `name` names, with its digest. Raises Unreachable, Unreadable, Stopped; any answer of a server is returned. */
   async send(
     url: string,
     headers: Record<string, string>,
     blob: Blob,
     progress: (bytes: number) => void,
     signal: AbortSignal,
+    name?: string,
   ): Promise<Answer> {
-    const report = await this.#order((id) => ({ id, kind: "send", url, headers, blob }), progress, signal);
+    const report = await this.#order((id) => ({ id, kind: "send", url, headers, blob, name }), progress, signal);
     if (report.kind !== "answer") throw new Unreachable();
     return report;
   }

@@ -1,5 +1,7 @@
 // What can go wrong between the page and the server, as errors that say what to do next.
 
+import { bytes } from "./sizes.ts";
+
 /** The problem types of this server; their path may begin with that of a proxy. */
 const OUR_TYPE = /(?:\/docs\/errors|^)#([a-z0-9-]+)$/;
 
@@ -159,6 +161,14 @@ const FOREIGN: Advice = {
   again: true,
 };
 
+/** The sizes that a refusal is about, as a sentence. */
+function numbers({ kind, body: { limit, size } }: Problem): string {
+  if (typeof limit !== "number") return "";
+  if (kind === "quota-exceeded") return `Your quota is ${bytes(limit)}. `;
+  if (kind !== "upload-too-large") return "";
+  return typeof size === "number" ? `It has ${bytes(size)}, and the limit is ${bytes(limit)}. ` : `The limit is ${bytes(limit)}. `;
+}
+
 /** Any error in words for the person. */
 export function adviceOn(error: unknown): Advice {
   if (error instanceof Unreadable) {
@@ -185,7 +195,7 @@ export function adviceOn(error: unknown): Advice {
   if (error instanceof OtherFile) return { title: "This is another file", help: error.message, again: false };
   if (error instanceof Problem) {
     const known = error.kind.startsWith("foreign-") ? FOREIGN : ADVICE[error.kind];
-    if (known) return known;
+    if (known) return { ...known, help: `${numbers(error)}${known.help}` };
     if (error.status === 401) return { title: "You are signed out", help: "Sign in, then try again.", again: true };
     if (error.tooLargeForProxy) {
       return {

@@ -1,7 +1,7 @@
 // All files of the page: which of them work, how many chunks go at once, and how fast it is all together.
 
 import { MOST_OVER_HTTP1, MOST_OVER_HTTP2, Parallelism } from "./adapt.ts";
-import type { Api } from "./api.ts";
+import type { Api, UploadInfo } from "./api.ts";
 import { eachOf } from "./each.ts";
 import { Lanes } from "./lanes.ts";
 import { Rate } from "./pace.ts";
@@ -10,7 +10,7 @@ import type { Tools } from "./tools.ts";
 import { Upload } from "./upload.ts";
 
 /** Files that are worked on at the same time: while one is created or published, the others fill the line. */
-const MOST_FILES = 4;
+const MOST_FILES = 6;
 const DEFAULT_CHUNK_BYTES = 16 * 1024 * 1024;
 
 export interface Chosen {
@@ -22,6 +22,8 @@ export interface Chosen {
 export class Queue {
   uploads: Upload[] = [];
   readonly rate = new Rate();
+  /** What the server's list of unfinished uploads has, as far as that is known. */
+  unfinished: () => readonly UploadInfo[] = () => [];
   readonly #tools: Tools;
   readonly #parallelism = new Parallelism(mostConnections());
   readonly #slots = new Slots(() => this.#parallelism.limit);
@@ -43,6 +45,7 @@ export class Queue {
         this.#tools.line.advised = advice.chunk_size;
         this.#parallelism.most = Math.min(mostConnections(), Math.max(advice.parallel, MOST_OVER_HTTP1));
       },
+      unfinished: (file) => this.unfinished().some((upload) => upload.size === file.size && !this.uploads.some((each) => each.href === upload.pulp_href)),
       taken: (href) => this.uploads.some((upload) => upload.href === href && !upload.over),
     };
   }

@@ -3,14 +3,15 @@
 // The server's list of chunks is the only truth about what is missing; `plan.ts` keeps it together with what is on its way.
 
 import { alone } from "./alone.ts";
-import { sleep, type UploadDetail } from "./api.ts";
-import { Finder } from "./find.ts";
+import { sleep, type ArtifactInfo, type UploadDetail } from "./api.ts";
+import { Finder, fitting } from "./find.ts";
 import { Rate } from "./pace.ts";
 import { Changing, OtherFile, Problem, Stopped, adviceOn } from "./problems.ts";
 import { Plan } from "./plan.ts";
 import { MOST_DAMAGED, Sender } from "./send.ts";
 import type { Tools } from "./tools.ts";
 import { Verifier } from "./verify.ts";
+import { Whole } from "./whole.ts";
 
 /** "elsewhere" while another tab sends it. */
 export type Phase = "queued" | "preparing" | "elsewhere" | "comparing" | "sending" | "hashing" | "finishing" | "done" | "failed" | "cancelled";
@@ -44,6 +45,8 @@ export class Upload {
   paused = false;
   error: unknown;
   result: Published | undefined;
+  /** What the server has the file as, where it was there already. */
+  already: string | undefined;
   /** How much of the file is hashed, while `phase` is "hashing". */
   hashed = 0;
 
@@ -53,6 +56,7 @@ export class Upload {
   readonly #plan: Plan;
   #controller = new AbortController();
   readonly #sender: Sender;
+  readonly #whole: Whole;
   #changes = 0;
 
   constructor(file: File, name: string, tools: Tools, href?: string) {
@@ -65,6 +69,7 @@ export class Upload {
     this.#plan = new Plan(file.size);
     this.#sender = new Sender(tools, this.#plan, file, this.rate, async (signal) => this.#take(await this.#detail(signal)));
     this.#sender.shared = href !== undefined;
+    this.#whole = new Whole(tools, this.#plan, file, name, this.rate);
   }
 
   /** Bytes that are on the server or on the wire. */
@@ -145,6 +150,7 @@ export class Upload {
     this.#controller = new AbortController();
     const { signal } = this.#controller;
     try {
+      if (await this.#shortcut(signal)) return;
       await this.#prepare(signal);
       const waiting = () => this.#enter("elsewhere");
       await alone(this.href!, signal, waiting, (waited) => this.#complete(waited, signal));
@@ -168,6 +174,39 @@ export class Upload {
     for (let round = 1; !(await this.#round(signal)); round += 1) {
       if (round === MOST_ROUNDS) throw new Error("The upload does not become whole: someone else keeps changing it.");
     }
+  }
+
+  // --- Without an upload -------------------------------------------------------------------------------------------
+
+  /** Whether the file is there without an upload of its own: already, or by one request. */
+  async #shortcut(signal: AbortSignal): Promise<boolean> {
+    if (this.href !== undefined || this.#tools.unfinished(this.file)) return false;
+    this.#enter("preparing");
+    await this.#checkSize(signal);
+    this.hashed = 0;
+    const stored = await this.#whole.stored(signal, (bytes) => {
+      this.hashed += bytes;
+      this.#enter("hashing");
+    });
+    if (stored) return this.#arrived(stored, true);
+    if (!this.#whole.small) return false;
+    this.#enter("sending");
+    const made = await this.#whole.send(signal);
+    return made !== undefined && this.#arrived(made, made.filename !== fitting(this.name));
+  }
+
+  /** Refuse before anything is sent what the server would refuse. */
+  async #checkSize(signal: AbortSignal): Promise<void> {
+    const limit = (await this.#tools.api.about(signal)).limits?.max_upload_size ?? Infinity;
+    if (this.file.size > limit) throw new Problem(413, { type: "#upload-too-large", limit, size: this.file.size });
+  }
+
+  #arrived(artifact: ArtifactInfo, already: boolean): true {
+    this.#plan.finish();
+    this.already = already ? (artifact.filename ?? "") : undefined;
+    this.result = { artifact: artifact.pulp_href, sha256: artifact.sha256, size: artifact.size };
+    this.#enter("done");
+    return true;
   }
 
   // --- Find or create ---------------------------------------------------------------------------------------------

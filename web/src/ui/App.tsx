@@ -102,7 +102,7 @@ export function App({ queue, library, session, ticker }: Props) {
       </header>
       <main>
         {signedOut && <SignIn session={session} refresh={() => library.refresh()} waiting={uploads.some((each) => each.active)} />}
-        {!signedOut && <DropZone add={add} drop={drop} small={uploads.length > 0} />}
+        {!signedOut && <DropZone add={add} drop={drop} small={uploads.length > 0} limits={library.about?.limits} />}
         {uploads.length > 0 && (
           <section aria-labelledby="transfers">
             <Summary queue={queue} connection={session.connection} heading={transfers} cancelAll={cancelAll} />

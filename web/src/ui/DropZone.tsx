@@ -1,7 +1,9 @@
 // Where files come in: by dropping them anywhere on the page, or by choosing them.
 
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import type { About } from "../transfer/api.ts";
 import type { Chosen } from "../transfer/queue.ts";
+import { bytes } from "../transfer/sizes.ts";
 import { fromDrop, fromInput } from "./chosen.ts";
 
 type Add = (chosen: readonly Chosen[]) => void;
@@ -59,7 +61,22 @@ export function useWindowDrop(add: Add): Drop {
 export const BY_TOUCH = matchMedia("(pointer: coarse)").matches;
 const INVITATION = BY_TOUCH ? "Choose files to upload" : "Drop files or folders here";
 
-export function DropZone({ add, drop, small }: { add: Add; drop: Drop; small: boolean }) {
+interface Props {
+  add: Add;
+  drop: Drop;
+  /** Whether the page has other things to show. */
+  small: boolean;
+  limits: About["limits"];
+}
+
+/** What the server takes, for people to know before it refuses. */
+function sizes(limits: About["limits"]): string {
+  const { max_upload_size: most, quota } = limits ?? {};
+  const each = most ? `Files of up to ${bytes(most)}.` : "Of any size.";
+  return quota ? `${each} Your quota is ${bytes(quota)}.` : each;
+}
+
+export function DropZone({ add, drop, small, limits }: Props) {
   const dragging = drop === "dragging";
   const files = useRef<HTMLInputElement>(null);
   const folder = useRef<HTMLInputElement>(null);
@@ -89,7 +106,7 @@ export function DropZone({ add, drop, small }: { add: Add; drop: Drop; small: bo
         {drop === "refused" ? (
           <p role="alert">This browser does not hand over files that are dropped. Use the button “Choose files”.</p>
         ) : (
-          <p>Of any size. They go in verified parts, so a lost connection or a closed laptop loses nothing.</p>
+          <p>{sizes(limits)} They go in verified parts, so a lost connection or a closed laptop loses nothing.</p>
         )}
       </div>
       <div class="actions">

@@ -30,6 +30,7 @@ export function Transfer({ upload, queue, session, cancel }: Props) {
         {state === "done" && upload.result ? (
           <p class="facts" translate={false}>
             <span>{bytes(upload.result.size)}</span>
+            {upload.already !== undefined && <span>{alreadyThere(upload.already, name)}</span>}
             <Digest sha256={upload.result.sha256} of={name} />
           </p>
         ) : state === "failed" ? (
@@ -64,6 +65,11 @@ export function Transfer({ upload, queue, session, cancel }: Props) {
       </div>
     </li>
   );
+}
+
+/** That nothing was sent, and under which name the server has it when that is another. */
+function alreadyThere(as: string, name: string): string {
+  return as === "" || as === name ? "already on the server" : `already on the server as ${shownName(as)}`;
 }
 
 interface ButtonProps {

@@ -403,6 +403,13 @@ class StorageOut(BaseModel):
     available: int
 
 
+class LimitsOut(BaseModel):
+    """What the operator allows, in bytes; null: no limit."""
+
+    max_upload_size: int | None
+    quota: int | None
+
+
 class ContentSettings(BaseModel):
     """Where Pulp would serve content beside its API; its clients ask that it be said. Here: nowhere else."""
 
@@ -411,8 +418,8 @@ class ContentSettings(BaseModel):
 
 
 class StatusOut(BaseModel):
-    """That the server runs, what it is, and who asks. Where tokens are needed, ``user`` is null without one, and
-    ``storage`` is null without an admin's."""
+    """That the server runs, what it is, and who asks. Where tokens are needed, ``user`` and ``limits`` are null without
+    one, and ``storage`` is null without an admin's."""
 
     versions: list[Version]
     online_workers: list[Any] = []
@@ -422,6 +429,7 @@ class StatusOut(BaseModel):
     redis_connection: None = None
     storage: StorageOut | None
     user: str | None
+    limits: LimitsOut | None
     content_settings: ContentSettings = ContentSettings()
     domain_enabled: bool = False
 

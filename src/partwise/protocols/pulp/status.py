@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from partwise import __version__
 from partwise.protocols.pulp.api import Api
-from partwise.protocols.pulp.models import StatusOut, StorageOut, Version
+from partwise.protocols.pulp.models import LimitsOut, StatusOut, StorageOut, Version
 from partwise.protocols.pulp.responses import json_response
 
 #: The version of Pulp's API that this dialect keeps to: its clients refuse servers that they take for older.
@@ -19,6 +19,7 @@ async def show(api: Api, request: Request) -> Response:
     signed_in = api.signed_in(request)
     # How much room there is after a commit tells whether somebody else has the same content.
     admin = signed_in and api.who(request).admin
+    limits = api.engine.limits
     status = StatusOut(
         versions=[
             Version(component="core", version=PULP_API_VERSION, package="partwise", module="partwise"),
@@ -27,6 +28,7 @@ async def show(api: Api, request: Request) -> Response:
         database_connection={"connected": True},
         storage=await _storage(api) if admin else None,
         user=api.who(request).name if signed_in else None,
+        limits=LimitsOut(max_upload_size=limits.max_upload_size, quota=limits.quota) if signed_in else None,
     )
     return json_response(request, status)
 
