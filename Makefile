@@ -23,7 +23,7 @@ COMPILE := $(UV) compile --quiet --universal --python-version 3.11 --generate-ha
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup serve check test-fast test web web-check bench crash-test soak format coverage release lock lint clean distclean
+.PHONY: help docs setup serve check test-fast test web web-check bench crash-test soak format coverage release lock lint clean distclean
 
 help: ## this list
 	@printf 'partwise: large files in parallel chunks, one verified artifact\n\n'
@@ -53,6 +53,10 @@ web-check: $(VENV)/.base
 	@if $(MAKE) --silent web/node_modules/.installed; then scripts/web $(VENV) check; \
 	elif [ -n "$$CI" ]; then exit 1; \
 	else echo 'web-check is skipped: what builds the upload page cannot be installed (Node.js from PyPI, packages from npm)'; fi
+
+docs: $(VENV)/.dev ## build the documentation's site in build/site
+	$(BIN)/sphinx-build -q -W --keep-going -d build/site-cache -c docs . build/site
+	@echo 'open build/site/index.html'
 
 bench: $(VENV)/.dev ## measure side by side and write docs/performance.md
 	$(BIN)/python -m bench $(ARGS)

@@ -102,7 +102,7 @@ _HEAD = """\
 Measured {date} by `make bench` in one run, {minutes:.0f} minutes long. Figures of different runs, or machines, do not
 compare: the same machine drifts by a factor of two between hours. So whatever is compared here ran in turn, round by
 round; tables show **medians** (in brackets the smallest and largest), and every ratio is the median of the rounds'
-ratios. What the figures led to is told in [decisions/](decisions/).
+ratios. What the figures led to is told in [decisions](decisions/README.md).
 
 How to read it: the load generator sends from the page cache over loopback and shares the machine's cores with the
 server, as a real network would not. The clock of an upload starts before it is created and stops with the answer that

@@ -14,7 +14,7 @@ from partwise.http.problems import PROBLEMS, REFUSALS
 from partwise.server.limits import LIMITS
 from partwise.server.settings import BadConfigFile, Settings
 
-OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
+METRICS = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
 ALL_PROBLEMS = [*PROBLEMS.values(), *REFUSALS]
 PAGE = Path(__file__).parents[3] / "docs" / "configuration.md"
 
@@ -79,12 +79,12 @@ def test_what_is_shown_is_a_file_of_the_same_settings(file: Path, monkeypatch: p
 
 
 def test_the_page_of_limits_has_each_with_default_problem_and_figure() -> None:
-    page = OPERATIONS.read_text()
-    section = page[page.index("### Limits") :]
+    page = METRICS.read_text()
+    section = page[page.index("## Limits") :]
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \|$", section, re.M)
     defaults = dict(re.findall(r"^\| `(\w+)` \| (.*?) \| .* \|$", PAGE.read_text(), re.M))
     assert [row[0] for row in rows] == list(LIMITS)
-    problems = {f"[{problem.name}](errors.md#{problem.name}) ({problem.status})" for problem in ALL_PROBLEMS}
+    problems = {f"[{problem.name}](../errors.md#{problem.name}) ({problem.status})" for problem in ALL_PROBLEMS}
     for setting, default, problem, figure in rows:
         assert default == defaults[setting]
         by_class = [PROBLEMS[cls].name for cls in PROBLEMS if cls.setting == setting]
@@ -92,7 +92,7 @@ def test_the_page_of_limits_has_each_with_default_problem_and_figure() -> None:
         assert not problem.startswith("[") or problem in problems
         near = LIMITS[setting]
         assert figure == "" if near is None else f"`{near}" in figure
-        assert near is None or f"| `{near}" in page[: page.index("### Limits")], "explained among the figures"
+        assert near is None or f"| `{near}" in page[: page.index("## Limits")], "explained among the figures"
 
 
 def test_the_page_has_every_setting_with_its_default() -> None:
