@@ -130,6 +130,7 @@ web/node_modules/.installed: $(VENV)/.node web/package-lock.json
 $(VENV)/.programs: $(VENV)/.base
 	@command -v chromium >/dev/null || scripts/apt-install chromium || true
 	@command -v firefox-esr >/dev/null || scripts/apt-install firefox-esr || true
+	@command -v WebKitWebDriver >/dev/null && command -v Xvfb >/dev/null || scripts/apt-install webkit2gtk-driver xvfb || true
 	@PATH="$$PATH:/usr/sbin"; command -v nginx >/dev/null || scripts/apt-install nginx || true
 	@command -v ruby >/dev/null || scripts/apt-install ruby ruby-faraday || true
 	@command -v java >/dev/null || scripts/apt-install default-jre-headless || true

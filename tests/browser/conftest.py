@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from tests.browser.firefox import FIREFOX
+from tests.browser.webkit import WEBKIT
 from tests.support.folders import make_data_folder
 from tests.support.proxy import Proxy
 from tests.support.server import API, Http, ServerProcess
@@ -35,7 +36,10 @@ expect.set_options(timeout=20_000)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All of this folder is marked, and skipped where there is no browser for it."""
     here = Path(__file__).parent
-    engines = {"test_firefox.py": ("firefox-esr", FIREFOX)}
+    engines = {
+        "test_firefox.py": ("firefox-esr", FIREFOX),
+        "test_webkit.py": ("webkit2gtk-driver xvfb", WEBKIT),
+    }
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.browser)

@@ -18,11 +18,19 @@ from tests.support.until import wait_until
 SIZE = 24 * MIB
 
 
-@pytest.fixture
-def tab(tmp_path: Path, proxy: Proxy) -> Iterator[Tab]:
-    with firefox(tmp_path / "profile") as made:
-        made.open(proxy.url)
+@pytest.fixture(scope="module")
+def one_tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    with firefox(tmp_path_factory.mktemp("firefox") / "profile") as made:
         yield made
+
+
+@pytest.fixture
+def tab(one_tab: Tab, proxy: Proxy) -> Iterator[Tab]:
+    """The module's browser, on a page of a new origin."""
+    one_tab.complaints.clear()
+    one_tab.open(proxy.url)
+    yield one_tab
+    one_tab.open("about:blank")
 
 
 def hold_half_way(tab: Tab, proxy: Proxy, file: Path) -> bytes:
