@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import stat
 import threading
 import time
@@ -31,6 +32,16 @@ from partwise.client.retry import Patience, persist
 from partwise.client.source import BLOCK, LocalFile
 from partwise.core.delta import Send
 from partwise.core.ranges import ByteRange
+
+#: How often a file is received from its beginning where a cut download cannot be gone on with.
+_WHOLE_TRIES = 5
+
+#: File names have at most 255 bytes; this many are left for what is added to one.
+_NAME_BYTES = 200
+
+
+class _NoRanges(Exception):
+    """What answered does not give the part of the file that it was asked for."""
 
 
 class Downloader:
@@ -65,7 +76,8 @@ class Downloader:
         self._patience = Patience(patience_seconds)
         _check_target(self._target)
         # The name holds part of the digest, so that what is resumed is the same artifact.
-        part = self._target.with_name(f"{self._target.name}.{self._artifact.sha256[:12]}.part")
+        name = os.fsdecode(os.fsencode(self._target.name)[:_NAME_BYTES])
+        part = self._target.with_name(f"{name}.{self._artifact.sha256[:12]}.part")
         fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         with open(fd, "r+b", buffering=0) as file:
             try:
@@ -99,10 +111,26 @@ class Downloader:
 
     def _fill(self, part: _Part, base: LocalFile | None) -> None:
         part.read_back()
+        if part.have > self._artifact.size:
+            part.clear()
         if part.have:
             self._observer.note(
                 f"Going on with an earlier download: {part.have} of {self._artifact.size} bytes are there."
             )
+        try:
+            self._fill_from(part, base)
+        except _NoRanges:
+            self._observer.note("A proxy or the server gives no parts of a file: receiving it from its beginning.")
+            self._receive_whole(part)
+        if part.have != self._artifact.size or part.sha256 != self._artifact.sha256:
+            # Kept, it would be resumed and fail for ever.
+            part.path.unlink()
+            raise VerificationFailed(
+                f"What came has the SHA-256 {part.sha256}, not {self._artifact.sha256}; it was thrown away."
+            )
+
+    def _fill_from(self, part: _Part, base: LocalFile | None) -> None:
+        """Take from ``base`` what it has, and receive the rest. Raises _NoRanges."""
         if base is not None and part.have < self._artifact.size:
             steps = self._find_steps(part, base)
             if steps is not None:
@@ -114,12 +142,19 @@ class Downloader:
                 part.clear()
                 self._local = 0
         self._receive_to(part, self._artifact.size)
-        if part.have != self._artifact.size or part.sha256 != self._artifact.sha256:
-            # Kept, it would be resumed and fail for ever.
-            part.path.unlink()
-            raise VerificationFailed(
-                f"What came has the SHA-256 {part.sha256}, not {self._artifact.sha256}; it was thrown away."
-            )
+
+    def _receive_whole(self, part: _Part) -> None:
+        """Where nobody gives a part: all of it in one answer, which is begun again only so often."""
+        for _ in range(_WHOLE_TRIES):
+            part.clear()
+            self._local = 0
+            with suppress(_NoRanges):
+                self._receive_to(part, self._artifact.size)
+                return
+        raise CannotReachServer(
+            f"The connection was cut {_WHOLE_TRIES} times, and a proxy or the server gives no parts of a file: a "
+            "download cannot go on where it was cut."
+        )
 
     def _find_steps(self, part: _Part, base: LocalFile) -> Steps | None:
         """Compare the local file with the artifact; None: receive all of it."""
@@ -160,17 +195,20 @@ class Downloader:
         """Append what comes of the bytes up to ``end``, up to the first cut. Raises if there were none."""
         headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
         begin = part.have
-        ranged = begin > 0 or end < self._artifact.size
-        if ranged:
+        if ranged := begin > 0 or end < self._artifact.size:
             last = end - 1 if end < self._artifact.size else ""
             headers |= {"Range": f"bytes={begin}-{last}", "If-Range": f'"{self._artifact.sha256}"'}
-        response = self._http.request("GET", f"{self._artifact.href}download/", headers=headers, stream=True)
+        response = self._http.stream(f"{self._artifact.href}download/", headers)
         try:
-            if response.status != (206 if ranged else 200):
-                raise ClientError("The server does not resume downloads of this artifact; delete the .part file.")
+            if ranged and not _is_range_from(begin, response):
+                raise _NoRanges
             while block := response.read(BLOCK, decode_content=False):
-                self._append(part, memoryview(block))
+                # More than the whole is kept, so that the digest is wrong; more than a part is the next one's.
+                wanted = len(block) if end == self._artifact.size else end - part.have
+                self._append(part, memoryview(block)[:wanted])
                 self._received += len(block)
+                if part.have > self._artifact.size or part.have == end < self._artifact.size:
+                    break
         except urllib3.exceptions.HTTPError as error:
             if part.have == begin:
                 raise CannotReachServer("The connection was cut.") from error
@@ -217,6 +255,12 @@ class _Part:
         self._file.truncate(0)
         self._file.seek(0)
         self.have, self._digest = 0, hashlib.sha256()
+
+
+def _is_range_from(begin: int, response: urllib3.BaseHTTPResponse) -> bool:
+    """Whether an answer has the bytes from ``begin`` on (RFC 9110, section 14.4)."""
+    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return response.status == 206 and match is not None and int(match[1]) == begin
 
 
 def _check_target(target: Path) -> None:

@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -56,12 +57,20 @@ class AnswerError(ClientError):
     """The server answered with an error.
 
     ``status`` is the HTTP status, ``type`` the problem's type (RFC 9457; "" when the answer is no problem document),
-    ``body`` the decoded answer and ``retry_after`` the seconds after which the server invites another try.
+    ``body`` the decoded answer, ``retry_after`` the seconds after which the server invites another try, and
+    ``location`` where else it says to ask.
     """
 
-    def __init__(self, status: int, message: str, body: dict[str, Any], retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        body: dict[str, Any],
+        retry_after: float | None = None,
+        location: str | None = None,
+    ) -> None:
         super().__init__(message)
-        self.status, self.body, self.retry_after = status, body, retry_after
+        self.status, self.body, self.retry_after, self.location = status, body, retry_after, location
         self.type = str(body.get("type", ""))
 
 
@@ -92,8 +101,11 @@ _BY_STATUS: dict[int, type[AnswerError]] = {
 }
 
 
-def answer_error(status: int, reason: str, data: bytes, retry_after: str | None = None) -> AnswerError:
-    """The error for an answer with ``status`` above 399.
+_NONE: Mapping[str, str] = {}
+
+
+def answer_error(status: int, reason: str, data: bytes, headers: Mapping[str, str] = _NONE) -> AnswerError:
+    """The error for an answer with ``status`` above 299.
 
     Reads problem documents (RFC 9457), Pulp's ``{"field": ["sentence"]}`` and any other body.
     """
@@ -101,10 +113,14 @@ def answer_error(status: int, reason: str, data: bytes, retry_after: str | None 
         body = json.loads(data)
     except ValueError:
         body = None
-    if not isinstance(body, dict):
+    location = headers.get("Location")
+    if isinstance(body, dict):
+        sentence = _sentence(status, reason, body)
+    else:
         body = {}
+        sentence = f"{_answered(status, reason)} {_hint(status, location)}".rstrip()
     kind = _BY_STATUS.get(status, AnswerError)
-    return kind(status, _sentence(status, reason, body), body, _seconds(retry_after))
+    return kind(status, sentence, body, _seconds(headers.get("Retry-After")), location)
 
 
 def _sentence(status: int, reason: str, body: dict[str, Any]) -> str:
@@ -112,7 +128,25 @@ def _sentence(status: int, reason: str, body: dict[str, Any]) -> str:
         if isinstance(body.get(key), str) and body[key]:
             return str(body[key])
     lists = [f"{key}: {value[0]}" for key, value in body.items() if isinstance(value, list) and value]
-    return "; ".join(lists) or f"The server answered {status} {reason}".rstrip() + "."
+    return "; ".join(lists) or _answered(status, reason)
+
+
+def _answered(status: int, reason: str) -> str:
+    return f"The server answered {status} {reason}".rstrip() + "."
+
+
+def _hint(status: int, location: str | None) -> str:
+    """What to do about an answer that partwise does not give: it is a proxy's, or another program's."""
+    if 300 <= status < 400 and location:
+        return f"It says that this is at {location}: give that address as the server."
+    if status == 407:
+        return "The proxy wants a name and password: http_proxy=http://NAME:PASSWORD@PROXY:PORT in the environment."
+    if status == 413:
+        return (
+            "A proxy before it takes no body of this size. Send smaller chunks (--chunk-size 1MiB), or have its "
+            "limit raised (client_max_body_size, with nginx)."
+        )
+    return ""
 
 
 def _seconds(retry_after: str | None) -> float | None:

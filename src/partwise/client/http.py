@@ -7,16 +7,16 @@ must be encrypted here, and where a file system cannot, they are read and sent i
 
 from __future__ import annotations
 
+import base64
 import errno
 import json
 import os
 import socket
 import ssl
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, unquote, urlencode, urljoin, urlsplit
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -24,7 +24,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util import wait_for_write
 
 from partwise import __version__
-from partwise.client.errors import CannotReachServer, ClientError, FileChanged, answer_error
+from partwise.client.errors import AnswerError, CannotReachServer, ClientError, FileChanged, answer_error
+from partwise.client.proxies import Proxy, proxy_for
 from partwise.client.source import BLOCK, LocalFile
 from partwise.core.ranges import ByteRange
 
@@ -109,15 +110,12 @@ class Http:
         self, server: str, *, token: str | None = None, connections: int = 16, timeout_seconds: float = 60
     ) -> None:
         """``server`` is a URL; a path in it replaces the standard prefix of the API. Raises ClientError if bad."""
-        parts = urlsplit(server if "://" in server else f"http://{server}")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ClientError(f"{server!r} is no server address; one reads like http://127.0.0.1:24817.")
+        parts = _server_parts(server)
         self.origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self.root = parts.path.rstrip("/") + "/" if parts.path.strip("/") else DEFAULT_PREFIX
         self._headers = {"User-Agent": f"partwise/{__version__}", "Accept": "application/json"}
-        if token:
-            self._headers["Authorization"] = f"Bearer {token}"
-        options: dict[str, Any] = {
+        self._headers |= _authorization(token, parts)
+        self._options: dict[str, Any] = {
             # Trying again is for the callers, which know what a request means.
             "retries": False,
             "timeout": urllib3.Timeout(connect=10, read=timeout_seconds),
@@ -125,9 +123,8 @@ class Http:
             "block": True,
             "blocksize": BLOCK,
         }
-        proxy = _proxy_for(parts.scheme, parts.netloc)
-        self._pools = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
-        self._pools.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
+        self._proxy = proxy_for(parts)
+        self._pools = _open_pools(self._proxy, self._options)
 
     def close(self) -> None:
         """Close idle connections; those in use are closed when their request ends."""
@@ -207,17 +204,75 @@ class Http:
                 return response
             data = response.data
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            before = isinstance(error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
-            message = f"Cannot reach {self.origin}: {_plainly(error)}."
-            raise CannotReachServer(message, before_request=before) from error
-        raise answer_error(response.status, response.reason or "", data, response.headers.get("Retry-After"))
+            raise self._unreachable(self.origin, self._proxy, error) from error
+        raise answer_error(response.status, response.reason or "", data, response.headers)
+
+    def stream(self, href: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+        """GET a body that the caller reads, and closes; also where the server says that it is somewhere else.
+
+        There the request has no credentials of this server, and no condition: entity tags are another's. Raises what
+        `request` does.
+        """
+        try:
+            return self.request("GET", href, headers=headers, stream=True)
+        except AnswerError as error:
+            place = error.location
+            if error.status not in (302, 303, 307, 308) or place is None:
+                raise
+        parts = urlsplit(urljoin(self.url(href), place))
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ClientError("The server says that the bytes are somewhere else, but not where.")
+        proxy, elsewhere = proxy_for(parts), f"{parts.scheme}://{parts.netloc}"
+        kept = {name: value for name, value in headers.items() if name.lower() not in ("authorization", "if-range")}
+        pools = _open_pools(proxy, {**self._options, "maxsize": 1})
+        try:
+            response = pools.request("GET", parts.geturl(), headers=kept, preload_content=False, redirect=False)
+            if response.status < 300:
+                return response
+            data = response.data
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise self._unreachable(elsewhere, proxy, error) from error
+        raise answer_error(response.status, response.reason or "", data, response.headers)
+
+    def _unreachable(self, origin: str, proxy: Proxy | None, error: Exception) -> CannotReachServer:
+        before = isinstance(error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
+        through = f" through the proxy {proxy.url}" if proxy else ""
+        return CannotReachServer(f"Cannot reach {origin}{through}: {_plainly(error)}.", before_request=before)
 
 
-def _proxy_for(scheme: str, netloc: str) -> str | None:
-    """The proxy that the environment names for this server, if any (http_proxy, https_proxy, no_proxy)."""
-    if urllib.request.proxy_bypass_environment(netloc):  # type: ignore[attr-defined]
-        return None
-    return urllib.request.getproxies_environment().get(scheme)
+def _server_parts(server: str) -> SplitResult:
+    """The parts of a server's URL. Raises ClientError if it is none."""
+    try:
+        parts = urlsplit(server if "://" in server else f"http://{server}")
+        if parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port):
+            return parts
+    except ValueError:
+        pass
+    # What stands before an @ may be a password.
+    shown = server.rpartition("@")[2]
+    raise ClientError(f"{shown!r} is no server address; one reads like http://127.0.0.1:24817.")
+
+
+def _authorization(token: str | None, server: SplitResult) -> dict[str, str]:
+    """The field that opens the server: a token, or name and password in its URL. Raises ClientError."""
+    if token:
+        if not (token.isascii() and token.isprintable()) or " " in token:
+            raise ClientError("The token has a space, a line end or a letter that no token has: copy it again.")
+        return {"Authorization": f"Bearer {token}"}
+    if server.username is None:
+        return {}
+    both = f"{unquote(server.username)}:{unquote(server.password or '')}"
+    return {"Authorization": f"Basic {base64.b64encode(both.encode()).decode()}"}
+
+
+def _open_pools(proxy: Proxy | None, options: Mapping[str, Any]) -> urllib3.PoolManager:
+    if proxy is None:
+        pools = urllib3.PoolManager(**options)
+    else:
+        headers = urllib3.make_headers(proxy_basic_auth=proxy.credentials) if proxy.credentials else None
+        pools = urllib3.ProxyManager(proxy.url, proxy_headers=headers, **options)
+    pools.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
+    return pools
 
 
 def _plainly(error: BaseException) -> str:

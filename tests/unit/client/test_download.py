@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from partwise.client import AlreadyRunning, Client, NotFound, VerificationFailed
+from partwise.client import AlreadyRunning, CannotReachServer, Client, NotFound, VerificationFailed
 from tests.unit.client.fake_server import Answer, FakeServer
 
 DATA = bytes(range(256)) * 40
@@ -101,3 +101,54 @@ def test_an_unknown_artifact_is_not_found(client: Client, tmp_path: Path) -> Non
         with pytest.raises(NotFound):
             client.download(reference, tmp_path / "out")
     assert os.listdir(tmp_path) == []
+
+
+def without_ranges(fake: FakeServer, *, cut: int) -> None:
+    """Answer every download from its beginning; the first ``cut`` answers end in the middle."""
+    answers = 0
+
+    def fault(method: str, path: str, body: bytes) -> Answer | None:
+        nonlocal answers
+        if not path.endswith("download/"):
+            return None
+        answers += 1
+        if answers <= cut:
+            return 200, DATA[:5000], {"Content-Length": str(len(DATA)), "Connection": "close"}  # type: ignore[return-value]
+        return 200, DATA, {}  # type: ignore[return-value]
+
+    fake.fault = fault
+
+
+def test_where_nobody_gives_parts_a_cut_download_begins_again(client: Client, fake: FakeServer, tmp_path: Path) -> None:
+    fake.artifacts[DIGEST] = DATA
+    without_ranges(fake, cut=2)
+    client.download(DIGEST, tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == DATA
+
+
+def test_where_nobody_gives_parts_a_download_ends_some_time(client: Client, fake: FakeServer, tmp_path: Path) -> None:
+    fake.artifacts[DIGEST] = DATA
+    without_ranges(fake, cut=1000)
+    with pytest.raises(CannotReachServer, match="cannot go on where it was cut"):
+        client.download(DIGEST, tmp_path / "out")
+    assert len(fake.requests) < 20
+
+
+def test_another_part_than_the_one_asked_for_is_not_taken(client: Client, fake: FakeServer, tmp_path: Path) -> None:
+    fake.artifacts[DIGEST] = DATA
+    part_of(tmp_path / "out").write_bytes(DATA[:4000])
+
+    def earlier(method: str, path: str, body: bytes) -> Answer | None:
+        if path.endswith("download/") and "Range" in fake.headers[-1]:
+            return 206, DATA[:4000], {"Content-Range": f"bytes 0-3999/{len(DATA)}"}  # type: ignore[return-value]
+        return None
+
+    fake.fault = earlier
+    client.download(DIGEST, tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == DATA
+
+
+def test_a_long_name_leaves_room_for_the_part_files(client: Client, fake: FakeServer, tmp_path: Path) -> None:
+    fake.artifacts[DIGEST] = DATA
+    client.download(DIGEST, tmp_path / ("\u00fc" * 127))
+    assert os.listdir(tmp_path) == ["\u00fc" * 127]

@@ -74,7 +74,7 @@ def test_time_that_passes_without_a_failure_costs_no_patience() -> None:
 
 def test_retry_after_is_heeded() -> None:
     waiter = Waiter(Clock())
-    answers = iter([answer_error(503, "", b"", "7"), None])
+    answers = iter([answer_error(503, "", b"", {"Retry-After": "7"}), None])
 
     def attempt() -> str:
         error = next(answers)
@@ -100,7 +100,7 @@ def test_cancelling_ends_a_wait_at_once() -> None:
     began = time.monotonic()
     threading.Timer(0.05, cancelled.set).start()
     with pytest.raises(Cancelled):
-        persist(lambda: raising(answer_error(503, "", b"", "60")), Patience(300), cancelled)
+        persist(lambda: raising(answer_error(503, "", b"", {"Retry-After": "60"})), Patience(300), cancelled)
     assert time.monotonic() - began < 10
 
 
@@ -111,7 +111,7 @@ def test_cancelling_ends_a_wait_at_once() -> None:
         (answer_error(503, "", b""), True),
         (answer_error(500, "", b""), True),
         (answer_error(408, "", b""), True),
-        (answer_error(409, "", b"", "1"), True),
+        (answer_error(409, "", b"", {"Retry-After": "1"}), True),
         (answer_error(409, "", b""), False),
         (answer_error(404, "", b""), False),
         (answer_error(507, "", b""), False),
