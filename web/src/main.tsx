@@ -9,9 +9,10 @@ import { App } from "./ui/App.tsx";
 import { Ticker } from "./ui/ticker.ts";
 import "./style.css";
 
-const prefix = document.querySelector<HTMLMetaElement>('meta[name="partwise-api"]')!.content;
+const told = (name: string) => document.querySelector<HTMLMetaElement>(`meta[name="partwise-${name}"]`)!.content;
+const prefix = told("api");
 const ticker = new Ticker();
-const session = new Session("livez", `${prefix}status/`, ticker.tick);
+const session = new Session("livez", `${prefix}status/`, told("sign-in") === "token", ticker.tick);
 const api = new Api(prefix, session);
 const queue = new Queue(api, ticker.tick);
 const library = new Library(api, ticker.tick);

@@ -159,10 +159,11 @@ def assemble(
             for sender in senders:
                 sender.close()
 
+    page_tokens = identity is None and settings.auth != "proxy"
     app = Starlette(
         routes=[
             *(route for dialect in dialects for route in dialect.routes),
-            *(page_routes(site.base + site.api_prefix) if page else ()),
+            *(page_routes(site.base + site.api_prefix, tokens=page_tokens) if page else ()),
             *_plain_routes(engine, lifecycle),
             _figures(site, metrics),
         ],

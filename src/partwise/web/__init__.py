@@ -66,12 +66,18 @@ class _File:
         return Response(self.content, headers=self.headers)
 
 
-def page_routes(api_path: str) -> list[Route]:
-    """The page at ``/`` and what belongs to it. ``api_path`` is where browsers find the REST API."""
+def page_routes(api_path: str, *, tokens: bool = True) -> list[Route]:
+    """The page at ``/`` and what belongs to it.
+
+    ``api_path`` is where browsers find the REST API. ``tokens``: people sign in on the page, with tokens of partwise;
+    else the application or the proxy around it signs them in.
+    """
     files = {path.relative_to(_FOLDER).as_posix(): path.read_bytes() for path in _FOLDER.rglob("*") if path.is_file()}
     index = files.pop("index.html").replace(
         b'content="/pulp/api/v3/"', f'content="{html.escape(api_path, quote=True)}"'.encode()
     )
+    if not tokens:
+        index = index.replace(b'content="token"', b'content="elsewhere"')
     routes = [Route("/", _file("index.html", index).__call__)]
     routes += [Route(f"/{name}", _file(name, content).__call__) for name, content in sorted(files.items())]
     return routes

@@ -205,7 +205,7 @@ export class Api {
       answer = await fetch(url, {
         method,
         cache: "no-store",
-        credentials: "omit",
+        credentials: "same-origin",
         headers: { ...who, ...(call.json === undefined ? {} : { "Content-Type": "application/json" }) },
         ...(call.json === undefined ? {} : { body: JSON.stringify(call.json) }),
         signal: call.signal ? AbortSignal.any([call.signal, timeout]) : timeout,

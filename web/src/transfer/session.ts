@@ -22,6 +22,8 @@ export type SignedIn = "yes" | "refused" | "unreachable";
 export class Session {
   /** Called before someone else than before is let in: what the page shows is not for them. */
   onOther: () => void = () => undefined;
+  /** Whether people sign in on this page, with a token; else the application or the proxy around it does that. */
+  readonly takesTokens: boolean;
   #token: string | undefined;
   /** Whose token it is, or was before the server refused it. */
   #user: string | undefined;
@@ -38,7 +40,8 @@ export class Session {
    * `probeUrl` is answered by any server that runs, `statusUrl` says whose token a request has. `changed` is called when
    * anything that a person may want to see has changed.
    */
-  constructor(probeUrl: string, statusUrl: string, changed: () => void) {
+  constructor(probeUrl: string, statusUrl: string, takesTokens: boolean, changed: () => void) {
+    this.takesTokens = takesTokens;
     this.#probeUrl = probeUrl;
     this.#statusUrl = statusUrl;
     this.#changed = changed;
@@ -117,11 +120,16 @@ export class Session {
     return "yes";
   }
 
+  /** Ask again whether the application around this page knows who asks: it signs people in, and not this page. */
+  again(): void {
+    this.#set("online");
+  }
+
   async #userOf(token: string): Promise<{ name: string } | "refused" | "unreachable"> {
     try {
       const headers = { Authorization: `Bearer ${token}` };
       const signal = AbortSignal.timeout(PROBE_TIMEOUT_MS);
-      const answer = await fetch(this.#statusUrl, { headers, cache: "no-store", credentials: "omit", signal });
+      const answer = await fetch(this.#statusUrl, { headers, cache: "no-store", credentials: "same-origin", signal });
       if (answer.status === 401) return "refused";
       const { user } = (await answer.json()) as { user?: unknown };
       return typeof user === "string" ? { name: user } : "unreachable";
@@ -189,7 +197,7 @@ export class Session {
   async #answers(): Promise<boolean> {
     try {
       const signal = AbortSignal.timeout(PROBE_TIMEOUT_MS);
-      const answer = await fetch(this.#probeUrl, { cache: "no-store", credentials: "omit", signal });
+      const answer = await fetch(this.#probeUrl, { cache: "no-store", credentials: "same-origin", signal });
       // A network's sign-in page, or a proxy's notice, is not the server.
       return answer.status < 500 && !/html/i.test(answer.headers.get("Content-Type") ?? "");
     } catch {

@@ -8,7 +8,37 @@ const REFUSALS: Readonly<Record<Exclude<SignedIn, "yes">, string>> = {
   unreachable: "The server does not answer. Try again in a moment.",
 };
 
-export function SignIn({ session, refresh, waiting }: { session: Session; refresh: () => void; waiting: boolean }) {
+interface Props {
+  session: Session;
+  refresh: () => void;
+  /** Whether uploads wait for it. */
+  waiting: boolean;
+}
+
+export function SignIn(props: Props) {
+  return props.session.takesTokens ? <TokenForm {...props} /> : <Elsewhere {...props} />;
+}
+
+/** The application or the proxy around this page signs people in. */
+function Elsewhere({ session, refresh, waiting }: Props) {
+  const again = () => {
+    session.again();
+    refresh();
+  };
+  return (
+    <section class="sign-in" aria-labelledby="sign-in-title">
+      <h2 id="sign-in-title">You are signed out</h2>
+      <p>
+        Sign in to the application that this page belongs to, in another tab{waiting ? ". Your uploads go on after that" : ""}. Then try again.
+      </p>
+      <button type="button" class="primary" onClick={again}>
+        Try again
+      </button>
+    </section>
+  );
+}
+
+function TokenForm({ session, refresh, waiting }: Props) {
   const field = useRef<HTMLInputElement>(null);
   useEffect(() => field.current?.focus(), []);
   const [outcome, setOutcome] = useState<SignedIn>(session.tokenRefused ? "refused" : "yes");
