@@ -13,6 +13,7 @@ import json
 import os
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -69,7 +70,11 @@ class Journal:
             finally:
                 if self._fd != fd:
                     os.close(fd)
-        self._clear_old()
+        try:
+            self._clear_old()
+        except BaseException:
+            self.__exit__(None, None, None)  # else this process held the lock for ever
+            raise
         return self
 
     def __exit__(
@@ -106,5 +111,6 @@ class Journal:
     def _clear_old(self) -> None:
         oldest = time.time() - _KEEP_SECONDS
         for path in self._entry.parent.iterdir():
-            if path != self._lock and path.lstat().st_mtime < oldest:
-                path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # other transfers come and go meanwhile
+                if path != self._lock and path.lstat().st_mtime < oldest:
+                    path.unlink()

@@ -17,7 +17,7 @@ import mimetypes
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +29,7 @@ from partwise.client.errors import (
     CannotReachServer,
     ClientError,
     Conflict,
+    FileChanged,
     NotFound,
     VerificationFailed,
 )
@@ -89,23 +90,26 @@ class Uploader:
         self._troubled = False
         self._repaired: list[ByteRange] = []
         self._verdict = ""
+        #: What a later run finds the upload by; None: nothing does.
+        self._journal: Journal | None = None
 
     def run(self) -> UploadResult:
         """The whole upload. Raises ClientError and its kind, OSError where the journal's folder fails."""
         began = time.monotonic()
         with ExitStack() as stack:
-            journal = self._enter_journal(stack)
-            upload, resumed = self._find(journal)
+            self._journal = self._enter_journal(stack)
+            upload, resumed = self._find()
             # From here on the server has answered once, so it is worth waiting for.
             self._patience = Patience(self._options.patience_seconds)
             skipped = len(upload.chunks)
-            hasher = FileHasher(self._file)
             try:
-                upload, artifact, sha256 = self._rounds(upload, hasher)
-            finally:
-                hasher.stop()
-            if journal is not None:
-                journal.forget()
+                upload, artifact, sha256 = self._complete(upload)
+            except BaseException as error:
+                if self._is_over(error):
+                    self._give_up(upload.href)
+                raise
+            if self._journal is not None:
+                self._journal.forget()
         return UploadResult(
             name=self._name,
             size=self._file.size,
@@ -132,14 +136,47 @@ class Uploader:
         try:
             return stack.enter_context(journal)
         except OSError as error:
-            self._note(f"This upload cannot be resumed if it is cut: {error.strerror} ({error.filename}).")
+            self._cannot_be_resumed(error)
             return None
 
-    def _find(self, journal: Journal | None) -> tuple[UploadInfo, bool]:
+    def _cannot_be_resumed(self, error: OSError) -> None:
+        self._note(f"This upload cannot be resumed if it is cut: {error.strerror} ({error.filename}).")
+
+    def _remember(self, href: str) -> None:
+        """Note for a later run which upload this is."""
+        if self._journal is not None:
+            try:
+                self._journal.write(href)
+            except OSError as error:
+                self._cannot_be_resumed(error)
+                self._journal = None
+
+    def _is_over(self, error: BaseException) -> bool:
+        """Whether no later run goes on with this upload: then the room that it reserves is given back."""
+        if self._options.upload is not None:
+            return False  # somebody else's
+        return self._journal is None or isinstance(error, FileChanged)
+
+    def _give_up(self, href: str) -> None:
+        """Delete the upload, if the server can be reached now; else it expires there."""
+        with suppress(ClientError):
+            self._http.call("DELETE", href)
+        if self._journal is not None:
+            self._journal.forget()
+
+    def _complete(self, upload: UploadInfo) -> tuple[UploadInfo, str, str]:
+        """Send what the server lacks, and commit: the upload, the artifact's href, the digest."""
+        hasher = FileHasher(self._file)
+        try:
+            return self._rounds(upload, hasher)
+        finally:
+            hasher.stop()
+
+    def _find(self) -> tuple[UploadInfo, bool]:
         """The upload to work on, and whether it was there before."""
         if self._options.upload is not None:
-            return self._take_over(self._options.upload, journal), True
-        href = journal.read() if journal is not None and self._options.resume else None
+            return self._take_over(self._options.upload), True
+        href = self._journal.read() if self._journal is not None and self._options.resume else None
         if href is not None:
             try:
                 upload = self._get(href)
@@ -156,19 +193,17 @@ class Uploader:
             request["media_type"] = media_type
         # Not repeated when its answer is lost: that would reserve the space twice.
         upload = UploadInfo.parse(self._ask("POST", "uploads/", data=request, again=_was_not_done)[1])
-        if journal is not None:
-            journal.write(upload.href)
+        self._remember(upload.href)
         return upload, False
 
-    def _take_over(self, href: str, journal: Journal | None) -> UploadInfo:
+    def _take_over(self, href: str) -> UploadInfo:
         """An upload begun elsewhere. That its bytes are this file's shows at the commit, which repairs what differs."""
         upload = self._get(href)
         if upload.size != self._file.size:
             raise VerificationFailed(
                 f"The upload is of a file of {upload.size} bytes; {self._name} has {self._file.size}."
             )
-        if journal is not None:
-            journal.write(upload.href)
+        self._remember(upload.href)
         return upload
 
     def _rounds(self, upload: UploadInfo, hasher: FileHasher) -> tuple[UploadInfo, str, str]:

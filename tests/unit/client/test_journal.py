@@ -104,3 +104,31 @@ def test_the_folder_follows_xdg_and_ignores_a_relative_path(monkeypatch: pytest.
     assert default_folder() == Path("/somewhere/partwise/uploads")
     monkeypatch.setenv("XDG_STATE_HOME", "relative")
     assert default_folder() == Path.home() / ".local/state/partwise/uploads"
+
+
+def test_what_others_clear_away_meanwhile_is_no_error(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "journals"
+    folder.mkdir()
+    (folder / "other.lock").touch()
+    listed = [*folder.iterdir()]
+    (folder / "other.lock").unlink()
+    monkeypatch.setattr(Path, "iterdir", lambda _self: iter(listed))
+    with LocalFile(path) as file, Journal("http://s/", file, folder):
+        pass
+
+
+def test_a_folder_that_cannot_be_cleared_keeps_no_lock(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(_self: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with LocalFile(path) as file:
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "iterdir", denied)
+            with pytest.raises(PermissionError), Journal("http://s/", file, tmp_path / "journals"):
+                pass
+        with Journal("http://s/", file, tmp_path / "journals"):
+            pass

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from partwise.client import (
+    AnswerError,
     AsyncClient,
     Cancelled,
     CannotReachServer,
@@ -21,8 +24,11 @@ from partwise.client import (
     Phase,
     VerificationFailed,
 )
+from partwise.client.journal import Journal
 from partwise.core.ranges import ByteRange
-from tests.unit.client.fake_server import ROOT, Answer, FakeServer, problem
+from tests.unit.client.fake_server import ROOT, Answer, FakeServer, FakeUpload, problem
+
+Make = Callable[..., Path]
 
 
 class Notes(Observer):
@@ -38,16 +44,13 @@ class Notes(Observer):
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Callable[[int], Path]:
-    def make(size: int) -> Path:
-        path = tmp_path / "data.bin"
+def make(tmp_path: Path) -> Make:
+    def make(size: int, name: str = "data.bin") -> Path:
+        path = tmp_path / name
         path.write_bytes(os.urandom(size))
         return path
 
     return make
-
-
-Make = Callable[[int], Path]
 
 
 @pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 12_345])
@@ -271,6 +274,24 @@ def test_a_file_that_changes_is_not_committed(client: Client, fake: FakeServer, 
     with pytest.raises(FileChanged, match="changed while"):
         client.upload(path)
     assert fake.count("PUT", "commit") == 0
+    assert fake.uploads == {}, "nobody goes on with it, and it reserves room"
+
+
+def test_an_upload_of_a_changed_file_that_was_begun_elsewhere_stays(
+    client: Client, fake: FakeServer, make: Make
+) -> None:
+    path = make(8000)
+    fake.uploads["theirs"] = FakeUpload(8000)
+
+    def fault(method: str, route: str, body: bytes) -> Answer | None:
+        if method == "PUT":
+            path.write_bytes(b"y" * 8000)
+        return None
+
+    fake.fault = fault
+    with pytest.raises(FileChanged):
+        client.upload(path, upload="theirs")
+    assert list(fake.uploads) == ["theirs"]
 
 
 def test_a_file_that_shrinks_is_not_committed(client: Client, fake: FakeServer, make: Make) -> None:
@@ -310,6 +331,32 @@ def test_a_journal_that_cannot_be_kept_does_not_stop_an_upload(client: Client, m
     seen = Notes()
     client.upload(make(100), journal_folder=tmp_path / "blocked" / "folder", observer=seen)
     assert "cannot be resumed" in seen.notes[0]
+
+
+def test_where_no_journal_could_be_written_nothing_is_left_on_the_server(
+    client: Client, fake: FakeServer, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = Notes()
+
+    def full(self: Journal, upload: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "journal")
+
+    monkeypatch.setattr(Journal, "write", full)
+    fake.fault = lambda method, path, body: problem(400, "bad", "No.") if method == "PUT" else None
+    with pytest.raises(AnswerError):
+        client.upload(make(1000), observer=seen)
+    assert fake.uploads == {}
+    assert "cannot be resumed" in seen.notes[0]
+    fake.fault = lambda method, path, body: None
+    assert client.upload(make(1000)).chunks_sent == 1
+
+
+def test_many_threads_upload_with_one_client(client: Client, fake: FakeServer, make: Make) -> None:
+    paths = [make(3000, f"{number}.bin") for number in range(48)]
+    with ThreadPoolExecutor(16) as pool:
+        digests = [result.sha256 for result in pool.map(client.upload, paths)]
+    assert digests == [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    assert len(fake.uploads) == 48
 
 
 def test_the_token_is_sent_as_bearer(fake: FakeServer, make: Make) -> None:
