@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -40,11 +41,46 @@ def test_chunks_can_be_verified_one_by_one(cli: Cli, make: Make) -> None:
 def test_people_get_name_size_digest_rate_and_artifact(cli: Cli, make: Make) -> None:
     path = make(2 * MIB)
     ran = cli("upload", path, "--name", "disk[1].img")
-    assert ran.out == ""
-    assert "disk[1].img: 2.0 MiB in" in ran.err
-    assert "/s\n" in ran.err
-    assert hashlib.sha256(path.read_bytes()).hexdigest() in ran.err
-    assert "artifact  /pulp/api/v3/artifacts/" in ran.err
+    assert ran.err == ""
+    assert "disk[1].img: 2.0 MiB in" in ran.out
+    assert "/s\n" in ran.out
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in ran.out
+    assert "artifact  /pulp/api/v3/artifacts/" in ran.out
+
+
+def test_results_reach_a_pipe_while_the_terminal_shows_a_bar(cli: Cli, make: Make) -> None:
+    master, slave = pty.openpty()
+    with open(master, "rb", buffering=0), open(slave, "wb", buffering=0) as terminal:
+        for options in ([], ["--json"]):
+            done = subprocess.run(
+                [sys.executable, "-m", "partwise.cli", "upload", make(2 * MIB), *options],
+                env=cli.environment,
+                stdout=subprocess.PIPE,
+                stderr=terminal,
+                timeout=60,
+                check=True,
+            )
+            assert b"sha256" in done.stdout
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_stop_nothing(cli: Cli, make: Make, redirection: str) -> None:
+    path = make(1000)
+    command = f'exec "$0" -m partwise.cli upload "$1" --json {redirection}'
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable, path], env=cli.environment, capture_output=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    cli("show", hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def test_a_locale_that_lacks_a_letter_shows_an_escape(cli: Cli, make: Make) -> None:
+    path = make(1000, "d\u00fcsk.img")
+    assert "d\\xfcsk.img: " in cli("upload", path, PYTHONIOENCODING="ascii").out
+
+
+def test_a_file_of_proc_is_refused_and_not_stored_as_empty(cli: Cli) -> None:
+    assert "copy it first" in cli("upload", "/proc/cpuinfo", code=2).err
 
 
 def test_several_files_go_one_after_another_past_one_that_fails(cli: Cli, make: Make, tmp_path: Path) -> None:

@@ -97,14 +97,14 @@ def test_only_what_changed_goes_up_and_comes_back(cli: Cli, tmp_path: Path, file
     path.write_bytes(files.new)
     ran = cli("upload", path)
     assert "Comparing with tonight.img of 20" in ran.err
-    assert re.search(r"delta     1[01]\.\d MiB were there; sent 1\.\d MiB\n", ran.err)
+    assert re.search(r"delta     1[01]\.\d MiB were there; sent 1\.\d MiB\n", ran.out)
     digest = hashlib.sha256(files.new).hexdigest()
-    assert f"sha256    {digest}" in ran.err
+    assert f"sha256    {digest}" in ran.out
 
     target = changed(tmp_path, "here.img", files.old)
     ran = cli("download", digest, "-o", target, "--force")
     assert target.read_bytes() == files.new
-    assert re.search(r"delta     1[01]\.\d MiB were here; received 1\.\d MiB\n", ran.err)
+    assert re.search(r"delta     1[01]\.\d MiB were here; received 1\.\d MiB\n", ran.out)
     down = cli("download", old["sha256"], "-o", tmp_path / "other", "--base", target, "--json").json
     assert (tmp_path / "other").read_bytes() == files.old
     assert down["bytes_local"] + down["bytes_received"] == len(files.old)

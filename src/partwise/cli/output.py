@@ -1,4 +1,4 @@
-"""What the commands show: people read stderr (progress, notes, errors) and tables; programs read JSON on stdout."""
+"""What the commands show: results on stdout, as text or JSON; progress, notes and errors on stderr."""
 
 from __future__ import annotations
 
@@ -45,9 +45,23 @@ def say(message: str, style: str = "") -> None:
     err.print(plain(message), style=style)
 
 
+def tell(message: str, style: str = "") -> None:
+    """A line of the result, for people."""
+    _results().print(plain(message), style=style)
+
+
+def _results() -> Console:
+    """Where results go. On a terminal that shows a bar too, whatever shows the bar has to know of each line."""
+    return err if out.is_terminal and err.is_terminal else out
+
+
 def emit(record: dict[str, Any]) -> None:
     """One JSON object on one line, for programs."""
-    sys.stdout.write(json.dumps(record) + "\n")
+    line = json.dumps(record)
+    if _results() is err:
+        err.out(line, highlight=False)
+        return
+    sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
@@ -118,6 +132,9 @@ class ProgressView(Observer):
                 expand=True,
                 transient=True,
                 speed_estimate_period=10,
+                # Results go where standard output goes, also while a bar is shown.
+                redirect_stdout=False,
+                redirect_stderr=False,
             )
             self._bar.start()
         return self

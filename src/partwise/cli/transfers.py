@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from partwise.cli.exits import Exit, exit_code
-from partwise.cli.output import ProgressView, emit, exit_with_message, plain, rate, say, sentence
+from partwise.cli.output import ProgressView, emit, exit_with_message, plain, rate, say, sentence, tell
 from partwise.cli.sizes import format_size
 from partwise.client import Client, ClientError, UploadResult
 
@@ -50,13 +50,13 @@ def upload_files(client: Client, files: Sequence[Path], settings: dict[str, Any]
 
 
 def _report(result: UploadResult) -> None:
-    say(f"{result.name}: {rate(result.size, result.seconds)}", "green")
+    tell(f"{result.name}: {rate(result.size, result.seconds)}", "green")
     if result.resumed:
-        say(f"  resumed   {result.chunks_skipped} chunks were there, {result.chunks_sent} sent")
+        tell(f"  resumed   {result.chunks_skipped} chunks were there, {result.chunks_sent} sent")
     if result.bytes_copied:
-        say(f"  delta     {format_size(result.bytes_copied)} were there; sent {format_size(result.bytes_sent)}")
-    say(f"  sha256    {result.sha256}")
-    say(f"  artifact  {result.artifact}")
+        tell(f"  delta     {format_size(result.bytes_copied)} were there; sent {format_size(result.bytes_sent)}")
+    tell(f"  sha256    {result.sha256}")
+    tell(f"  artifact  {result.artifact}")
 
 
 def download_artifact(
@@ -83,10 +83,10 @@ def download_artifact(
     if as_json:
         emit(asdict(result))
     else:
-        say(f"{plain(str(target))}: {rate(result.size, result.seconds)}, SHA-256 verified", "green")
+        tell(f"{plain(str(target))}: {rate(result.size, result.seconds)}, SHA-256 verified", "green")
         if result.bytes_local:
             local, received = format_size(result.bytes_local), format_size(result.bytes_received)
-            say(f"  delta     {local} were here; received {received}")
+            tell(f"  delta     {local} were here; received {received}")
 
 
 def _safe_name(name: str | None) -> str | None:

@@ -43,11 +43,21 @@ class LocalFile:
             os.close(self.fd)
             raise OSError(errno.EINVAL, "no regular file, whose size is known before it is sent", str(self.path))
         self.identity = self._identity()
+        if self.size == 0 and self._has_bytes():
+            os.close(self.fd)
+            raise OSError(errno.EINVAL, "says that it is empty, and has bytes; copy it first", str(self.path))
 
     @property
     def size(self) -> int:
         """Bytes, as they were when it was opened."""
         return self.identity.size
+
+    def _has_bytes(self) -> bool:
+        """Whether a file of size 0 has bytes: those of /proc and /sys are made when somebody reads them."""
+        try:
+            return bool(os.pread(self.fd, 1, 0))
+        except OSError:
+            return False
 
     def _identity(self) -> Identity:
         now = os.fstat(self.fd)
