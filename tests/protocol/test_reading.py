@@ -25,6 +25,16 @@ def test_pages(http: Http) -> None:
     assert [item["pulp_href"] for item in last["results"]] == hrefs[:1]
     assert last["next"] is None
     assert http("GET", last["previous"]).json["results"] == second["results"]
+    # Clients that count by themselves, and that take the rest of `next` along.
+    assert http("GET", f"{API}uploads/?limit=2&search=page-&offset=2").json["results"] == second["results"]
+    counted = second["next"].replace("offset=4", "offset=3")
+    assert [item["pulp_href"] for item in http("GET", counted).json["results"]] == hrefs[1::-1]
+    # A page begins behind the last item of the one before, whatever has come since.
+    newer = http.create(1, filename="page-5.bin")
+    assert http("GET", first["next"]).json["results"] == second["results"]
+    http("DELETE", newer)
+    for after in ("x", "!!", "MC4xLg", "MS45OTk5OTk5OTk5OTk5OTk5OTkuYQ"):
+        assert http("GET", f"{API}uploads/?offset=1&after={after}").problem == (400, "bad-request")
     assert http("GET", f"{API}uploads/?state=completed&search=page-").json["count"] == 0
     assert http("GET", f"{API}uploads/?state=none").problem == (400, "bad-request")
     for href in hrefs:

@@ -8,11 +8,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, false, func, insert, select
 
-from partwise.catalog import events, objects
+from partwise.catalog import counts, events, objects
+from partwise.catalog.pages import newest_first
 from partwise.catalog.tables import ARTIFACT, artifact_links, artifacts, folded, has_name, name_prefix
 from partwise.core.errors import NotFound
 from partwise.core.events import EventType
-from partwise.core.records import Artifact, Page
+from partwise.core.records import Artifact, Page, PageKey
 
 _LINKS: Select[Any] = select(*ARTIFACT)
 _GET = _LINKS.where(artifact_links.c.id == bindparam("id"))
@@ -91,6 +92,7 @@ def list_artifacts(
     limit: int = 100,
     search: str = "",
     filename: str | None = None,
+    after: PageKey | None = None,
 ) -> Page[Artifact]:
     """One page, newest first."""
     conditions: list[ColumnElement[bool]] = []
@@ -106,14 +108,20 @@ def list_artifacts(
             conditions = [false()]
     if search:
         conditions.append(has_name(artifact_links.c.search_name, search))
-    count = connection.execute(select(func.count()).select_from(artifact_links).where(*conditions)).scalar_one()
-    rows = connection.execute(
-        _LINKS.where(*conditions)
-        .order_by(artifact_links.c.created.desc(), artifact_links.c.id.desc())
-        .offset(offset)
-        .limit(limit)
+    if sha256 is None and filename is None and not search:
+        count = counts.count(connection, "link", owner)
+    else:
+        count = connection.execute(select(func.count()).select_from(artifact_links).where(*conditions)).scalar_one()
+    items, more = newest_first(
+        connection,
+        _LINKS.where(*conditions),
+        artifact_links,
+        Artifact,
+        offset=offset,
+        limit=limit,
+        after=after,
     )
-    return Page([Artifact(**row._mapping) for row in rows], count)
+    return Page(items, count, more)
 
 
 def all_artifacts(connection: Connection, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:

@@ -24,7 +24,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from partwise.catalog import events
+from partwise.catalog import counts, events
 from partwise.catalog.catalog import SqlCatalog
 from partwise.core.errors import NotFound, OutOfSpace, StorageFailed
 from partwise.core.events import EventPage
@@ -306,6 +306,10 @@ class PostgresCatalog(SqlCatalog):
         """Give back all names, and finish what runs."""
         await self._names.stop()
         await super().stop()
+
+    async def fold_counts(self) -> int:
+        """As the port says."""
+        return await self.runner.write(counts.fold_counts)
 
     async def list_events(
         self, owner: str | None, *, after: int | None, types: Sequence[str] = (), limit: int = 100

@@ -130,6 +130,8 @@ metadata = MetaData(
     }
 )
 
+_UNFINISHED = text("state <> 'completed'")
+
 uploads = Table(
     "uploads",
     metadata,
@@ -169,6 +171,8 @@ uploads = Table(
     # By `completed`, not by `updated`: an index on that would have to move with every recorded chunk.
     Index("ix_uploads_state_completed", "state", "completed"),
     Index("ix_uploads_owner_state_created_id", "owner", "state", "created", "id"),
+    # Those that are not completed are few, whatever there is: lists of them are read in its order.
+    Index("ix_uploads_unfinished", "created", "id", sqlite_where=_UNFINISHED, postgresql_where=_UNFINISHED),
     Index("ix_uploads_internal", "id", sqlite_where=text("internal = 1"), postgresql_where=text("internal")),
 )
 
@@ -234,6 +238,7 @@ tasks = Table(
     Index("ix_tasks_upload_id_created_id", "upload_id", "created", "id"),
     Index("ix_tasks_owner_created_id", "owner", "created", "id"),
     Index("ix_tasks_created_id", "created", "id"),
+    Index("ix_tasks_unfinished", "created", "id", sqlite_where=_UNFINISHED, postgresql_where=_UNFINISHED),
 )
 
 events = Table(
@@ -343,6 +348,25 @@ tickets = Table(
     Index("ix_tickets_upload_id", "upload_id"),
 )
 
+#: How many rows there are, and the sum of their sizes, maintained by triggers (``r0012_counts.py``), so that they are
+#: right whichever version of partwise writes. ``counts.py`` has the kinds. ``part``: 0, or the transaction of
+#: PostgreSQL that has not been added up yet.
+counts = Table(
+    "counts",
+    metadata,
+    Column("kind", String, primary_key=True),
+    Column("owner", String, primary_key=True),
+    Column("state", String, primary_key=True),
+    Column("part", BigInteger, primary_key=True, autoincrement=False),
+    Column("count", BigInteger, nullable=False),
+    # The sum of whole MiB of each size, and of the rest: three sizes near 2^62 are more than a 64-bit sum holds.
+    Column("high", BigInteger, nullable=False),
+    Column("low", BigInteger, nullable=False),
+    # What is still to be added up.
+    Index("ix_counts_unfolded", "part", sqlite_where=text("part <> 0"), postgresql_where=text("part <> 0")),
+    sqlite_with_rowid=False,
+)
+
 #: What the catalog knows about itself: the boot that its chunks were recorded in.
 meta = Table("meta", metadata, Column("key", String, primary_key=True), Column("value", Text, nullable=False))
 
@@ -351,6 +375,11 @@ UPLOAD: list[Column[Any]] = [uploads.c[field.name] for field in fields(Upload)]
 CHUNK: list[Column[Any]] = [chunks.c[field.name] for field in fields(Chunk)]
 TASK: list[Column[Any]] = [tasks.c[field.name] for field in fields(Task)]
 ARTIFACT: list[Column[Any]] = [artifact_links.c[field.name] for field in fields(Artifact)]
+
+
+def unfinished(table: Table) -> ColumnElement[bool]:
+    """Whether an upload or task is not completed, in the words of the index of those."""
+    return table.c.state != literal_column("'completed'")
 
 
 def folded(filename: str | None) -> str:

@@ -23,9 +23,11 @@ from sqlalchemy import (
     update,
 )
 
-from partwise.catalog.tables import TASK, tasks, uploads
+from partwise.catalog import counts
+from partwise.catalog.pages import newest_first
+from partwise.catalog.tables import TASK, tasks, unfinished, uploads
 from partwise.core.errors import NotFound
-from partwise.core.records import Page, Task, TaskState
+from partwise.core.records import Page, PageKey, Task, TaskState
 
 #: Failed tasks of one upload that are kept.
 FAILED_KEPT = 10
@@ -69,16 +71,23 @@ def list_tasks(
     limit: int = 100,
     states: Sequence[str] = (),
     upload_ids: Sequence[str] = (),
+    after: PageKey | None = None,
 ) -> Page[Task]:
     """One page, newest first."""
     conditions: list[Any] = [] if owner is None else [tasks.c.owner == owner]
     if states:
         conditions.append(tasks.c.state.in_(states))
+        if TaskState.COMPLETED not in states:
+            conditions.append(unfinished(tasks))  # names the index of the few others
     if upload_ids:
         conditions.append(tasks.c.upload_id.in_(upload_ids))
-    count = connection.execute(select(func.count()).select_from(tasks).where(*conditions)).scalar_one()
-    rows = connection.execute(select(*TASK).where(*conditions).order_by(*_NEWEST_FIRST).offset(offset).limit(limit))
-    return Page([Task(**row._mapping) for row in rows], count)
+        count = connection.execute(select(func.count()).select_from(tasks).where(*conditions)).scalar_one()
+    else:
+        count = counts.count(connection, "task", owner, states)
+    items, more = newest_first(
+        connection, select(*TASK).where(*conditions), tasks, Task, offset=offset, limit=limit, after=after
+    )
+    return Page(items, count, more)
 
 
 def _old(before: datetime, gone_before: datetime) -> list[ColumnElement[bool]]:

@@ -22,19 +22,19 @@ from sqlalchemy import (
     update,
 )
 
-from partwise.catalog import events, objects
+from partwise.catalog import counts, events, objects
+from partwise.catalog.pages import newest_first
 from partwise.catalog.tables import (
     UPLOAD,
-    artifact_links,
-    artifacts,
     chunks,
     folded,
     has_name,
+    unfinished,
     uploads,
 )
 from partwise.core.errors import Conflict, NotFound, QuotaExceeded, TooManyArtifacts, TooManyUploads
 from partwise.core.events import EventType
-from partwise.core.records import Page, Totals, Upload, Usage
+from partwise.core.records import Page, PageKey, Totals, Upload, Usage
 from partwise.core.state import Event, UploadState, next_state
 from partwise.engine.ports import OwnerLimits
 
@@ -147,41 +147,45 @@ def list_uploads(
     states: Sequence[str] = (),
     search: str = "",
     internal: bool = False,
+    after: PageKey | None = None,
 ) -> Page[Upload]:
     """One page, newest first."""
     conditions: list[ColumnElement[bool]] = []
     if owner is not None:
         conditions.append(uploads.c.owner == owner)
     if states:
-        conditions.append(_is_in(states))
+        conditions += _is_in(states, owner)
     if search:
         conditions.append(has_name(uploads.c.search_name, search))
     counted = select(func.count()).select_from(uploads).where(*conditions)
-    count = connection.execute(counted).scalar_one()
+    count = connection.execute(counted).scalar_one() if search else counts.count(connection, "upload", owner, states)
     if not internal:
-        # All are counted without a look at any row; the few internal ones among them have an index of their own.
+        # The few internal ones have an index of their own.
         if hidden := connection.execute(select(uploads.c.id).where(uploads.c.internal)).scalars().all():
             count -= connection.execute(counted.where(uploads.c.id.in_(hidden))).scalar_one()
         conditions.append(~uploads.c.internal)
-    rows = connection.execute(
-        select(*UPLOAD)
-        .where(*conditions)
-        .order_by(uploads.c.created.desc(), uploads.c.id.desc())
-        .offset(offset)
-        .limit(limit)
+    items, more = newest_first(
+        connection,
+        select(*UPLOAD).where(*conditions),
+        uploads,
+        Upload,
+        offset=offset,
+        limit=limit,
+        after=after,
     )
-    return Page([Upload(**row._mapping) for row in rows], count)
+    return Page(items, count, more)
 
 
-def _is_in(states: Sequence[str]) -> ColumnElement[bool]:
-    """Whether an upload is in one of ``states``.
+def _is_in(states: Sequence[str], owner: str | None) -> list[ColumnElement[bool]]:
+    """Return conditions for uploads in one of ``states``, so that a database reads the newest in an index's order.
 
-    With the completed ones, which are the most, it is said by the others: a database that looks up several states
-    has to sort all that it finds, instead of reading the newest from the index that is in that order.
+    A database that looks up several states, or one that many uploads are in, sorts all that it finds. So the states are
+    told by the others, where an index begins with no state. Without completed ones the index of the others is named.
     """
-    others = [state for state in UploadState if state not in states]
-    most = UploadState.COMPLETED in states and len(states) > 1
-    return uploads.c.state.not_in(others) if most else uploads.c.state.in_(states)
+    if owner is not None and (len(states) == 1 or UploadState.COMPLETED not in states):
+        return [uploads.c.state.in_(states)]
+    told: list[ColumnElement[bool]] = [uploads.c.state.not_in([state for state in UploadState if state not in states])]
+    return told if UploadState.COMPLETED in states else [*told, unfinished(uploads)]
 
 
 def begin_delete(connection: Connection, upload_id: str, *, reason: str | None = "deleted") -> Upload:
@@ -310,8 +314,8 @@ def forget_parts(connection: Connection, upload_id: str) -> None:
 
 def count_states(connection: Connection) -> dict[str, int]:
     """How many uploads are in each state, states without any included."""
-    rows = connection.execute(select(uploads.c.state, func.count()).group_by(uploads.c.state))
-    return {str(state): 0 for state in UploadState} | {str(state): count for state, count in rows}
+    found = counts.by_state(connection, "upload", None)
+    return {str(state): 0 for state in UploadState} | {state: counted.count for state, counted in found.items()}
 
 
 def totals(connection: Connection) -> Totals:
@@ -319,15 +323,15 @@ def totals(connection: Connection) -> Totals:
     work = select(
         func.coalesce(func.sum(uploads.c.received - uploads.c.hashed), 0),
         func.coalesce(func.sum(uploads.c.seq - uploads.c.durable_seq), 0),
-    ).where(uploads.c.state.in_(UNFINISHED))
+    ).where(uploads.c.state.in_(UNFINISHED), unfinished(uploads))
     unhashed, undurable = connection.execute(work).one()
-    high, low, count = connection.execute(select(*_sums(artifacts.c.size), func.count()).select_from(artifacts)).one()
+    stored = counts.by_state(connection, "artifact", None).get("", counts.Counted())
     return Totals(
         # The follower also reads ahead, into a chunk that is not recorded yet.
         unhashed=max(0, int(unhashed)),
         undurable_chunks=int(undurable),
-        artifacts=count,
-        artifact_bytes=int(high) * _MIB + int(low),
+        artifacts=stored.count,
+        artifact_bytes=stored.size,
     )
 
 
@@ -350,18 +354,17 @@ _RESERVED = select(*_sums(func.coalesce(uploads.c.size, _GROWN)), func.count()).
     uploads.c.id.not_in(bindparam("without", expanding=True)),
     uploads.c.state.in_(UNFINISHED),
 )
-_STORED = select(*_sums(artifact_links.c.size), func.count()).where(artifact_links.c.owner == bindparam("owner"))
 
 
 def usage(connection: Connection, owner: str, *, without: Sequence[str] = ()) -> Usage:
     """What ``owner`` holds, the uploads ``without`` left out."""
     high, low, count = connection.execute(_RESERVED, {"owner": owner, "without": list(without)}).one()
-    stored_high, stored_low, artifact_count = connection.execute(_STORED, {"owner": owner}).one()
+    stored = counts.by_state(connection, "link", owner).get("", counts.Counted())
     return Usage(
         reserved=int(high) * _MIB + int(low),
-        stored=int(stored_high) * _MIB + int(stored_low),
+        stored=stored.size,
         open_uploads=count,
-        artifacts=artifact_count,
+        artifacts=stored.count,
     )
 
 

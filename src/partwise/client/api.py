@@ -206,13 +206,11 @@ class Client:
         return persist(lambda: self._http.call(method, href, query=query)[1], patience, threading.Event())
 
     def _pages(self, href: str, query: dict[str, str | int]) -> Iterator[dict[str, Any]]:
-        offset = 0
-        while True:
-            page = self._ask("GET", href, {**query, "offset": offset, "limit": _PAGE})
+        page = self._ask("GET", href, {**query, "limit": _PAGE})
+        yield from page["results"]
+        while page.get("next"):
+            page = self._ask("GET", page["next"])
             yield from page["results"]
-            offset += len(page["results"])
-            if not page["results"] or offset >= page["count"]:
-                return
 
 
 class AsyncClient:

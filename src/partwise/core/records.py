@@ -178,12 +178,18 @@ class Task:
     found_sha256: str | None = None
 
 
+#: Where a page of a listing ends: when its last item was created, and its id.
+PageKey = tuple[datetime, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
     """One page of a listing, and how many items there are in all."""
 
     items: list[T]
     count: int
+    #: Whether there are items behind this page.
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

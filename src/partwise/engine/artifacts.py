@@ -11,7 +11,7 @@ from typing import Protocol
 from partwise.core.digests import EMPTY_SHA256
 from partwise.core.errors import BodySizeMismatch, ChunkDigestMismatch, NotFound, StorageFailed, WrongState
 from partwise.core.ranges import MAX_SIZE, ByteRange
-from partwise.core.records import Artifact, Page, Principal, TaskState
+from partwise.core.records import Artifact, Page, PageKey, Principal, TaskState
 from partwise.engine.audit import record_artifact
 from partwise.engine.chunks import Early, put_chunk
 from partwise.engine.commit import commit
@@ -118,11 +118,12 @@ async def list_artifacts(
     limit: int = 100,
     search: str = "",
     filename: str | None = None,
+    after: PageKey | None = None,
 ) -> Page[Artifact]:
     """The artifacts that ``who`` may see, newest first."""
     owner = None if who.admin else who.name
     return await engine.catalog.list_artifacts(
-        owner, sha256=sha256, offset=offset, limit=limit, search=search, filename=filename
+        owner, sha256=sha256, offset=offset, limit=limit, search=search, filename=filename, after=after
     )
 
 

@@ -41,6 +41,7 @@ async def rounds(engine: Context) -> None:
                 slow = time.monotonic()
                 await take_up_flushes(engine)
                 await take_up(engine)
+                await engine.catalog.fold_counts()
                 await clear_abandoned(engine)
                 count += 1
                 if count % TRIM_EVERY == 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from partwise.core.errors import NotFound
-from partwise.core.records import Page, Principal, Task, TaskState
+from partwise.core.records import Page, PageKey, Principal, Task, TaskState
 from partwise.engine.context import Context
 
 
@@ -29,7 +29,10 @@ async def list_tasks(
     limit: int = 100,
     states: tuple[str, ...] = (),
     upload_ids: tuple[str, ...] = (),
+    after: PageKey | None = None,
 ) -> Page[Task]:
     """The tasks that ``who`` may see, newest first."""
     owner = None if who.admin else who.name
-    return await engine.catalog.list_tasks(owner, offset=offset, limit=limit, states=states, upload_ids=upload_ids)
+    return await engine.catalog.list_tasks(
+        owner, offset=offset, limit=limit, states=states, upload_ids=upload_ids, after=after
+    )

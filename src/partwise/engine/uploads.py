@@ -20,7 +20,7 @@ from partwise.core.errors import (
     UploadTooLarge,
 )
 from partwise.core.ranges import MAX_SIZE, ByteRange, Gaps
-from partwise.core.records import Chunk, Page, Principal, Task, TaskState, Upload
+from partwise.core.records import Chunk, Page, PageKey, Principal, Task, TaskState, Upload
 from partwise.core.state import Event, UploadState, next_state
 from partwise.engine.audit import record_upload
 from partwise.engine.context import Context
@@ -166,11 +166,14 @@ async def list_uploads(
     limit: int = 100,
     states: tuple[str, ...] = (),
     search: str = "",
+    after: PageKey | None = None,
 ) -> Page[Upload]:
     """The uploads that ``who`` may see, newest first; without those that are being deleted unless asked for."""
     states = states or (UploadState.OPEN, UploadState.COMMITTING, UploadState.COMPLETED)
     owner = None if who.admin else who.name
-    return await engine.catalog.list_uploads(owner, offset=offset, limit=limit, states=states, search=search)
+    return await engine.catalog.list_uploads(
+        owner, offset=offset, limit=limit, states=states, search=search, after=after
+    )
 
 
 async def get_frontier(engine: Context, who: Principal, upload_id: str) -> tuple[Upload, int]:
@@ -310,17 +313,16 @@ async def shrink(engine: Context, upload_id: str) -> None:
 async def all_uploads(engine: Context, *states: UploadState) -> AsyncIterator[Upload]:
     """Every upload in one of ``states``, of anyone, internal ones too, a page at a time.
 
-    One that comes or goes meanwhile may be left out, or be given twice.
+    One that is created meanwhile may be left out.
     """
-    offset = 0
+    after: PageKey | None = None
     while True:
-        page = await engine.catalog.list_uploads(None, states=states, offset=offset, limit=PAGE, internal=True)
+        page = await engine.catalog.list_uploads(None, states=states, limit=PAGE, internal=True, after=after)
         for upload in page.items:
             yield upload
-        if len(page.items) < PAGE:
+            after = upload.created, upload.id
+        if not page.more:
             return
-        # Some of these may be gone now, and what is behind them has moved up: look at some twice rather than miss one.
-        offset += PAGE // 2
 
 
 async def delete_upload(engine: Context, who: Principal, upload_id: str) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, create_engine, event, insert, make_url
 from partwise.catalog import CatalogTooNew, migrate, open_catalog
 from partwise.catalog import artifacts as artifact_queries
 from partwise.catalog import chunks as chunk_queries
+from partwise.catalog import tasks as task_queries
 from partwise.catalog import uploads as upload_queries
 from partwise.catalog.sqlite import SqliteRunner, raw
 from partwise.catalog.tables import chunks, metadata
@@ -178,13 +179,13 @@ async def test_links_of_older_records_get_their_sizes(url: str, path: Path) -> N
             lambda connection: upload_queries.usage(connection, "ann"),
             [
                 "SEARCH uploads USING INDEX ix_uploads_owner_state_created_id (owner=? AND state=?)",
-                "SEARCH artifact_links USING COVERING INDEX ix_artifact_links_owner_size (owner=?)",
+                "SEARCH counts USING PRIMARY KEY (kind=? AND owner=?)",
             ],
         ),
         (
             lambda connection: upload_queries.list_uploads(connection, "ann", states=("open",)),
             [
-                "SEARCH uploads USING COVERING INDEX ix_uploads_owner_state_created_id (owner=? AND state=?)",
+                "SEARCH counts USING PRIMARY KEY (kind=? AND owner=?)",
                 "SCAN uploads USING INDEX ix_uploads_internal",
                 "SEARCH uploads USING INDEX ix_uploads_owner_state_created_id (owner=? AND state=?)",
             ],
@@ -198,13 +199,32 @@ async def test_links_of_older_records_get_their_sizes(url: str, path: Path) -> N
                 connection, None, states=("open", "committing", "completed")
             ),
             [
-                "SCAN uploads USING COVERING INDEX ix_uploads_state_completed",
+                "SEARCH counts USING PRIMARY KEY (kind=? AND owner=?)",
                 "SCAN uploads USING INDEX ix_uploads_internal",
                 "SCAN uploads USING INDEX ix_uploads_created_id",
             ],
         ),
+        (
+            lambda connection: upload_queries.list_uploads(connection, None, states=("open", "committing")),
+            [
+                "SEARCH counts USING PRIMARY KEY (kind=? AND owner=?)",
+                "SCAN uploads USING INDEX ix_uploads_internal",
+                "SCAN uploads USING INDEX ix_uploads_unfinished",
+            ],
+        ),
+        (
+            lambda connection: artifact_queries.list_artifacts(connection, "ann", after=(NOW, "a1")),
+            [
+                "SEARCH counts USING PRIMARY KEY (kind=? AND owner=?)",
+                "SEARCH artifact_links USING INDEX ix_artifact_links_owner_created_id (owner=? AND (created,id)<(?,?))",
+            ],
+        ),
+        (
+            lambda connection: task_queries.list_tasks(connection, None, states=("failed",)),
+            ["SEARCH counts USING PRIMARY KEY (kind=? AND owner=?)", "SCAN tasks USING INDEX ix_tasks_unfinished"],
+        ),
     ],
-    ids=["usage", "open", "name", "all"],
+    ids=["usage", "open", "name", "all", "open of all", "behind a key", "tasks"],
 )
 def test_thousands_of_completed_uploads_are_not_looked_at(
     url: str, path: Path, query: Callable[[Connection], object], plan: list[str]

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from partwise.core.ranges import ByteRange
-from partwise.core.records import Artifact, Chunk, Page, Task, Totals, Upload, Usage
+from partwise.core.records import Artifact, Chunk, Page, PageKey, Task, Totals, Upload, Usage
 from partwise.engine.ports.deliveries import DeliveryRecords
 from partwise.engine.ports.events import EventRecords
 from partwise.engine.ports.releases import ReleaseRecords
@@ -86,9 +86,14 @@ class UploadRecords(Protocol):
         states: Sequence[str] = (),
         search: str = "",
         internal: bool = False,
+        after: PageKey | None = None,
     ) -> Page[Upload]:
         """Uploads of ``owner`` (None: anyone's), newest first, that are in one of ``states`` (empty: any) and whose
-        file name contains ``search`` (case is ignored); with ``internal`` also those that exist for one request."""
+        file name contains ``search`` (case is ignored); with ``internal`` also those that exist for one request.
+
+        ``after``: behind the item with this key, from which ``offset`` counts then; so in all lists. A page that
+        begins behind a key costs the same wherever it is.
+        """
 
     async def grow(self, upload_id: str, end: int, limits: OwnerLimits) -> None:
         """Reserve room up to ``end`` for an open upload of undeclared size, in the owner's account.
@@ -241,6 +246,7 @@ class ArtifactRecords(Protocol):
         limit: int = 100,
         search: str = "",
         filename: str | None = None,
+        after: PageKey | None = None,
     ) -> Page[Artifact]:
         """Links of ``owner`` (None: anyone's), newest first; of one digest; searched as in ``list_uploads``; those with
         exactly this ``filename``, which an index finds."""
@@ -262,6 +268,7 @@ class ArtifactRecords(Protocol):
         limit: int = 100,
         states: Sequence[str] = (),
         upload_ids: Sequence[str] = (),
+        after: PageKey | None = None,
     ) -> Page[Task]:
         """Tasks of ``owner`` (None: anyone's), in one of ``states``, of ``upload_ids`` (empty: any); newest first."""
 
@@ -282,10 +289,13 @@ class ArtifactRecords(Protocol):
         """What ``owner`` holds."""
 
     async def count_states(self) -> dict[str, int]:
-        """The number of uploads in each state."""
+        """The number of uploads in each state, looked up."""
 
     async def totals(self) -> Totals:
-        """Sums over everything."""
+        """Sums over everything. Takes time with the unfinished uploads alone."""
+
+    async def fold_counts(self) -> int:
+        """Tidy up what the counts are made of; to be called every few seconds. Safe in several processes."""
 
 
 class Catalog(

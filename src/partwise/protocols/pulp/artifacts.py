@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -99,18 +100,19 @@ class _Small:
 
 async def index(api: Api, request: Request) -> Response:
     """List artifacts, newest first; ``sha256`` finds one by its content, ``filename`` those with exactly this name."""
-    offset, limit = page_window(request)
+    window = page_window(request)
     sha256 = request.query_params.get("sha256")
     page = await artifacts.list_artifacts(
         api.engine,
         api.who(request),
         sha256=parse_sha256(sha256) if sha256 else None,
-        offset=offset,
-        limit=limit,
+        offset=window.offset,
+        limit=window.limit,
+        after=window.after,
         search=request.query_params.get("search", ""),
         filename=request.query_params.get("filename") or None,
     )
-    return page_response(request, (artifact_out(api, artifact) for artifact in page.items), page.count)
+    return page_response(request, page, partial(artifact_out, api))
 
 
 async def show(api: Api, request: Request) -> Response:

@@ -67,6 +67,7 @@ FIELDS = (
 )
 PAGE = (
     Parameter("offset", "How many items to skip", schema="integer"),
+    Parameter("after", "Where the page before ended, as `next` has it; with its `offset`"),
     Parameter("limit", "The most items to answer with, at most 1000 (100 if not given)", schema="integer"),
     *FIELDS,
 )

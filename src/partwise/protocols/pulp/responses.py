@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlencode
 
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from partwise.core.records import Page
 from partwise.http.problems import BASE
-from partwise.protocols.pulp.requests import page_window
+from partwise.protocols.pulp.requests import end_of, page_window
 
 #: Exactly this: a charset parameter trips Pulp's clients.
 JSON = "application/json"
@@ -27,15 +29,33 @@ def json_response(
     return Response(model.model_dump_json(), status, headers, JSON)
 
 
-def page_response(request: Request, items: Iterable[BaseModel], count: int) -> Response:
-    """One page of a listing of ``count`` items."""
-    offset, limit = page_window(request)
+class _Listed(Protocol):
+    """A record of a listing."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def created(self) -> datetime: ...
+
+
+L = TypeVar("L", bound=_Listed)
+
+
+def page_response(request: Request, page: Page[L], render: Callable[[L], BaseModel]) -> Response:
+    """One page of a listing."""
+    window = page_window(request)
+    offset, limit = window.shown, window.limit
     wanted = members_wanted(request)
-    results = [_cut(item.model_dump(mode="json"), wanted) for item in items]
+    results = [_cut(render(item).model_dump(mode="json"), wanted) for item in page.items]
+    following = None
+    if page.more:
+        last = page.items[-1]
+        end = offset + len(page.items)
+        following = _page(request, end, limit, end_of(end, (last.created, last.id)))
     return JSONResponse(
         {
-            "count": count,
-            "next": _page(request, offset + limit, limit) if offset + limit < count else None,
+            "count": page.count,
+            "next": following,
             "previous": _page(request, max(0, offset - limit), limit) if offset else None,
             "results": results,
         }
@@ -50,11 +70,10 @@ def members_wanted(request: Request) -> Callable[[str], bool] | None:
     return lambda name: (not wanted or name in wanted) and name not in unwanted
 
 
-def _page(request: Request, offset: int, limit: int) -> str:
-    others = [(key, value) for key, value in request.query_params.multi_items() if key not in {"offset", "limit"}]
-    return (
-        f"{request.scope.get(BASE, '')}{request.url.path}?{urlencode([*others, ('offset', offset), ('limit', limit)])}"
-    )
+def _page(request: Request, offset: int, limit: int, after: str | None = None) -> str:
+    window = {"offset": offset, "limit": limit} | ({"after": after} if after is not None else {})
+    query = [(key, value) for key, value in request.query_params.multi_items() if key not in {*window, "after"}]
+    return f"{request.scope.get(BASE, '')}{request.url.path}?{urlencode([*query, *window.items()])}"
 
 
 def _names(request: Request, parameter: str) -> set[str]:

@@ -18,13 +18,18 @@ from partwise.protocols.pulp.responses import json_response, page_response
 
 async def index(api: Api, request: Request) -> Response:
     """List tasks, newest first."""
-    offset, limit = page_window(request)
+    window = page_window(request)
     states = (*chosen(request, "state", TaskState), *chosen(request, "state__in", TaskState))
     page = await tasks.list_tasks(
-        api.engine, api.who(request), offset=offset, limit=limit, states=states, upload_ids=_reserved(request)
+        api.engine,
+        api.who(request),
+        offset=window.offset,
+        limit=window.limit,
+        after=window.after,
+        states=states,
+        upload_ids=_reserved(request),
     )
-    items = (task_out(api, task, 0.0 if task.state is TaskState.RUNNING else 1.0) for task in page.items)
-    return page_response(request, items, page.count)
+    return page_response(request, page, lambda task: task_out(api, task, float(task.state is not TaskState.RUNNING)))
 
 
 def _reserved(request: Request) -> tuple[str, ...]:

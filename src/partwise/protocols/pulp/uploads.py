@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -83,16 +84,17 @@ def _advice(api: Api) -> dict[str, int]:
 
 async def index(api: Api, request: Request) -> Response:
     """List uploads, newest first."""
-    offset, limit = page_window(request)
+    window = page_window(request)
     page = await uploads.list_uploads(
         api.engine,
         api.who(request),
-        offset=offset,
-        limit=limit,
+        offset=window.offset,
+        limit=window.limit,
+        after=window.after,
         states=chosen(request, "state", UploadState),
         search=request.query_params.get("search", ""),
     )
-    return page_response(request, (upload_out(api, upload) for upload in page.items), page.count)
+    return page_response(request, page, partial(upload_out, api))
 
 
 async def show(api: Api, request: Request) -> Response:
