@@ -20,11 +20,11 @@ SIZE = 2_000_000
 
 
 @contextmanager
-def breaking(proxy: Proxy, seconds: float) -> Iterator[None]:
-    """Each connection moves RATE bytes a second, and all are cut every so many seconds."""
+def breaking(proxy: Proxy, seconds: float, rate: int = RATE) -> Iterator[None]:
+    """Each connection moves ``rate`` bytes a second, and all are cut every so many seconds."""
 
     def slow(_connection: int, piece: bytes) -> bytes:
-        time.sleep(len(piece) / RATE)
+        time.sleep(len(piece) / rate)
         return piece
 
     over = threading.Event()
@@ -63,3 +63,14 @@ def test_a_line_that_is_cut_before_a_large_part_is_through(
     with Http(server.port) as http:
         [upload] = http("GET", f"{API}uploads/?search=slow.bin").json["results"]
         assert upload["state"] == "completed"
+
+
+@pytest.mark.timeout(240)
+def test_a_part_that_the_user_chose_too_large_arrives_piece_by_piece(cli: Cli, proxy: Proxy, tmp_path: Path) -> None:
+    """It never gets through between two cuts; the server keeps what came of it."""
+    path = tmp_path / "large-part.bin"
+    path.write_bytes(os.urandom(SIZE))
+    with breaking(proxy, 1.5, 4 * RATE):
+        result = cli("upload", path, "--server", proxy.url, "--chunk-size", "16MiB", "--parallel", "1", "--json").json
+    assert result["sha256"] == sha256(path.read_bytes())
+    assert result["retries"] >= 2

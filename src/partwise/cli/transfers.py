@@ -14,7 +14,7 @@ from partwise.cli.output import ProgressView, emit, exit_with_message, plain, ra
 from partwise.cli.sizes import format_size
 from partwise.client import Client, ClientError, UploadResult
 
-_RESUME_HINT = "What was sent is kept: run the same command again to go on."
+_RESUME_HINT = "What reached the server stays there: run the same command again to go on."
 
 
 def upload_files(client: Client, files: Sequence[Path], settings: dict[str, Any], *, as_json: bool, quiet: bool) -> int:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from partwise.client.errors import AnswerError, Cancelled, CannotReachServer, ClientError
 from partwise.client.http import Http
@@ -17,7 +18,7 @@ from partwise.client.line import Line
 from partwise.client.retry import Patience, persist, worth_another_try
 from partwise.client.source import LocalFile
 from partwise.core.content_range import format_content_range
-from partwise.core.ranges import ByteRange
+from partwise.core.ranges import ByteRange, missing_ranges
 
 #: How often a chunk is sent again when the server says that its bytes came in wrong.
 _DAMAGED_TRIES = 3
@@ -142,31 +143,75 @@ class Transfer:
         return ByteRange(piece.offset, most)
 
     def _send_piece(self, piece: ByteRange) -> None:
+        """Send one chunk, however often it takes; of one that was cut only what the server did not keep."""
         damaged = 0
+        #: Whether the server may have kept some of it.
+        unsure = False
+
+        def attempt() -> None:
+            nonlocal piece, unsure
+            if unsure:
+                missing = self._missing(piece)
+                self._on_progress(piece.size - sum(span.size for span in missing))
+                unsure = False
+                if not missing:
+                    return
+                piece = self._put_back_all_but_first(missing)
+            self._send_once(piece)
 
         def again(error: ClientError) -> bool:
             nonlocal damaged
             if isinstance(error, AnswerError) and error.status == 400 and "digest-mismatch" in error.type:
                 damaged += 1
                 return damaged < _DAMAGED_TRIES
-            return worth_another_try(error)
+            return worth_another_try(error) or self._is_kept_in_part(error)
 
         def on_retry(error: ClientError, pause: float) -> None:
-            nonlocal piece
+            nonlocal piece, unsure
+            unsure = self._keeps and (self._is_kept_in_part(error) or isinstance(error, CannotReachServer))
             with self._lock:
                 self._counters.retries += 1
                 if isinstance(error, CannotReachServer):
                     self._line.cut(time.monotonic(), fruitless=not self._fruitful)
                     self._fruitful = False
-                else:
+                elif not self._is_kept_in_part(error):
                     self._line.crowded()
-                piece = self._cut(piece)
-            self._on_trouble(error)
+                if not unsure:
+                    piece = self._cut(piece)
+            if not self._is_kept_in_part(error):
+                self._on_trouble(error)
 
-        persist(lambda: self._send_once(piece), self._patience, self._stop, again=again, on_retry=on_retry)
+        persist(attempt, self._patience, self._stop, again=again, on_retry=on_retry)
         with self._lock:
             self._counters.chunks_sent += 1
         self._file.check_unchanged()
+
+    @property
+    def _keeps(self) -> bool:
+        """Whether what came of a cut chunk is kept. A digest is the whole chunk's, and so is the place of another."""
+        return not (self._exact or self._verify_chunks)
+
+    def _is_kept_in_part(self, error: ClientError) -> bool:
+        """Whether the server has some of the chunk already: it noticed only now that a connection was cut."""
+        return self._keeps and isinstance(error, AnswerError) and error.status == 409 and "overlap" in error.type
+
+    def _missing(self, piece: ByteRange) -> list[ByteRange]:
+        """What the server lacks of a chunk, lowest offset first."""
+        _, answer = self._http.call("GET", self._upload, query={"fields": "missing,missing_count"})
+        gaps = [_range(gap) for gap in answer.get("missing", ())]
+        if answer.get("missing_count") != len(gaps):  # only the first ones are listed
+            _, answer = self._http.call("GET", self._upload, query={"fields": "chunks"})
+            gaps = list(missing_ranges(self._file.size, sorted(map(_range, answer["chunks"]))))
+        return [
+            ByteRange(begin, end - begin)
+            for gap in gaps
+            if (begin := max(gap.offset, piece.offset)) < (end := min(gap.end, piece.end))
+        ]
+
+    def _put_back_all_but_first(self, missing: list[ByteRange]) -> ByteRange:
+        with self._lock:
+            self._left.extendleft(reversed(missing[1:]))
+            return self._cut(missing[0])
 
     def _send_once(self, piece: ByteRange) -> None:
         sent = 0
@@ -188,6 +233,8 @@ class Transfer:
             headers["Content-Digest"] = format_digest_field(self._file.sha256(piece))
         else:
             self._file.will_need(piece)
+        if self._keeps:
+            headers["Prefer"] = "partial=keep"
         began = time.monotonic()
 
         try:
@@ -202,3 +249,7 @@ class Transfer:
             self._fruitful = True
             self._line.delivered(piece.size, time.monotonic() - began)
             self._lock.notify_all()
+
+
+def _range(span: Mapping[str, Any]) -> ByteRange:
+    return ByteRange(int(span["offset"]), int(span["size"]))
