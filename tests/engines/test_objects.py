@@ -297,6 +297,31 @@ async def test_many_small_segments_become_one_object(server: Server, bucket: S3S
     assert await server.house().merge() == 0
 
 
+async def test_one_server_of_the_cluster_merges(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = await store(server, step=MIB)
+    one, another = server.house(), server.house()
+    assert [await house.merge_when_due() for house in (one, another, one)] == [1, 0, 0]
+    second = await store(server, DATA[1:], step=MIB)
+    assert await server.house(timedelta(seconds=30)).merge_when_due() == 0
+    asked: list[datetime | None] = []
+    found = server.catalog.scattered_artifacts
+
+    async def asks(*, average: int, limit: int, since: datetime | None = None) -> list[str]:
+        asked.append(since)
+        return await found(average=average, limit=limit, since=since)
+
+    later = server.house(timedelta(minutes=5))
+    monkeypatch.setattr(server.catalog, "scattered_artifacts", asks)
+    assert await later.merge_when_due() == 1
+    assert asked[0] is not None, "it does not look at all that was ever stored"
+    assert [len(await server.catalog.list_segments(one.sha256)) for one in (first, second)] == [1, 1]
+    # What is old is not looked at: neither is scattered any more, so nobody misses it.
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    third = await store(server, DATA[2:], step=MIB)
+    assert await found(average=8 * MIB, limit=10, since=ahead) == []
+    assert await found(average=8 * MIB, limit=10, since=ahead - timedelta(hours=2)) == [third.sha256]
+
+
 async def test_a_slow_download_goes_on_in_the_object_that_was_made_meanwhile(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

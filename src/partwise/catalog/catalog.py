@@ -137,6 +137,7 @@ class SqlCatalog:
     # chunks
     find_chunks = Reads(chunks.find_chunks)
     list_chunks = Reads(chunks.list_chunks)
+    find_gaps = Reads(chunks.find_gaps)
     record_chunk = Writes(chunks.record_chunk)
     unrecord_chunk = Writes(chunks.unrecord_chunk)
     mark_durable = Writes(chunks.mark_durable)
@@ -167,6 +168,7 @@ class SqlCatalog:
     list_tasks = Reads(tasks.list_tasks)
     find_task = Reads(tasks.find_task)
     prune_tasks = Writes(tasks.prune_tasks)
+    sweep_tasks = Writes(tasks.sweep_tasks)
     count_old_tasks = Reads(tasks.count_old_tasks)
     usage = Reads(uploads.usage)
     count_states = Reads(uploads.count_states)

@@ -18,7 +18,7 @@ from partwise.catalog.tables import CHUNK, UPLOAD, artifacts, chunks, meta, uplo
 from partwise.catalog.uploads import UNFINISHED, change_upload, get_upload, lock_upload
 from partwise.core.errors import BadContentRange, ChunkOverlap, TooManyChunks
 from partwise.core.events import EventType
-from partwise.core.ranges import ByteRange
+from partwise.core.ranges import ByteRange, Gaps
 from partwise.core.records import Chunk, Upload
 from partwise.core.state import Event, UploadState, next_state
 
@@ -52,6 +52,26 @@ _FROM = (
     .order_by(chunks.c.offset)
 )
 _FROM_LIMITED = _FROM.limit(bindparam("limit"))
+_ENDS = (
+    select(
+        func.coalesce(func.lag(chunks.c.offset + chunks.c.size).over(order_by=chunks.c.offset), 0).label("start"),
+        chunks.c.offset.label("end"),
+    )
+    .where(chunks.c.upload_id == bindparam("upload_id"))
+    .subquery()
+)
+_GAPS = (
+    select(_ENDS.c.start, _ENDS.c.end, func.count().over().label("gaps"))
+    .where(_ENDS.c.end > _ENDS.c.start)
+    .order_by(_ENDS.c.start)
+    .limit(bindparam("limit"))
+)
+_LAST = (
+    select(chunks.c.offset + chunks.c.size)
+    .where(chunks.c.upload_id == bindparam("upload_id"))
+    .order_by(chunks.c.offset.desc())
+    .limit(1)
+)
 _INSERT = insert(chunks)
 _DELETE = delete(chunks).where(chunks.c.upload_id == bindparam("key"), chunks.c.offset == bindparam("at"))
 _UNDURABLE = (chunks.c.upload_id == bindparam("key"), chunks.c.seq > bindparam("durable"))
@@ -94,6 +114,25 @@ def list_chunks(connection: Connection, upload_id: str, *, start: int = 0, limit
     else:
         rows = connection.execute(_FROM_LIMITED, {**place, "limit": limit})
     return [_chunk(row) for row in rows]
+
+
+def find_gaps(connection: Connection, upload_id: str, limit: int = 100) -> Gaps:
+    """Return what the chunks of an open upload leave missing. The rows of chunks stay in the database."""
+    upload = get_upload(connection, upload_id)
+    if upload.state is not UploadState.OPEN or upload.received == upload.size:
+        return Gaps(limit)
+    return count_gaps(connection, upload, limit)
+
+
+def count_gaps(connection: Connection, upload: Upload, limit: int) -> Gaps:
+    """Return what the rows of chunks leave missing, whatever counters say."""
+    gaps = Gaps(limit)
+    rows = connection.execute(_GAPS, {"upload_id": upload.id, "limit": limit}).all()
+    gaps.first = [ByteRange(row.start, row.end - row.start) for row in rows]
+    gaps.count = rows[0].gaps if rows else 0
+    end = connection.execute(_LAST, {"upload_id": upload.id}).scalar_one_or_none() or 0
+    gaps.add(ByteRange(end, max(0, (upload.size or 0) - end)))
+    return gaps
 
 
 def record_chunk(
@@ -223,16 +262,16 @@ def installation(connection: Connection) -> tuple[str, bool]:
     return known, recorded
 
 
-def note_clock(connection: Connection, now: datetime) -> None:
-    """Note the time of a running server."""
-    changed = connection.execute(update(meta).where(meta.c.key == "clock").values(value=now.isoformat()))
+def note_clock(connection: Connection, now: datetime, name: str = "clock") -> None:
+    """Note the time of a running server, or of what else has the ``name``."""
+    changed = connection.execute(update(meta).where(meta.c.key == name).values(value=now.isoformat()))
     if changed.rowcount == 0:
-        connection.execute(insert(meta), {"key": "clock", "value": now.isoformat()})
+        connection.execute(insert(meta), {"key": name, "value": now.isoformat()})
 
 
-def noted_clock(connection: Connection) -> datetime | None:
+def noted_clock(connection: Connection, name: str = "clock") -> datetime | None:
     """The time that was noted last."""
-    value = connection.execute(select(meta.c.value).where(meta.c.key == "clock")).scalar_one_or_none()
+    value = connection.execute(select(meta.c.value).where(meta.c.key == name)).scalar_one_or_none()
     return None if value is None else datetime.fromisoformat(value)
 
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from itertools import islice
 
 from sqlalchemy import Connection, bindparam, case, func, select, update
 
 from partwise.catalog import artifacts, events, objects, tasks
-from partwise.catalog.chunks import unrecord_chunk
+from partwise.catalog.chunks import count_gaps, unrecord_chunk
 from partwise.catalog.tables import chunks, uploads
 from partwise.catalog.uploads import UNFINISHED, change_upload, insert_upload, lock_upload
 from partwise.core.errors import Conflict, IncompleteUpload, StaleGeneration, UnverifiedUpload
 from partwise.core.events import EventType
-from partwise.core.ranges import ByteRange, missing_ranges
 from partwise.core.records import Artifact, Task, TaskState, Upload
 from partwise.core.state import Event, UploadState, next_state
 
@@ -42,9 +40,6 @@ _COVERAGE = select(
     func.coalesce(func.sum(chunks.c.size), 0),
     func.coalesce(func.sum(case((chunks.c.verified.is_(False), 1), else_=0)), 0),
 ).where(chunks.c.upload_id == bindparam("upload_id"))
-_RANGES = (
-    select(chunks.c.offset, chunks.c.size).where(chunks.c.upload_id == bindparam("upload_id")).order_by(chunks.c.offset)
-)
 
 
 def publish_digest(connection: Connection, upload_id: str, epoch: int, hashed: int, digest: str | None) -> bool:
@@ -83,9 +78,8 @@ def _check_covered(connection: Connection, upload: Upload, expected_sha256: str 
         raise Conflict("The upload's size is not known yet: declare it before the commit.")
     covered, unverified = connection.execute(_COVERAGE, {"upload_id": upload.id}).one()
     if covered != upload.size:
-        rows = connection.execute(_RANGES, {"upload_id": upload.id})
-        gaps = list(missing_ranges(upload.size, (ByteRange(offset, size) for offset, size in rows)))
-        raise IncompleteUpload(list(islice(gaps, GAPS_NAMED)), len(gaps))
+        gaps = count_gaps(connection, upload, GAPS_NAMED)
+        raise IncompleteUpload(gaps.first, gaps.count)
     if expected_sha256 is None and unverified and not upload.auto_commit:
         raise UnverifiedUpload
 

@@ -52,6 +52,13 @@ def count(connection: Connection, kind: str, owner: str | None, states: Sequence
     return sum(counted.count for state, counted in found.items() if not states or state in states)
 
 
+def owners_of_more(connection: Connection, kind: str, state: str, number: int) -> list[str]:
+    """Return the owners of more than ``number`` rows of ``kind`` in ``state``."""
+    of = (counts.c.kind == kind, counts.c.state == str(state))
+    many = select(counts.c.owner).where(*of).group_by(counts.c.owner).having(func.sum(counts.c.count) > number)
+    return list(connection.execute(many).scalars())
+
+
 def fold_counts(connection: Connection) -> int:
     """Add up counts that transactions left in rows of their own (PostgreSQL); how many. Safe in several processes."""
     parts = connection.execute(_UNFOLDED).all()

@@ -22,7 +22,7 @@ from sqlalchemy import (
     select,
 )
 
-from partwise.catalog.tables import UtcTime, artifacts, chunks, garbage, segments, uploads
+from partwise.catalog.tables import UtcTime, artifact_links, artifacts, chunks, garbage, segments, uploads
 from partwise.core.records import Segment
 
 #: Garbage waits an hour for slow readers of artifacts. What was never part of one waits a minute: no quota counts it.
@@ -106,12 +106,20 @@ def replace_segments(connection: Connection, sha256: str, old: Sequence[str], ne
     return True
 
 
-def scattered_artifacts(connection: Connection, *, average: int, limit: int) -> list[str]:
-    """Artifacts of several segments that have less than ``average`` bytes on average; the most scattered first."""
+def scattered_artifacts(
+    connection: Connection, *, average: int, limit: int, since: datetime | None = None
+) -> list[str]:
+    """Artifacts of several segments that have less than ``average`` bytes on average; the most scattered first.
+
+    ``since``: of those that were linked from then on; None: of all, whose segments are all looked at.
+    """
     count = func.count()
+    looked_at = select(segments.c.sha256)
+    if since is not None:
+        linked = select(artifact_links.c.sha256).where(artifact_links.c.created >= since)
+        looked_at = looked_at.where(segments.c.sha256.in_(linked))
     rows = connection.execute(
-        select(segments.c.sha256)
-        .group_by(segments.c.sha256)
+        looked_at.group_by(segments.c.sha256)
         .having(count > 1, func.sum(segments.c.size) < literal(average) * count)
         .order_by(count.desc())
         .limit(limit)

@@ -173,6 +173,7 @@ uploads = Table(
     Index("ix_uploads_owner_state_created_id", "owner", "state", "created", "id"),
     # Those that are not completed are few, whatever there is: lists of them are read in its order.
     Index("ix_uploads_unfinished", "created", "id", sqlite_where=_UNFINISHED, postgresql_where=_UNFINISHED),
+    Index("ix_uploads_joined", "id", sqlite_where=text("parts <> '[]'"), postgresql_where=text("parts <> '[]'")),
     Index("ix_uploads_internal", "id", sqlite_where=text("internal = 1"), postgresql_where=text("internal")),
 )
 

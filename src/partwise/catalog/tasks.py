@@ -17,9 +17,11 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal,
     not_,
     or_,
     select,
+    tuple_,
     update,
 )
 
@@ -104,6 +106,28 @@ def prune_tasks(connection: Connection, before: datetime, limit: int, *, gone_be
     """Delete what nobody refers to any more."""
     some = select(tasks.c.id).where(*_old(before, gone_before)).limit(limit)
     return connection.execute(delete(tasks).where(tasks.c.id.in_(some))).rowcount
+
+
+def sweep_tasks(
+    connection: Connection, before: datetime, limit: int, *, gone_before: datetime, after: PageKey | None
+) -> tuple[int, PageKey | None]:
+    """Delete of the next ``limit`` tasks behind ``after`` what nobody refers to; how many, and where these end."""
+    key = tuple_(tasks.c.created, tasks.c.id)
+    behind = [] if after is None else [key > _literal(after)]
+    oldest = select(tasks.c.created, tasks.c.id).where(tasks.c.created < gone_before, *behind)
+    last = connection.execute(oldest.order_by(tasks.c.created, tasks.c.id).offset(limit - 1).limit(1)).one_or_none()
+    end = None if last is None else (last.created, last.id)
+    until = [] if end is None else [key <= _literal(end)]
+    some = select(tasks.c.id).where(*behind, *until, *_old(before, gone_before))
+    ids = connection.execute(some).scalars().all()
+    for first in range(0, len(ids), 500):
+        connection.execute(delete(tasks).where(tasks.c.id.in_(ids[first : first + 500])))
+    return len(ids), end
+
+
+def _literal(key: PageKey) -> ColumnElement[Any]:
+    created, task_id = key
+    return tuple_(literal(created, tasks.c.created.type), literal(task_id, tasks.c.id.type))
 
 
 def count_old_tasks(connection: Connection, before: datetime, *, gone_before: datetime) -> int:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal_column,
     or_,
     select,
     update,
@@ -253,11 +254,8 @@ def expire_upload(connection: Connection, upload_id: str, *, open_before: dateti
 def surplus_uploads(connection: Connection, keep: int, limit: int) -> list[str]:
     """The oldest of the completed uploads of each owner who has more than ``keep``."""
     completed = uploads.c.state == UploadState.COMPLETED
-    owners = connection.execute(
-        select(uploads.c.owner).where(completed).group_by(uploads.c.owner).having(func.count() > keep)
-    )
     found: list[str] = []
-    for owner in owners.scalars().all():
+    for owner in counts.owners_of_more(connection, "upload", UploadState.COMPLETED, keep):
         rows = connection.execute(
             select(uploads.c.id)
             .where(completed, uploads.c.owner == owner)
@@ -292,19 +290,13 @@ def closed_uploads(connection: Connection, upload_ids: Sequence[str]) -> list[st
 
 def list_unattended(connection: Connection) -> list[Upload]:
     """Those that the server itself has to go on with."""
-    rows = connection.execute(
-        select(*UPLOAD).where(
-            or_(
-                and_(
-                    uploads.c.state == UploadState.OPEN,
-                    uploads.c.auto_commit,
-                    uploads.c.received == uploads.c.size,
-                ),
-                and_(uploads.c.state != UploadState.DELETING, uploads.c.parts != ()),
-            )
-        )
+    whole = select(*UPLOAD).where(
+        uploads.c.state == UploadState.OPEN, uploads.c.auto_commit, uploads.c.received == uploads.c.size
     )
-    return [Upload(**row._mapping) for row in rows]
+    # In the words of its index.
+    joined = select(*UPLOAD).where(uploads.c.parts != literal_column("'[]'"), uploads.c.state != UploadState.DELETING)
+    found = {row.id: Upload(**row._mapping) for query in (whole, joined) for row in connection.execute(query)}
+    return list(found.values())
 
 
 def forget_parts(connection: Connection, upload_id: str) -> None:

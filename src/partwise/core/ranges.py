@@ -57,10 +57,14 @@ class Gaps:
 
     def end_at(self, size: int) -> None:
         """There is no chunk more before ``size``."""
-        if size > self._position:
+        self.add(ByteRange(self._position, max(0, size - self._position)))
+
+    def add(self, gap: ByteRange) -> None:
+        """Count ``gap`` behind the others, unless it is empty."""
+        if gap.size:
             self.count += 1
             if self.count <= self._named:
-                self.first.append(ByteRange(self._position, size - self._position))
+                self.first.append(gap)
 
 
 def frontier(recorded: Iterable[ByteRange], start: int = 0) -> int:

@@ -85,6 +85,10 @@ class Workers:
         self.signer = Signer(storage, catalog, self.readers, failpoint)
         self.events = EventWatch(catalog)
 
+    def are_busy(self) -> bool:
+        """Whether bodies are received, or uploads followed."""
+        return self.receptions.are_any() or self.follower.is_following()
+
     async def stop(self) -> None:
         """Cancel everything and wait for it to end. Whoever starts next goes on with it."""
         await self.events.stop()

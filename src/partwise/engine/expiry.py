@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from partwise.core.errors import NotFound
-from partwise.core.records import Upload
+from partwise.core.records import PageKey, Upload
 from partwise.core.state import UploadState
 from partwise.engine.audit import record, record_upload
 from partwise.engine.context import Context
@@ -140,6 +140,27 @@ async def prune_tasks(engine: Context, *, dry_run: bool = False) -> int:
     while pruned := await engine.catalog.prune_tasks(before, limit=1000, gone_before=gone_before):
         count += pruned
     return count
+
+
+class TaskSweep:
+    """Forgets what ``prune_tasks`` would, a part at a time: looking at a million tasks each minute costs a core."""
+
+    def __init__(self, engine: Context, batch: int = 5000) -> None:
+        self._engine, self._batch = engine, batch
+        self._after: PageKey | None = None
+
+    async def step(self) -> int:
+        """Look at the next tasks, and at more while most of them are to go; how many went."""
+        _, before = _cutoffs(self._engine)
+        gone_before = max(before, self._engine.clock() - _TASK_AFTER_UPLOAD)
+        count = 0
+        while True:
+            pruned, self._after = await self._engine.catalog.sweep_tasks(
+                before, self._batch, gone_before=gone_before, after=self._after
+            )
+            count += pruned
+            if self._after is None or pruned * 2 < self._batch:
+                return count
 
 
 async def prune_events(engine: Context) -> int:

@@ -27,7 +27,6 @@ from partwise.core.errors import (
     StorageFailed,
     WrongState,
 )
-from partwise.core.ranges import missing_ranges
 from partwise.core.records import Principal, Task, TaskState, Upload
 from partwise.core.state import Event, UploadState, next_state
 from partwise.engine.commit import commit
@@ -152,9 +151,8 @@ async def _whole(engine: Context, who: Principal, upload_id: str) -> Upload:
     if upload.size is None:
         raise Conflict(f"The size of {upload_id} is not known yet: it is not whole.")
     if upload.received != upload.size:
-        chunks = await engine.catalog.list_chunks(upload_id)
-        gaps = list(missing_ranges(upload.size, (chunk.range for chunk in chunks)))
-        raise IncompleteUpload(gaps[:100], len(gaps))
+        gaps = await engine.catalog.find_gaps(upload_id)
+        raise IncompleteUpload(gaps.first, gaps.count)
     return upload
 
 

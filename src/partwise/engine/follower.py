@@ -106,6 +106,10 @@ class Follower:
                 del run.inflight[offset]
             run.wake()
 
+    def is_following(self) -> bool:
+        """Whether any upload is followed."""
+        return bool(self._runs)
+
     def notify(self, upload_id: str) -> None:
         """There is news of the upload: a chunk was recorded, a commit waits, or it is over. Starts no following."""
         if (run := self._runs.get(upload_id)) is not None:

@@ -39,6 +39,10 @@ class Receptions:
             if not running:
                 self._running.pop(upload_id, None)
 
+    def are_any(self) -> bool:
+        """Whether anything is being received."""
+        return bool(self._running)
+
     def preempt(self, upload_id: str) -> None:
         """End all receptions of an upload."""
         for reception in tuple(self._running.get(upload_id, ())):

@@ -10,13 +10,15 @@ from partwise.core.errors import NotFound, StorageFailed
 from partwise.engine.artifacts import clear_abandoned
 from partwise.engine.commit import drive
 from partwise.engine.context import Context
-from partwise.engine.expiry import Grace, expire, prune_events, prune_tasks, trim
+from partwise.engine.expiry import Grace, TaskSweep, expire, prune_events, trim
 from partwise.engine.finish import take_up
 
 log = logging.getLogger(__name__)
 
 #: Seconds between looks for commits (also those that other processes began), and between the slower rounds.
 COMMITS, SLOW = 0.1, 5.0
+#: The first of them in a process that received nothing and followed nothing for so many looks: nobody waits for it.
+COMMITS_IDLE, IDLE_AFTER = 0.5, 100
 #: Seconds to wait more after a round that failed: a database that is away is asked, and told of, no more often.
 RETRY = 1.0
 #: Slow rounds from one look for users with too many completed uploads to the next.
@@ -28,14 +30,16 @@ PREEMPT_EVERY = 5
 async def rounds(engine: Context) -> None:
     """Run until cancelled. An error of one round is logged, and the next goes on."""
     slow = time.monotonic()
-    grace = Grace(engine)
-    count = looks = 0
+    grace, tasks = Grace(engine), TaskSweep(engine)
+    count = looks = busy = 0
     while True:
-        await asyncio.sleep(COMMITS)
+        idle = looks - busy > IDLE_AFTER
+        await asyncio.sleep(COMMITS_IDLE if idle else COMMITS)
         try:
-            await take_up_commits(engine)
             looks += 1
-            if looks % PREEMPT_EVERY == 0:
+            if await take_up_commits(engine) or engine.workers.are_busy():
+                busy = looks
+            if idle or looks % PREEMPT_EVERY == 0:
                 await engine.workers.receptions.preempt_closed(engine.catalog)
             if time.monotonic() - slow >= SLOW:
                 slow = time.monotonic()
@@ -49,8 +53,9 @@ async def rounds(engine: Context) -> None:
                     await engine.catalog.note_clock(engine.clock())
                 if grace.is_over():
                     await expire(engine)
-                    await prune_tasks(engine)
-                    await prune_events(engine)
+                    if count % TRIM_EVERY == 1:
+                        await tasks.step()
+                        await prune_events(engine)
         except StorageFailed as error:
             log.warning("a round failed, the next goes on: %s", error)
             await asyncio.sleep(RETRY)
@@ -59,11 +64,13 @@ async def rounds(engine: Context) -> None:
             await asyncio.sleep(RETRY)
 
 
-async def take_up_commits(engine: Context) -> None:
-    """Wake the follower for commits that wait, and carry through those whose process died."""
-    for upload_id in await engine.catalog.list_committing():
+async def take_up_commits(engine: Context) -> int:
+    """Wake the follower for commits that wait, and carry through those whose process died; how many there are."""
+    committing = await engine.catalog.list_committing()
+    for upload_id in committing:
         engine.workers.follower.notify(upload_id)
         drive(engine, upload_id)
+    return len(committing)
 
 
 async def take_up_flushes(engine: Context) -> None:

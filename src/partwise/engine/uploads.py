@@ -213,6 +213,12 @@ async def each_chunk(engine: Context, who: Principal, upload_id: str, gaps: Gaps
         gaps.end_at(upload.size or 0)
 
 
+async def find_gaps(engine: Context, who: Principal, upload_id: str) -> Gaps:
+    """The ranges that an open upload lacks, without its chunks. NotFound."""
+    await engine.owned_upload(who, upload_id)
+    return await engine.catalog.find_gaps(upload_id)
+
+
 async def _chunks(engine: Context, upload_id: str) -> AsyncIterator[Chunk]:
     start = 0
     while page := await engine.catalog.list_chunks(upload_id, start=start, limit=PAGE):

@@ -12,17 +12,14 @@ from partwise.core.records import Principal, Upload
 from partwise.core.state import UploadState
 from partwise.engine.context import Context
 from partwise.engine.reading import read_back
-from partwise.engine.uploads import each_chunk
+from partwise.engine.uploads import find_gaps
 
 
 async def gaps_of(engine: Context, who: Principal, upload: Upload) -> Gaps:
     """The ranges that an upload lacks: none unless it is open. NotFound."""
-    gaps = Gaps()
     if upload.state is UploadState.OPEN and upload.received != upload.size:
-        async for chunk in each_chunk(engine, who, upload.id):
-            gaps.pass_by(chunk.range)
-        gaps.end_at(upload.size or 0)
-    return gaps
+        return await find_gaps(engine, who, upload.id)
+    return Gaps()
 
 
 async def digests_of(engine: Context, upload: Upload, algorithms: Collection[str]) -> dict[str, str]:

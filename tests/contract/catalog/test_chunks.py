@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from partwise.core.errors import BadContentRange, ChunkOverlap, TooManyChunks, WrongState
-from partwise.core.ranges import MAX_SIZE, ByteRange
+from partwise.core.errors import BadContentRange, ChunkOverlap, NotFound, TooManyChunks, WrongState
+from partwise.core.ranges import MAX_SIZE, ByteRange, Gaps
 from partwise.core.records import Chunk, TaskState
 from partwise.core.state import UploadState
 from partwise.engine.ports import Catalog
@@ -265,3 +265,29 @@ async def test_random_steps_keep_the_rows_right(catalog: Catalog) -> None:
             model[offset] = size
     assert {chunk.offset: chunk.size for chunk in await catalog.list_chunks("u1")} == model
     await check_invariants(catalog)
+
+
+@pytest.mark.parametrize(
+    "recorded", [(), (0,), (99,), (0, 99), (10, 11, 13), tuple(range(1, 100, 2)), tuple(range(0, 100, 2))]
+)
+async def test_gaps_are_those_that_chunks_leave(catalog: Catalog, recorded: tuple[int, ...]) -> None:
+    await catalog.create_upload(make_upload(), UNLIMITED)
+    for offset in recorded:
+        await record(catalog, offset, 1)
+    expected = Gaps(3)
+    for offset in recorded:
+        expected.pass_by(ByteRange(offset, 1))
+    expected.end_at(100)
+    found = await catalog.find_gaps("u1", 3)
+    assert (found.first, found.count) == (expected.first, expected.count)
+
+
+async def test_gaps_of_a_size_not_known_yet_and_of_what_is_no_upload(catalog: Catalog) -> None:
+    await catalog.create_upload(make_upload(size=None), UNLIMITED)
+    await record(catalog, 5, 5)
+    await record(catalog, 20, 5)
+    assert (await catalog.find_gaps("u1")).first == [ByteRange(0, 5), ByteRange(10, 10)]
+    with pytest.raises(NotFound):
+        await catalog.find_gaps("u2")
+    await catalog.begin_delete("u1")
+    assert (await catalog.find_gaps("u1")).count == 0

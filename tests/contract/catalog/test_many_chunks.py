@@ -47,12 +47,15 @@ async def test_fifty_thousand_chunks(catalog: SqlCatalog) -> None:
     with pytest.raises(IncompleteUpload) as incomplete:
         await catalog.begin_commit("u1", SHA_A, make_task(), NOW)
     assert (incomplete.value.missing, incomplete.value.count) == ([missing], 1)
+    gaps = await catalog.find_gaps("u1")
+    assert (gaps.first, gaps.count) == ([missing], 1)
     with pytest.raises(ChunkOverlap) as overlap:
         await _record(catalog, ByteRange(missing.offset - 1, SIZE - missing.offset))
     assert overlap.value.count == COUNT - GAP
     _, found, count = await catalog.find_chunks("u1", ByteRange(SIZE // 2, 10))
     assert (count, found[0].offset) == (1, SIZE // 2)
     await _record(catalog, missing)
+    assert (await catalog.find_gaps("u1")).count == 0
     assert [chunk.offset for chunk in await catalog.list_chunks("u1", start=missing.offset, limit=2)] == [
         missing.offset,
         missing.end,

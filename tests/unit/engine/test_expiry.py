@@ -18,7 +18,7 @@ from partwise.engine.chunks import put_chunk
 from partwise.engine.commit import commit
 from partwise.engine.context import Limits
 from partwise.engine.engine import Engine
-from partwise.engine.expiry import Grace, expire, expired, prune_tasks, trim
+from partwise.engine.expiry import Grace, TaskSweep, expire, expired, prune_tasks, trim
 from partwise.storage.local import LocalStorage
 from tests.support.bodies import BytesBody, sha256
 from tests.support.folders import make_data_folder
@@ -239,3 +239,16 @@ async def test_damage_is_found_and_heals_by_uploading_again(local: Engine) -> No
     await put_all(local)
     assert await findings(local) == []
     assert path.read_bytes() == DATA
+
+
+async def test_tasks_are_looked_at_a_part_at_a_time(local: Engine, clock: Clock) -> None:
+    tasks = [await put_all(local) for _ in range(5)]
+    clock.move(days=8)
+    sweep = TaskSweep(local, batch=2)
+    assert [await sweep.step() for _ in range(4)] == [0] * 4  # their uploads are in the list
+    await expire(local)
+    swept = 0
+    for _ in range(4):
+        swept += await sweep.step()
+    assert swept == len(tasks)
+    assert (await local.catalog.list_tasks(None)).items == []

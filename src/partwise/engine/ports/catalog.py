@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from partwise.core.ranges import ByteRange
+from partwise.core.ranges import ByteRange, Gaps
 from partwise.core.records import Artifact, Chunk, Page, PageKey, Task, Totals, Upload, Usage
 from partwise.engine.ports.deliveries import DeliveryRecords
 from partwise.engine.ports.events import EventRecords
@@ -47,10 +47,10 @@ class CatalogLife(Protocol):
         """If the catalog knows another boot than ``boot_id`` (or ``distrust``): un-record what is not durable of every
         upload, and remember this boot, in one transaction. Returns how many chunks were un-recorded."""
 
-    async def note_clock(self, now: datetime) -> None:
-        """Note the time, as proof that a server ran then and what its clock was."""
+    async def note_clock(self, now: datetime, name: str = "clock") -> None:
+        """Note the time, as proof that a server ran then and what its clock was; or the time of something else."""
 
-    async def noted_clock(self) -> datetime | None:
+    async def noted_clock(self, name: str = "clock") -> datetime | None:
         """The time that was noted last."""
 
     async def installation(self) -> tuple[str, bool]:
@@ -145,6 +145,10 @@ class ChunkRecords(Protocol):
 
     async def list_chunks(self, upload_id: str, *, start: int = 0, limit: int | None = None) -> list[Chunk]:
         """Recorded chunks with an offset of at least ``start``, by offset. NotFound when there is no such upload."""
+
+    async def find_gaps(self, upload_id: str, limit: int = 100) -> Gaps:
+        """What the chunks of an open upload leave missing, of which ``limit`` gaps are named. None in other states.
+        NotFound."""
 
     async def record_chunk(
         self, upload_id: str, chunk: Chunk, *, now: datetime, max_chunks: int, replace: bool = False
@@ -280,6 +284,14 @@ class ArtifactRecords(Protocol):
 
         Completed tasks of uploads that are still there stay: a repeated commit answers with them. Those of uploads that
         are gone need only have finished before ``gone_before``, which is no earlier.
+        """
+
+    async def sweep_tasks(
+        self, before: datetime, limit: int, *, gone_before: datetime, after: PageKey | None
+    ) -> tuple[int, PageKey | None]:
+        """Forget of the next ``limit`` tasks behind ``after``, oldest first, those that ``prune_tasks`` would forget.
+
+        Returns how many, and where to go on; None: these were the last. Looks at no others.
         """
 
     async def count_old_tasks(self, before: datetime, *, gone_before: datetime) -> int:

@@ -32,8 +32,17 @@ class ObjectRecords(Protocol):
     async def drop_segments(self, sha256: str, now: datetime) -> None:
         """The artifact's segments are worth nothing: they become garbage, and its record is without bytes."""
 
-    async def scattered_artifacts(self, *, average: int, limit: int) -> list[str]:
-        """Artifacts of several segments of less than ``average`` bytes on average; the most scattered first."""
+    async def scattered_artifacts(self, *, average: int, limit: int, since: datetime | None = None) -> list[str]:
+        """Artifacts of several segments of less than ``average`` bytes on average; the most scattered first.
+
+        ``since``: among those that were linked from then on, which takes time with these alone.
+        """
+
+    async def note_clock(self, now: datetime, name: str = "clock") -> None:
+        """As in ``Catalog``."""
+
+    async def noted_clock(self, name: str = "clock") -> datetime | None:
+        """As in ``Catalog``."""
 
     async def list_garbage(self, before: datetime, limit: int) -> list[str]:
         """Objects that became garbage before that time, the oldest first."""

@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from partwise.core.content_range import ContentRange
 from partwise.core.errors import ArtifactDigestMismatch, BodySizeMismatch, ChunkOverlap, NotFound, StorageFailed
 from partwise.core.ranges import ByteRange, Gaps
-from partwise.core.records import TaskState, Upload
+from partwise.core.records import Chunk, TaskState, Upload
 from partwise.core.state import UploadState
 from partwise.engine import chunks, uploads
 from partwise.engine.chunks import Early
@@ -105,9 +105,15 @@ async def show(api: Api, request: Request) -> Response:
     """
     who, upload_id = api.who(request), request.path_params["upload_id"]
     upload = await uploads.get_upload(api.engine, who, upload_id)
+    wanted = members_wanted(request)
     gaps = Gaps()
-    chunks = uploads.each_chunk(api.engine, who, upload_id, gaps)
     stored = flag(request, "digests")
+    if wanted is None or wanted("chunks"):
+        chunks = uploads.each_chunk(api.engine, who, upload_id, gaps)
+    else:
+        chunks, stored = _no_chunks(), False
+        if wanted("missing") or wanted("missing_count"):
+            gaps = await uploads.find_gaps(api.engine, who, upload_id)
     if stored:
         chunks = await begun(uploads.with_stored_digests(api.engine, upload_id, chunks, numbers(request, "at")))
     text = detail_json(
@@ -115,10 +121,16 @@ async def show(api: Api, request: Request) -> Response:
         chunks,
         gaps,
         digests=stored or request.query_params.get("digests", "").lower() == "recorded",
-        wanted=members_wanted(request),
+        wanted=wanted,
     )
     # What takes as long as hashing the file is sent as it comes; else an error could still be the answer.
     return StreamingResponse(text, media_type=JSON) if stored else Response(await _joined(text), media_type=JSON)
+
+
+async def _no_chunks() -> AsyncIterator[Chunk]:
+    chunks: tuple[Chunk, ...] = ()
+    for chunk in chunks:
+        yield chunk
 
 
 async def _joined(parts: AsyncIterator[str]) -> str:

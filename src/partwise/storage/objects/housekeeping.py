@@ -39,8 +39,13 @@ _SIGNATURE = re.compile(r"signatures/[0-9a-f]{64}", re.ASCII)
 BATCH = 1000
 #: Seconds between two looks for abandoned objects, which list the whole store.
 REAP_SECONDS = 6 * 3600.0
-#: Seconds between two looks for artifacts to merge, which count the segments of all.
+#: Seconds between two looks of the whole cluster for artifacts to merge, and how many are merged then.
 MERGE_SECONDS = 60.0
+MERGED_AT_ONCE = 10
+#: When a server looked last, and up to when all that was linked has been merged: names of times in the records.
+_LOOKED, _MERGED = "merge", "merged"
+#: What a look takes in again: commits that took that long, on machines whose clocks differ.
+_OVERLAP = timedelta(minutes=10)
 #: Objects that are deleted at once.
 DELETIONS = 8
 
@@ -71,7 +76,6 @@ class Housekeeping:
     async def run(self, pause: float) -> None:
         """Go on until cancelled. Servers that started together drift apart."""
         reaped = time.monotonic() - REAP_SECONDS * random.random()  # noqa: S311 (no secret)
-        merged = -MERGE_SECONDS
         while True:
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
             try:
@@ -80,9 +84,7 @@ class Housekeeping:
                     continue
                 try:
                     await self.delete_garbage()
-                    if time.monotonic() - merged > MERGE_SECONDS:
-                        merged = time.monotonic()
-                        await self.merge()
+                    await self.merge_when_due()
                     if time.monotonic() - reaped > REAP_SECONDS:
                         reaped = time.monotonic()
                         await self.reap()
@@ -111,14 +113,31 @@ class Housekeeping:
         for ref in refs:
             self._place.store.delete(ref)
 
-    async def merge(self, limit: int = 10) -> int:
+    async def merge_when_due(self) -> int:
+        """Merge, if no server of the cluster has done so within MERGE_SECONDS; how many."""
+        now, last = self._clock(), await self._records.noted_clock(_LOOKED)
+        if last is not None and abs((now - last).total_seconds()) < MERGE_SECONDS:
+            return 0
+        await self._records.note_clock(now, _LOOKED)
+        done = await self._records.noted_clock(_MERGED)
+        merged, is_all = await self._merge_some(MERGED_AT_ONCE, None if done is None else done - _OVERLAP)
+        if is_all and not self._stopping.is_set():
+            await self._records.note_clock(now, _MERGED)
+        return merged
+
+    async def merge(self, limit: int = MERGED_AT_ONCE) -> int:
         """Make artifacts of many small segments one object each; how many."""
+        merged, _ = await self._merge_some(limit, None)
+        return merged
+
+    async def _merge_some(self, limit: int, since: datetime | None) -> tuple[int, bool]:
+        """Merge some of the artifacts that were linked from ``since`` on; how many, and whether these were all."""
         merged = 0
         most = limit + len(self._left_alone)
-        found = await self._records.scattered_artifacts(average=self._merge_below, limit=most)
+        found = await self._records.scattered_artifacts(average=self._merge_below, limit=most, since=since)
         for sha256 in [sha256 for sha256 in found if sha256 not in self._left_alone][:limit]:
             merged += await self._merge_one(sha256)
-        return merged
+        return merged, len(found) < most
 
     async def _merge_one(self, sha256: str) -> bool:
         segments = await self._records.list_segments(sha256, limit=10_000_000)
