@@ -161,7 +161,7 @@ def test_a_file_changed_meanwhile_is_not_committed(server: ServerProcess, slow: 
         file.write(b"changed")
     proxy.release()
     ran = slow.end(process, 4)
-    assert "changed while" in ran.err
+    assert "changed during" in ran.err
     with Http(server.port) as http:
         listed = http("GET", "/pulp/api/v3/uploads/?search=changed.bin").json
         assert listed["count"] == 0, "nobody goes on with it, and it reserves room"

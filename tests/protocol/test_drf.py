@@ -201,7 +201,12 @@ def test_owners(tmp_path: Path) -> None:
         alice, bob = (f"Token {make_token(server, name)}" for name in ("alice", "bob"))
         with Http(server.port) as http:
             assert Drf(http).get("/drf/").status == 401
-            assert Drf(http, Authorization="Token wrong").get("/drf/").json["detail"].startswith("This token opens")
+            assert (
+                Drf(http, Authorization="Token wrong")
+                .get("/drf/")
+                .json["detail"]
+                .startswith("Invalid or revoked token")
+            )
             hers, his = Drf(http, Authorization=alice), Drf(http, Authorization=bob)
             path = hers.begin()
             assert his.get(path).status == 404

@@ -112,7 +112,7 @@ def test_slow_bodies_are_cut(hasty: ServerProcess, size: int) -> None:
         drip(connection, bytes(10_000), 0.05)
         late = answer(connection)
         assert late.problem == (408, "body-interrupted")
-        assert "10000 bytes a second" in late.json["detail"]
+        assert "10000 bytes per second" in late.json["detail"]
         assert time.monotonic() - began < 10
     with Http(hasty.port) as client:
         assert client("GET", href).json["chunks"] == []

@@ -148,7 +148,9 @@ def record_chunk(
     upload = lock_upload(connection, upload_id)
     next_state(upload.state, Event.WRITE)
     if upload.size is not None and chunk.range.end > upload.size:
-        raise BadContentRange(f"Bytes {chunk.range} lie beyond the upload's size of {upload.size}.")
+        raise BadContentRange(
+            f"Bytes {chunk.range} exceed the upload's size of {upload.size} bytes. Correct the Content-Range."
+        )
     changes: dict[str, Any] = {
         "seq": upload.seq + 1,
         "received": upload.received + chunk.size,

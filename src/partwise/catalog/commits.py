@@ -75,7 +75,7 @@ def begin_commit(
 def _check_covered(connection: Connection, upload: Upload, expected_sha256: str | None) -> None:
     """All bytes are there: as rows do not overlap and lie within the size, their sum says so, whatever counters say."""
     if upload.size is None:
-        raise Conflict("The upload's size is not known yet: declare it before the commit.")
+        raise Conflict("Cannot commit: the upload has no declared size. Declare its size, then commit.")
     covered, unverified = connection.execute(_COVERAGE, {"upload_id": upload.id}).one()
     if covered != upload.size:
         gaps = count_gaps(connection, upload, GAPS_NAMED)
@@ -124,7 +124,7 @@ def complete_commit(
     assert upload.size is not None, "only an upload of a known size is committing"
     if upload.expected_sha256 not in (None, sha256):
         # Reopened and committed anew, while someone was still busy with the commit before.
-        raise Conflict("The upload is being committed with another digest.")
+        raise Conflict("Cannot commit: a commit with another digest is running. Wait for its end.")
     link = artifacts.link(
         connection,
         Artifact(

@@ -132,8 +132,8 @@ def _translated(error: BaseException) -> BaseException:
         return error
     logger.error("the catalog failed: %s", getattr(error, "orig", error))
     if code in _NO_ROOM:
-        return OutOfSpace("The server has no room for its records; try again later.")
-    return StorageFailed("The catalog failed to read or write; try again later.")
+        return OutOfSpace("The metadata database is full. Try again later, or ask the operator to free space.")
+    return StorageFailed("The metadata database is unavailable. Try again later.")
 
 
 class PostgresRunner:

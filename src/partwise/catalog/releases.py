@@ -28,7 +28,7 @@ def release_artifact(connection: Connection, artifact_id: str, path: str, now: d
     link = artifacts.get_artifact(connection, artifact_id)
     artifacts.lock_content(connection, link.sha256)
     if count_links(connection, link.sha256) > 1:
-        raise Conflict("The artifact cannot be released: another user has the same content.")
+        raise Conflict("The artifact cannot be released: another user has the same content. Download it instead.")
     artifacts.delete_link(connection, link, now, EventType.ARTIFACT_RELEASED)
     connection.execute(delete(contents).where(contents.c.sha256 == link.sha256))
     release = Release(artifact_id=link.id, owner=link.owner, sha256=link.sha256, size=link.size, path=path, created=now)

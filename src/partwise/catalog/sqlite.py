@@ -150,9 +150,11 @@ def _translated(error: BaseException) -> BaseException:
         return error
     logger.error("the catalog failed: %s", cause)
     if _code(cause) == sqlite3.SQLITE_FULL:
-        translated: BaseException = OutOfSpace("The server has no room for its records; try again later.")
+        translated: BaseException = OutOfSpace(
+            "The metadata database is full. Try again later, or ask the operator to free space."
+        )
     else:
-        translated = StorageFailed("The catalog failed to read or write; try again later.")
+        translated = StorageFailed("The metadata database is unavailable. Try again later.")
     translated.__cause__ = error
     return translated
 
@@ -306,7 +308,7 @@ class SqliteRunner:
                     job.run(connection)
                 # Or the commit would pass with nothing in it.
                 if not raw(connection).in_transaction:
-                    raise StorageFailed("The catalog lost its transaction; try again later.")
+                    raise StorageFailed("The metadata database lost the transaction. Try again later.")
         except BaseException as error:
             # SQLite may keep a transaction open whose commit failed.
             with suppress(sqlite3.Error):

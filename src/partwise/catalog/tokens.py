@@ -24,7 +24,7 @@ def create_token(connection: Connection, token: Token, sha256: str) -> None:
     taken = select(tokens.c.revoked).where(tokens.c.name == token.name).with_for_update()
     row = connection.execute(taken).one_or_none()
     if row is not None and row.revoked is None:
-        raise Conflict(f"There is a token named {token.name} already: revoke it first, or use another name.")
+        raise Conflict(f"A token named {token.name} already exists. Revoke it first, or use another name.")
     connection.execute(delete(tokens).where(tokens.c.name == token.name))
     connection.execute(insert(tokens), asdict(token) | {"sha256": sha256})
 

@@ -102,7 +102,9 @@ def set_size(connection: Connection, upload_id: str, size: int, limits: OwnerLim
     next_state(upload.state, Event.WRITE)
     last = connection.execute(_LAST_CHUNK, {"upload_id": upload_id}).one_or_none()
     if last is not None and last.offset + last.size > size:
-        raise Conflict(f"Bytes up to {last.offset + last.size} are recorded, beyond the size of {size}.")
+        raise Conflict(
+            f"Cannot declare a size of {size} bytes: bytes up to {last.offset + last.size} are recorded already."
+        )
     _check_limits(connection, upload, size, limits, new=False)
     changes: dict[str, Any] = {"size": size, "digest": None, "updated": now}
     if upload.size not in (None, size):

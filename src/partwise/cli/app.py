@@ -57,14 +57,14 @@ AsJson = Annotated[
 ]
 Quiet = Annotated[
     bool,
-    typer.Option("--quiet", "-q", help="No progress, no notes: results and errors.", rich_help_panel=_OUTPUT_PANEL),
+    typer.Option("--quiet", "-q", help="Print results and errors only.", rich_help_panel=_OUTPUT_PANEL),
 ]
 Patience = Annotated[
     float,
     typer.Option(
         min=0,
         metavar="SECONDS",
-        help="How long to go on trying while every request fails.",
+        help="Seconds to keep retrying while every request fails.",
         rich_help_panel=_TRANSFER_PANEL,
     ),
 ]
@@ -93,44 +93,57 @@ def serve(
         str | None, typer.Option(metavar="ADDRESS", help="Address to listen on. (default: 127.0.0.1)")
     ] = None,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, metavar="N", help="Port; 0 picks a free one. (default: 24817)")
+        int | None,
+        typer.Option(min=0, max=65535, metavar="N", help="TCP port. 0 selects a free port. (default: 24817)"),
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Folder for uploads, artifacts and records. (default: partwise-data)"),
+        typer.Option(metavar="FOLDER", help="Folder for uploads, artifacts and metadata. (default: partwise-data)"),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Server processes. (default: 1)")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Number of server processes. (default: 1)")
+    ] = None,
     auth: Annotated[
         str | None,
         typer.Option(
-            metavar="HOW", help="none (this machine only), token (see partwise token), proxy or oidc. (default: none)"
+            metavar="HOW", help="Authentication: none (this machine only), token, proxy or oidc. (default: none)"
         ),
     ] = None,
-    max_upload_size: Annotated[str | None, typer.Option(metavar="SIZE", help="Largest upload, such as 2TiB.")] = None,
-    quota: Annotated[str | None, typer.Option(metavar="SIZE", help="Bytes for each user, such as 500GiB.")] = None,
+    max_upload_size: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Largest size of an upload, such as 2TiB.")
+    ] = None,
+    quota: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Storage quota of each user, such as 500GiB.")
+    ] = None,
     durability: Annotated[
         str | None,
-        typer.Option(metavar="WHEN", help="Chunks go to disk in the background, or before each answer (chunk)."),
+        typer.Option(
+            metavar="WHEN",
+            help="When chunks become durable: background, or chunk (before each response). (default: background)",
+        ),
     ] = None,
     distrust_unsynced: Annotated[
         bool,
         typer.Option(
             "--distrust-unsynced",
-            help="Take as missing what is not known to be on disk: after a volume was set back while the machine ran.",
+            help="Discard chunks that are not known to be durable. Use it after a volume was rolled back.",
         ),
     ] = False,
     no_migrate: Annotated[
-        bool, typer.Option("--no-migrate", help="Leave an older metadata database to `partwise upgrade`, and end.")
+        bool,
+        typer.Option(
+            "--no-migrate", help="Refuse an outdated database schema instead of upgrading it; see `partwise upgrade`."
+        ),
     ] = False,
     log_level: Annotated[
-        str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error. (default: info)")
+        str | None, typer.Option(metavar="LEVEL", help="Log level: debug, info, warning or error. (default: info)")
     ] = None,
     config: server_settings.Config = None,
 ) -> None:
     """Run the server.
 
-    All settings, more than the options here, can be set in the environment (PARTWISE_PORT=8080) or in a file.
-    Options win over the environment, and that over the file. `partwise config` shows what comes of it.
+    Every setting can also be given in the environment (PARTWISE_PORT=8080) or in a file. Options override the
+    environment, and the environment overrides the file. `partwise config` prints the effective settings.
     """
     given: dict[str, Any] = {
         "host": host,
@@ -169,7 +182,7 @@ def upload(
             min=1,
             max=64,
             metavar="N",
-            help="Connections at once. (default: as the server advises)",
+            help="Parallel connections. (default: adapted to the line, at most what the server advises)",
             rich_help_panel=_TRANSFER_PANEL,
         ),
     ] = None,
@@ -177,7 +190,7 @@ def upload(
         str | None,
         typer.Option(
             metavar="SIZE",
-            help="Such as 16MiB. (default: as the server advises)",
+            help="Size of a chunk, such as 16MiB. (default: adapted to the line)",
             rich_help_panel=_TRANSFER_PANEL,
         ),
     ] = None,
@@ -185,21 +198,19 @@ def upload(
         bool,
         typer.Option(
             "--verify-chunks",
-            help="Send a digest with each chunk, so that a damaged one is refused on arrival.",
+            help="Send a SHA-256 with each chunk, so that damaged chunks are refused on arrival.",
             rich_help_panel=_TRANSFER_PANEL,
         ),
     ] = False,
     name: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME", help="Name for the server to note (one file only).", rich_help_panel=_TRANSFER_PANEL
-        ),
+        typer.Option(metavar="NAME", help="File name to store (one file only).", rich_help_panel=_TRANSFER_PANEL),
     ] = None,
     resume: Annotated[
         bool,
         typer.Option(
             "--resume/--no-resume",
-            help="Go on with an earlier upload of the same file.",
+            help="Resume an earlier upload of the same file.",
             rich_help_panel=_TRANSFER_PANEL,
         ),
     ] = True,
@@ -208,7 +219,7 @@ def upload(
         typer.Option(
             "--base",
             metavar="SHA256|ID",
-            help="Send only what this artifact lacks (one file only). (default: your newest of the same name)",
+            help="Artifact to compare with (one file only). (default: your newest of the same name)",
             rich_help_panel=_TRANSFER_PANEL,
         ),
     ] = None,
@@ -216,7 +227,7 @@ def upload(
         bool | None,
         typer.Option(
             "--delta/--no-delta",
-            help="Send only what changed. (default: where that is likely to be quicker)",
+            help="Send only what changed. (default: if that is likely to be faster)",
             rich_help_panel=_TRANSFER_PANEL,
         ),
     ] = None,
@@ -225,7 +236,7 @@ def upload(
         typer.Option(
             "--upload",
             metavar="ID",
-            help="Go on with this upload, begun in a browser or elsewhere (one file only).",
+            help="Resume this upload, started in a browser or elsewhere (one file only).",
             rich_help_panel=_TRANSFER_PANEL,
         ),
     ] = None,
@@ -233,15 +244,17 @@ def upload(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Upload files. Run the same command again to go on where it was cut.
+    """Upload files. Run the same command again to resume.
 
-    Each file is sent in chunks over several connections, verified as a whole, and becomes an artifact.
+    Each file is sent in parallel chunks, verified as a whole, and published as an artifact.
     """
     for option, value in (("--name", name), ("--base", base), ("--upload", upload_)):
         if value is not None and len(files) > 1:
-            raise typer.BadParameter("works with one file only.", param_hint=option)
+            raise typer.BadParameter("works with one file only. Run the command once for each file.", param_hint=option)
     if any(str(file) == "-" for file in files):
-        raise typer.BadParameter("standard input has no size that is known beforehand; give a file.", param_hint="FILE")
+        raise typer.BadParameter(
+            "standard input is not supported, because its size is unknown. Give a file.", param_hint="FILE"
+        )
     size = None if chunk_size is None else _size(chunk_size)
     from partwise.cli.transfers import upload_files
     from partwise.client import Client
@@ -266,7 +279,11 @@ def download(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="Where to. (default: the artifact's name, here)", show_default=False
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Target file. (default: the artifact's name, in the current folder)",
+            show_default=False,
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace the file if it exists.")] = False,
@@ -275,7 +292,7 @@ def download(
         typer.Option(
             "--base",
             metavar="FILE",
-            help="Receive only what this file lacks. (default: the file that is replaced)",
+            help="Local file to compare with. (default: the file that is replaced)",
             rich_help_panel=_TRANSFER_PANEL,
         ),
     ] = None,
@@ -283,7 +300,7 @@ def download(
         bool | None,
         typer.Option(
             "--delta/--no-delta",
-            help="Receive only what changed. (default: where that is likely to be quicker)",
+            help="Receive only what changed. (default: if that is likely to be faster)",
             rich_help_panel=_TRANSFER_PANEL,
         ),
     ] = None,
@@ -293,12 +310,14 @@ def download(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Download an artifact. The file appears under its name only once its SHA-256 is right.
+    """Download an artifact. The file appears under its name once its SHA-256 is verified.
 
-    Run the same command again to go on where it was cut.
+    Run the same command again to resume.
     """
     if str(output) == "-":
-        raise typer.BadParameter("the bytes are verified before they are given a name; give a file.", param_hint="-o")
+        raise typer.BadParameter(
+            "standard output is not supported, because the bytes are verified first. Give a file.", param_hint="-o"
+        )
     from partwise.cli.transfers import download_artifact
     from partwise.client import Client
 
@@ -330,7 +349,7 @@ def show(
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one upload (with what it misses) or one artifact."""
+    """Show one upload, with its missing ranges, or one artifact."""
     from partwise.cli import listings
     from partwise.client import Client
 
@@ -344,7 +363,7 @@ def remove(
     server: Server = DEFAULT_SERVER,
     token: Token = None,
 ) -> None:
-    """Delete uploads or artifacts. Deleting a completed upload leaves its artifact."""
+    """Delete uploads or artifacts. Deleting a completed upload keeps its artifact."""
     from partwise.cli import listings
     from partwise.client import Client
 

@@ -38,7 +38,9 @@ class CursorFile:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._fd)
-            raise BlockingIOError(11, "another process follows events with this cursor", str(self._path)) from None
+            raise BlockingIOError(
+                11, "another process uses this cursor file. Stop it, or name another file", str(self._path)
+            ) from None
         return self
 
     def __exit__(

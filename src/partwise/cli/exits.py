@@ -21,11 +21,11 @@ class Exit(IntEnum):
 
 MEANINGS: dict[Exit, str] = {
     Exit.OK: "done",
-    Exit.FAILED: "failed for another reason, which the message gives",
-    Exit.USAGE: "the command line makes no sense, or a local file cannot be used",
-    Exit.UNREACHABLE: "cannot reach the server, or the connection kept breaking",
-    Exit.UNVERIFIED: "the bytes are not those of the digest, or the file changed meanwhile",
-    Exit.NO_ROOM: "refused by a limit, the quota or the server's disk",
+    Exit.FAILED: "failed for another reason; see the message",
+    Exit.USAGE: "usage error, or a local file cannot be used",
+    Exit.UNREACHABLE: "the server is unreachable, or the connection kept failing",
+    Exit.UNVERIFIED: "checksum mismatch, or the file changed during the transfer",
+    Exit.NO_ROOM: "refused: a limit, the quota or the server's disk is exhausted",
     Exit.NOT_ALLOWED: "the token is missing or wrong",
     Exit.NOT_FOUND: "no such upload or artifact",
     Exit.INTERRUPTED: "interrupted (Ctrl-C)",

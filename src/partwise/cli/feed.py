@@ -14,28 +14,29 @@ from partwise.cli.options import DEFAULT_SERVER, Server, Token, open_client
 if TYPE_CHECKING:
     from partwise.engine.ports import Delivery
 
-app = typer.Typer(help="Print events, run a command for each, or look after webhooks.")
+app = typer.Typer(help="Print events, run a command for each event, or manage webhook deliveries.")
 
 
 @app.callback(invoke_without_command=True)
 def events(
     context: typer.Context,
-    follow: Annotated[bool, typer.Option("--follow", help="Wait for new events, and outlast failures.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Wait for new events, and retry after failures.")] = False,
     command: Annotated[
         str | None,
         typer.Option(
-            "--exec", metavar="CMD", help="Run CMD by the shell for each event, JSON on stdin. Exit status 0: done."
+            "--exec", metavar="CMD", help="Run CMD in a shell for each event, with the event as JSON on stdin."
         ),
     ] = None,
     cursor: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Go on from the cursor in FILE, and keep it there.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Continue from the cursor in FILE, and store the new cursor there."),
     ] = None,
     after: Annotated[
         str | None,
-        typer.Option(metavar="CURSOR", help="Where to begin without a cursor: behind this one, or 'now'."),
+        typer.Option(metavar="CURSOR", help="Start after this cursor, or 'now', if FILE has no cursor."),
     ] = None,
     types: Annotated[
-        list[str] | None, typer.Option("--type", metavar="TYPE", help="Only events of this type; may be repeated.")
+        list[str] | None, typer.Option("--type", metavar="TYPE", help="Only events of this type. May be repeated.")
     ] = None,
     server: Server = DEFAULT_SERVER,
     token: Token = None,
@@ -60,7 +61,7 @@ def events(
 
 @app.command()
 def deliveries(data: Data = None, as_json: AsJson = False) -> None:
-    """List events that webhooks have not accepted yet: those that are tried again, and dead ones."""
+    """List events that webhooks have not accepted yet: pending and dead ones."""
     from partwise.cli.output import emit, out, show_table
 
     found = with_catalog(data, lambda catalog: catalog.list_deliveries())
@@ -88,11 +89,11 @@ def deliveries(data: Data = None, as_json: AsJson = False) -> None:
 @app.command()
 def replay(
     webhook: Annotated[
-        str | None, typer.Argument(metavar="WEBHOOK", help="The name in the settings. (default: all)")
+        str | None, typer.Argument(metavar="WEBHOOK", help="Name of the webhook in the settings. (default: all)")
     ] = None,
     data: Data = None,
 ) -> None:
-    """Send dead events again, and end the pause of a webhook that answered 410."""
+    """Send dead events again, and resume a webhook that answered 410."""
     from partwise.cli.output import say
     from partwise.engine.context import utc_now
 

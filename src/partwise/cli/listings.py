@@ -128,7 +128,9 @@ def _find(client: Client, reference: str) -> UploadInfo | ArtifactInfo:
     try:
         return client.artifact(reference)
     except NotFound as error:
-        raise NotFound(404, f"There is no upload or artifact {reference}.", error.body) from None
+        raise NotFound(
+            404, f"No such upload or artifact: {reference}. List them with partwise ls.", error.body
+        ) from None
 
 
 def _percent(upload: UploadInfo) -> int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Data = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="The server's data folder. (default: as the server's settings)")
+    Path | None, typer.Option(metavar="FOLDER", help="Data folder of the server. (default: from the server's settings)")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per item on stdout.")]
 

@@ -19,17 +19,23 @@ def migrate(
     catalog: Annotated[
         str,
         typer.Option(
-            "--catalog", envvar="PARTWISE_CATALOG", metavar="URL", help="Where to: postgresql://USER@HOST/DATABASE"
+            "--catalog",
+            envvar="PARTWISE_CATALOG",
+            metavar="URL",
+            help="Target database: postgresql://USER@HOST/DATABASE",
         ),
     ],
     storage: Annotated[
         str,
         typer.Option(
-            "--storage", envvar="PARTWISE_STORAGE", metavar="URL", help="Where to: s3://BUCKET/PREFIX?endpoint=URL"
+            "--storage",
+            envvar="PARTWISE_STORAGE",
+            metavar="URL",
+            help="Target object store: s3://BUCKET/PREFIX?endpoint=URL",
         ),
     ],
     verify: Annotated[
-        bool, typer.Option("--verify", help="Read every artifact back from the store, and compare its digest.")
+        bool, typer.Option("--verify", help="Read every artifact back from the store, and verify its SHA-256.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

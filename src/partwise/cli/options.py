@@ -13,7 +13,12 @@ _SERVER_PANEL = "Server"
 Server = Annotated[
     str,
     typer.Option(
-        "--server", "-s", envvar="PARTWISE_SERVER", metavar="URL", help="The server.", rich_help_panel=_SERVER_PANEL
+        "--server",
+        "-s",
+        envvar="PARTWISE_SERVER",
+        metavar="URL",
+        help="URL of the server.",
+        rich_help_panel=_SERVER_PANEL,
     ),
 ]
 Token = Annotated[
@@ -22,7 +27,7 @@ Token = Annotated[
         "--token",
         envvar="PARTWISE_TOKEN",
         metavar="TOKEN",
-        help="Sent as a Bearer token. Better in the environment: others on this machine can read command lines.",
+        help="Access token. Prefer the environment, because other users of the machine can read command lines.",
         rich_help_panel=_SERVER_PANEL,
     ),
 ]

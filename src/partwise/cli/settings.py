@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 Config = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Settings in TOML; the environment and options win. (default: PARTWISE_CONFIG)"),
+    typer.Option(
+        metavar="FILE",
+        help="Settings file in TOML. The environment and options override it. (default: PARTWISE_CONFIG)",
+    ),
 ]
 
 
@@ -42,7 +45,7 @@ def load(given: dict[str, Any], config: Path | None = None) -> Settings:
 
 
 def show(config: Config = None) -> None:
-    """Show the settings that a server would have here, as a file of settings, and where each comes from."""
+    """Print the effective settings as TOML, with the source of each."""
     for line in _lines(load({}, config)):
         typer.echo(line)
 

@@ -19,7 +19,7 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     size = float(match[1]) * _UNITS.get(match[2].lower(), 0) if match else 0
     if size < 1 or size != int(size):
-        raise ValueError(f"{text!r} is no size; write bytes (1048576) or a unit (16MiB, 64M, 1GB).")
+        raise ValueError(f"{text!r} is not a size. Write bytes (1048576) or a unit (16MiB, 64M, 1GB).")
     return int(size)
 
 

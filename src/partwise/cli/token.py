@@ -11,21 +11,23 @@ from partwise.cli.local import AsJson, Data, audit, with_tokens
 if TYPE_CHECKING:
     from partwise.engine.ports import Token
 
-app = typer.Typer(help="Make, list and revoke the tokens of a server with --auth token.", no_args_is_help=True)
+app = typer.Typer(help="Create, list and revoke the tokens of a server with --auth token.", no_args_is_help=True)
 
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it; of a revoked one: again.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of the token. The name of a revoked token may be reused.")
+    ],
     user: Annotated[
         str | None,
-        typer.Option(metavar="USER", help="Whose uploads and artifacts it opens. (default: the user named NAME)"),
+        typer.Option(metavar="USER", help="User whose uploads and artifacts it grants access to. (default: NAME)"),
     ] = None,
-    admin: Annotated[bool, typer.Option("--admin", help="Opens what belongs to anyone.")] = False,
+    admin: Annotated[bool, typer.Option("--admin", help="Grants access to all users' data.")] = False,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a token, and show it: now or never."""
+    """Create a token. It is shown once."""
     from partwise.cli.output import emit, out, plain, say
     from partwise.engine.context import utc_now
     from partwise.engine.ports import Token
@@ -33,7 +35,7 @@ def create(
 
     for text in (name, user or name):
         if not text.strip() or not text.isprintable() or len(text) > 100:
-            raise typer.BadParameter("a name has 1 to 100 characters that can be shown.")
+            raise typer.BadParameter("the name is not valid. Use 1 to 100 printable characters.")
     secret = new_secret()
     token = Token(name=name, owner=user or name, created=utc_now(), admin=admin)
     with_tokens(data, lambda tokens: tokens.create_token(token, digest_of(secret)), first=True)
@@ -48,7 +50,7 @@ def create(
 
 @app.command("list")
 def list_all(data: Data = None, as_json: AsJson = False) -> None:
-    """List tokens, revoked ones too."""
+    """List tokens, including revoked ones."""
     from partwise.cli.output import emit, show_table
 
     tokens = with_tokens(data, lambda tokens: tokens.list_tokens(), look_only=True)
@@ -65,9 +67,10 @@ def list_all(data: Data = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def revoke(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="As `partwise token list` shows it.")], data: Data = None
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the token, as in `partwise token list`.")],
+    data: Data = None,
 ) -> None:
-    """Let a token open nothing any more, within 5 seconds. What belongs to its user stays."""
+    """Revoke a token within 5 seconds. The user's uploads and artifacts stay."""
     from partwise.cli.output import say
     from partwise.engine.context import utc_now
 

@@ -77,7 +77,7 @@ def download_artifact(
         if target.is_dir():
             target /= _safe_name(artifact.filename) or artifact.sha256
         if target.exists() and not force:
-            raise FileExistsError(17, "exists already; --force replaces it", str(target))
+            raise FileExistsError(17, "already exists. Use --force to replace it", str(target))
         view.begin(target.name)
         result = client.download(artifact, target, base=base, delta=delta, observer=view)
     if as_json:

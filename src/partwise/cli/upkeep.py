@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from partwise.engine.check import Finding
     from partwise.engine.engine import Engine
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and change nothing.")]
 
 
 def upgrade(data: Data = None, dry_run: DryRun = False) -> None:
-    """Bring the metadata database to the schema of this version. Servers of the version before may go on meanwhile.
+    """Upgrade the schema of the metadata database to this version. Servers of the previous version may keep running.
 
     `serve` does it by itself at its start, unless the setting migrate is false. --dry-run says what would be done.
     """
@@ -51,7 +51,7 @@ def gc(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove expired uploads, old tasks and orphaned files. A running server removes the first two by itself.
+    """Remove expired uploads, old tasks and orphaned files. A running server removes the first two automatically.
 
     After the server was down, or the clock was set, uploads do not expire for an hour: their clients need the time to
     come back. See --now.
@@ -88,20 +88,22 @@ async def _gc(engine: Engine, *, dry_run: bool, now: bool, as_json: bool) -> Exi
 def check(
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="Remove files without a record, and uploads whose file is gone."),
+        typer.Option("--repair", help="Remove orphaned files, and uploads whose file is missing."),
     ] = False,
     drop_damaged: Annotated[
         bool,
         typer.Option(
-            "--drop-damaged", help="Delete the bytes of damaged artifacts, so that uploading the file again heals them."
+            "--drop-damaged", help="Delete the bytes of damaged artifacts. Uploading the file again restores them."
         ),
     ] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="Compare names and records; do not read artifacts.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Compare file names with the metadata database, without reading artifacts.")
+    ] = False,
     data: Data = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Verify every artifact against its digest, and records against files. Changes nothing unless told to.
+    """Verify artifacts against their SHA-256, and the metadata database against the files. Changes nothing by default.
 
     Exit code 0: all is well, or has been repaired. 4: something is wrong.
     """

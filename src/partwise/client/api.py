@@ -140,7 +140,7 @@ class Client:
         if is_sha256(artifact.lower()):
             for found in self.artifacts(sha256=artifact.lower()):
                 return found
-            raise NotFound(404, f"There is no artifact with the SHA-256 {artifact}.", {})
+            raise NotFound(404, f"No artifact has the SHA-256 {artifact}.", {})
         return ArtifactInfo.parse(self._ask("GET", _href("artifacts", artifact)))
 
     def uploads(self) -> Iterator[UploadInfo]:
@@ -292,7 +292,7 @@ def _href(kind: str, reference: str) -> str:
     if reference.startswith("/"):
         return reference
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", reference, re.ASCII):
-        raise NotFound(404, f"{reference!r} is no id, SHA-256 or href.", {})
+        raise NotFound(404, f"{reference!r} is not an id, a SHA-256 or an href.", {})
     return f"{kind}/{reference}/"
 
 

@@ -83,7 +83,7 @@ class Downloader:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise AlreadyRunning(f"{self._target} is being downloaded by another process already.") from None
+                raise AlreadyRunning(f"{self._target} is already being downloaded by another process.") from None
             with ExitStack() as stack:
                 base = None if self._delta is False else self._open_base(stack)
                 self._fill(_Part(file, part), base)
@@ -126,7 +126,7 @@ class Downloader:
             # Kept, it would be resumed and fail for ever.
             part.path.unlink()
             raise VerificationFailed(
-                f"What came has the SHA-256 {part.sha256}, not {self._artifact.sha256}; it was thrown away."
+                f"Checksum mismatch: the SHA-256 is {part.sha256}, not {self._artifact.sha256}. The bytes were deleted."
             )
 
     def _fill_from(self, part: _Part, base: LocalFile | None) -> None:
@@ -152,8 +152,8 @@ class Downloader:
                 self._receive_to(part, self._artifact.size)
                 return
         raise CannotReachServer(
-            f"The connection was cut {_WHOLE_TRIES} times, and a proxy or the server gives no parts of a file: a "
-            "download cannot go on where it was cut."
+            f"The download cannot resume: the connection was closed {_WHOLE_TRIES} times, and a proxy or the server "
+            "does not support ranges. Download over a direct connection."
         )
 
     def _find_steps(self, part: _Part, base: LocalFile) -> Steps | None:
@@ -211,11 +211,11 @@ class Downloader:
                     break
         except urllib3.exceptions.HTTPError as error:
             if part.have == begin:
-                raise CannotReachServer("The connection was cut.") from error
+                raise CannotReachServer("The connection was closed.") from error
         finally:
             response.close()
         if part.have == begin:
-            raise CannotReachServer("The server sent nothing.")
+            raise CannotReachServer("The server sent no data.")
 
     def _append(self, part: _Part, block: memoryview) -> None:
         part.append(block)
@@ -270,4 +270,4 @@ def _check_target(target: Path) -> None:
     except FileNotFoundError:
         return
     if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
-        raise OSError(errno.EEXIST, "is no regular file, and stays", str(target))
+        raise OSError(errno.EEXIST, "is not a regular file, so it is not replaced", str(target))

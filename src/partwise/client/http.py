@@ -89,7 +89,7 @@ def _sendfile(sock: Any, piece: FilePiece) -> bool:
         except BlockingIOError:
             # A socket with a time-out is non-blocking underneath.
             if not wait_for_write(sock, sock.gettimeout()):
-                raise TimeoutError("The server took no bytes.") from None
+                raise TimeoutError("The server accepted no data.") from None
         except OSError as error:
             if offset == piece.span.offset and error.errno in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
                 return False
@@ -98,7 +98,7 @@ def _sendfile(sock: Any, piece: FilePiece) -> bool:
             raise
         else:
             if count == 0:
-                raise FileChanged(f"{piece.file.path.name} became shorter while it was being sent.")
+                raise FileChanged(f"{piece.file.path.name} became shorter during the upload. Run the upload again.")
             offset += count
     return True
 
@@ -133,7 +133,7 @@ class Http:
     def url(self, href: str, query: Mapping[str, str | int] | None = None) -> str:
         """The URL of ``href``: site-relative as the server gives it, or relative to the API's root."""
         if href.startswith("//") or "://" in href:
-            raise ClientError(f"The server named a place on another server: {href!r}.")
+            raise ClientError(f"The server returned a path on another server: {href!r}.")
         path = href if href.startswith("/") else self.root + href
         return self.origin + path + (f"?{urlencode(query)}" if query else "")
 
@@ -156,7 +156,7 @@ class Http:
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
-            raise ClientError(f"{self.url(href)} answered with something else than JSON. Is it a partwise server?")
+            raise ClientError(f"{self.url(href)} did not return JSON. Check that it is a partwise server.")
         return response.status, answer
 
     def put_file(self, href: str, file: LocalFile, span: ByteRange, headers: Mapping[str, str], on_sent: Any) -> None:
@@ -221,7 +221,7 @@ class Http:
                 raise
         parts = urlsplit(urljoin(self.url(href), place))
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ClientError("The server says that the bytes are somewhere else, but not where.")
+            raise ClientError("The server redirected the download without a target.")
         proxy, elsewhere = proxy_for(parts), f"{parts.scheme}://{parts.netloc}"
         kept = {name: value for name, value in headers.items() if name.lower() not in ("authorization", "if-range")}
         pools = _open_pools(proxy, {**self._options, "maxsize": 1})
@@ -250,14 +250,14 @@ def _server_parts(server: str) -> SplitResult:
         pass
     # What stands before an @ may be a password.
     shown = server.rpartition("@")[2]
-    raise ClientError(f"{shown!r} is no server address; one reads like http://127.0.0.1:24817.")
+    raise ClientError(f"{shown!r} is not a server address. Write one like http://127.0.0.1:24817.")
 
 
 def _authorization(token: str | None, server: SplitResult) -> dict[str, str]:
     """The field that opens the server: a token, or name and password in its URL. Raises ClientError."""
     if token:
         if not (token.isascii() and token.isprintable()) or " " in token:
-            raise ClientError("The token has a space, a line end or a letter that no token has: copy it again.")
+            raise ClientError("The token contains a space, a line end or an invalid character. Copy it again.")
         return {"Authorization": f"Bearer {token}"}
     if server.username is None:
         return {}

@@ -64,7 +64,7 @@ class Journal:
                 if os.path.samestat(os.fstat(fd), os.stat(self._lock)):
                     self._fd = fd
             except BlockingIOError:
-                raise AlreadyRunning(f"{self._about['path']} is being uploaded by another process already.") from None
+                raise AlreadyRunning(f"{self._about['path']} is already being uploaded by another process.") from None
             except FileNotFoundError:
                 pass
             finally:

@@ -54,7 +54,7 @@ def _get(http: Http, artifact: ArtifactInfo) -> bytes | float:
             return float(response.headers.get("Retry-After", "1"))
         data: bytes = response.read(_MOST_BYTES + 1)
     except Exception as error:
-        raise CannotReachServer("The connection was cut.") from error
+        raise CannotReachServer("The connection was closed.") from error
     finally:
         response.close()
     if len(data) > _MOST_BYTES:

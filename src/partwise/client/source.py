@@ -41,7 +41,7 @@ class LocalFile:
         self.fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         if not stat.S_ISREG(os.fstat(self.fd).st_mode):
             os.close(self.fd)
-            raise OSError(errno.EINVAL, "no regular file, whose size is known before it is sent", str(self.path))
+            raise OSError(errno.EINVAL, "not a regular file, so its size is unknown", str(self.path))
         self.identity = self._identity()
         if self.size == 0 and self._has_bytes():
             os.close(self.fd)
@@ -66,7 +66,7 @@ class LocalFile:
     def check_unchanged(self) -> None:
         """Raise FileChanged if size or modification time are no longer what they were."""
         if self._identity() != self.identity:
-            raise FileChanged(f"{self.path.name} was changed while it was being sent. Run the upload again.")
+            raise FileChanged(f"{self.path.name} changed during the upload. Run the upload again.")
 
     def will_need(self, span: ByteRange) -> None:
         """Let the kernel begin to read ``span``: several chunks at once defeat its own guess of what comes next."""
@@ -88,7 +88,7 @@ class LocalFile:
         except OSError as error:
             raise self.unreadable(error) from error
         if count == 0:
-            raise FileChanged(f"{self.path.name} became shorter while it was being sent. Run the upload again.")
+            raise FileChanged(f"{self.path.name} became shorter during the upload. Run the upload again.")
         return count
 
     def unreadable(self, error: OSError) -> ClientError:

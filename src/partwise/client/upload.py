@@ -201,7 +201,7 @@ class Uploader:
         upload = self._get(href)
         if upload.size != self._file.size:
             raise VerificationFailed(
-                f"The upload is of a file of {upload.size} bytes; {self._name} has {self._file.size}."
+                f"The upload was created for {upload.size} bytes, but {self._name} has {self._file.size}."
             )
         self._remember(upload.href)
         return upload
@@ -252,7 +252,7 @@ class Uploader:
                     raise
             upload = self._get(upload.href)
         raise VerificationFailed(
-            f"The server's copy of {self._name} stays wrong; nothing was committed. {self._verdict}"
+            f"The server's copy of {self._name} is still wrong after repair. Nothing was committed. {self._verdict}"
         )
 
     def _fill_from_base(
@@ -328,7 +328,9 @@ class Uploader:
                 bad.append(span)
         self._file.check_unchanged()
         if not bad:
-            raise VerificationFailed(f"Each chunk on the server is right, but it did not commit: {self._verdict}")
+            raise VerificationFailed(
+                f"Each chunk on the server matches the file, but the commit failed: {self._verdict}"
+            )
         self._note(f"Sending {len(bad)} bad chunk(s) again: bytes {', '.join(str(span) for span in bad[:5])}.")
         self._repaired += bad
         self._sent -= sum(span.size for span in bad)
@@ -336,7 +338,9 @@ class Uploader:
 
     def _artifact_of(self, upload: UploadInfo, sha256: str) -> str:
         if upload.sha256 not in (None, sha256):
-            raise VerificationFailed(f"The server says that the SHA-256 is {upload.sha256}; the file's is {sha256}.")
+            raise VerificationFailed(
+                f"Checksum mismatch: the server has the SHA-256 {upload.sha256}, the file {sha256}."
+            )
         if upload.artifact:
             return upload.artifact
         # Servers that only speak Pulp's dialect make the artifact known by its digest.

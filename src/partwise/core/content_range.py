@@ -28,15 +28,15 @@ def parse_content_range(value: str) -> ContentRange:
     """
     match = _CONTENT_RANGE.fullmatch(value.strip(" \t"))
     if match is None:
-        raise BadContentRange("Content-Range must read 'bytes FIRST-LAST/TOTAL' (TOTAL may be '*').")
+        raise BadContentRange("Content-Range is not valid. Write 'bytes FIRST-LAST/TOTAL'; TOTAL may be '*'.")
     first, last = int(match[1]), int(match[2])
     total = None if match[3] == "*" else int(match[3])
     if first > last:
-        raise BadContentRange(f"Content-Range starts at byte {first}, after its last byte {last}.")
+        raise BadContentRange(f"Content-Range is not valid: its first byte {first} is after its last byte {last}.")
     if last > MAX_SIZE or (total or 0) > MAX_SIZE:
-        raise BadContentRange(f"Content-Range goes beyond the largest size, {MAX_SIZE} bytes.")
+        raise BadContentRange(f"Content-Range exceeds the largest size, {MAX_SIZE} bytes.")
     if total is not None and last >= total:
-        raise BadContentRange(f"Content-Range ends at byte {last}, beyond its own total of {total} bytes.")
+        raise BadContentRange(f"Content-Range is not valid: its last byte {last} exceeds its total of {total} bytes.")
     return ContentRange(ByteRange(first, last - first + 1), total)
 
 

@@ -24,7 +24,7 @@ def parse_sha256(value: object) -> str:
     """A SHA-256 in lower-case hexadecimal. Raises BadDigest unless ``value`` is a string of 64 hex digits."""
     if isinstance(value, str) and _HEX.fullmatch(value):
         return value.lower()
-    raise BadDigest("A SHA-256 is written as 64 hexadecimal digits.")
+    raise BadDigest("The SHA-256 is not valid. Write it as 64 hexadecimal digits.")
 
 
 def parse_digest_field(value: str) -> str | None:
@@ -36,14 +36,14 @@ def parse_digest_field(value: str) -> str | None:
     try:
         members = http_sf.parse(value.encode("ascii"), tltype="dictionary")
     except (ValueError, UnicodeEncodeError) as error:
-        raise BadDigest("A digest field must read 'sha-256=:BASE64:' (RFC 9530).") from error
+        raise BadDigest("The digest field is not valid. Write 'sha-256=:BASE64:' (RFC 9530).") from error
     assert isinstance(members, dict)
     if "sha-256" not in members:
         return None
     item = members["sha-256"]
     digest = item[0] if isinstance(item, tuple) else item
     if not isinstance(digest, bytes) or len(digest) != 32:
-        raise BadDigest("The sha-256 of a digest field must be a byte sequence of 32 bytes (RFC 9530).")
+        raise BadDigest("The digest field is not valid. Its sha-256 must have 32 bytes (RFC 9530).")
     return digest.hex()
 
 

@@ -3,43 +3,43 @@
 ::
 
     PartwiseError
-    ├── BadRequest                what the client sent is wrong; the same again will fail again
-    │   ├── BadSize               a size that is no whole number of bytes
+    ├── BadRequest                the request is invalid; it fails again if repeated
+    │   ├── BadSize               size is not a whole number of bytes
     │   ├── BadContentRange       Content-Range missing, malformed, beyond the size, or with another total
-    │   ├── BadDigest             a digest that is no SHA-256, or two that disagree
-    │   ├── BadBody               a body that cannot be read: malformed form, missing or unknown field
-    │   ├── BodySizeMismatch      fewer or more bytes than the range has
-    │   ├── ChunkDigestMismatch   the bytes that came are not those of the digest sent with them
-    │   └── ArtifactDigestMismatch  the whole file is not the one that the commit expects
-    ├── BodyInterrupted           the connection broke, or went silent, before the body was whole
-    ├── NotFound                  no such upload, artifact or task, or it is someone else's
-    ├── CursorExpired             the events that follow a cursor are not kept any more
-    ├── Denied                    the application that partwise is part of does not allow the upload
-    ├── HookFailed                that application could not say whether it does
-    ├── Conflict                  what is there does not allow it now
-    │   ├── ChunkOverlap          the range overlaps recorded chunks in part
+    │   ├── BadDigest             digest is not a SHA-256, or two digests differ
+    │   ├── BadBody               body cannot be read: malformed form, missing or unknown field
+    │   ├── BodySizeMismatch      body is shorter or longer than its range
+    │   ├── ChunkDigestMismatch   received bytes do not match the digest sent with them
+    │   └── ArtifactDigestMismatch  file does not match the digest of the commit
+    ├── BodyInterrupted           connection closed, or body too slow
+    ├── NotFound                  upload, artifact or task does not exist, or belongs to another user
+    ├── CursorExpired             events after the cursor were deleted
+    ├── Denied                    the embedding application does not allow the upload
+    ├── HookFailed                the embedding application did not decide
+    ├── Conflict                  the current state does not allow the request
+    │   ├── ChunkOverlap          range partly overlaps recorded chunks
     │   ├── IncompleteUpload      commit with missing ranges
     │   ├── UnverifiedUpload      commit without a digest of an upload with unverified chunks
-    │   ├── WrongState            the upload is committing, completed or being deleted
+    │   ├── WrongState            upload is open, committing, completed or being deleted
     │   ├── RangeBusy             another writer holds the range and did not give way in time
-    │   ├── StaleGeneration       the upload's chunks have changed since, or it is another upload of the same id
-    │   └── Superseded            a newer request for the same range took over from this one
-    ├── LimitExceeded             a limit that the operator set
-    │   ├── UploadTooLarge        size above the largest allowed
-    │   ├── QuotaExceeded         the user's quota has no room for it
-    │   ├── TooManyUploads        the user has too many open uploads
-    │   ├── TooManyArtifacts      the user has too many artifacts
-    │   └── TooManyChunks         the upload has too many chunks
-    ├── OutOfSpace                the storage has no room
-    └── StorageFailed             the storage or the database failed; nothing is known of what is stored
-        ├── SyncFailed            the system call that brings bytes to disk failed: what was not durable is lost
-        └── BytesLost             what was stored cannot be read back, confirmed in two ways
+    │   ├── StaleGeneration       upload's chunks changed, or another upload has the same id now
+    │   └── Superseded            request was preempted by a newer request for the same range
+    ├── LimitExceeded             a limit set by the operator
+    │   ├── UploadTooLarge        size exceeds the limit for an upload
+    │   ├── QuotaExceeded         user's quota is exhausted
+    │   ├── TooManyUploads        user has too many open uploads
+    │   ├── TooManyArtifacts      user has too many artifacts
+    │   └── TooManyChunks         upload has too many chunks
+    ├── OutOfSpace                storage has no free space
+    └── StorageFailed             storage or database is unavailable; nothing is known about stored bytes
+        ├── SyncFailed            sync to disk failed: chunks that were not durable are lost
+        └── BytesLost             stored bytes cannot be read back, confirmed in two ways
 
-The last three differ by what is *known*. StorageFailed itself (no descriptors, a locked or unreachable database, a
-time-out, an answer that is not the store's own, a folder that is missing) never removes a record: the same call may
-succeed later. Only SyncFailed and BytesLost may (``docs/failures.md`` has the table of causes).
+The last three differ by what is *known*. StorageFailed itself (no file descriptors, a locked or unreachable database, a
+timeout, a response that is not the store's own, a missing folder) never removes a record, because the same call may
+succeed later. Only SyncFailed and BytesLost may remove records (``docs/failures.md`` has the table of causes).
 
-One place maps them to HTTP (``http/problems.py``), and a test checks that each is mapped.
+``http/problems.py`` maps these errors to HTTP. A test checks that each class is mapped.
 """
 
 from __future__ import annotations
@@ -50,19 +50,19 @@ from partwise.core.ranges import ByteRange
 
 
 class PartwiseError(Exception):
-    """The root of the tree. ``str(error)`` is one sentence for the client that says what to do.
+    """Base class of all errors. ``str(error)`` says what was refused, why, and what to do.
 
-    ``retry_after`` gives seconds when a later try may pass.
+    ``retry_after``: seconds after which the same request may succeed, or None.
     """
 
     retry_after: int | None = None
 
-    #: The operator's setting that stood in the way, where a limit did.
+    #: Name of the setting whose limit caused the error, if any.
     setting: str | None = None
 
 
 class BadRequest(PartwiseError):
-    """What the client sent is wrong. ``field`` names the member, form field or header at fault, where there is one."""
+    """The request is invalid. ``field`` names the member, form field or header at fault, if there is one."""
 
     field: str | None = None
 
@@ -73,62 +73,69 @@ class BadRequest(PartwiseError):
 
 
 class BadSize(BadRequest):
-    """A size that is no whole number of bytes between 0 and the largest."""
+    """The size is not a whole number of bytes between 0 and the largest size."""
 
     field = "size"
 
 
 class BadContentRange(BadRequest):
-    """A Content-Range that is missing, malformed, beyond the upload's size, or with another total."""
+    """Content-Range is missing or malformed, exceeds the upload's size, or has another total."""
 
     field = "Content-Range"
 
 
 class BadDigest(BadRequest):
-    """A digest that is no SHA-256, or two digests of one body that disagree."""
+    """A digest is not a SHA-256, or two digests of one body differ."""
 
     field = "sha256"
 
 
 class BadBody(BadRequest):
-    """A body that cannot be read as what its Content-Type says, or lacks a field."""
+    """The body does not match its Content-Type, or lacks a field."""
 
 
 class BodySizeMismatch(BadRequest):
-    """The body has fewer or more bytes than its Content-Range says."""
+    """The body is shorter or longer than its Content-Range."""
 
     def __init__(self, expected: int, received: int | None = None) -> None:
         got = "more" if received is None else str(received)
-        super().__init__(f"The Content-Range covers {expected} bytes, but {got} came.")
+        super().__init__(
+            f"The Content-Range covers {expected} bytes, but {got} arrived. Nothing was recorded. Send the chunk again."
+        )
         self.expected, self.received = expected, received
 
 
 class ChunkDigestMismatch(BadRequest):
-    """The bytes are not those of the digest sent with them. Nothing was recorded: send them again."""
+    """The received bytes do not match the digest sent with them. Nothing was recorded."""
 
     field = "sha256"
 
     def __init__(self, expected: str, actual: str | None = None, *, algorithm: str = "SHA-256") -> None:
-        found = f"is {actual}" if actual else "is another, as the stored chunk that has this digest shows"
-        super().__init__(f"The {algorithm} of these bytes {found}, not {expected}; send them again.")
+        found = f"is {actual}" if actual else "differs"
+        super().__init__(
+            "Checksum mismatch. "
+            f"The {algorithm} of the received bytes {found}{', not ' if actual else ' from '}{expected}. "
+            "Nothing was recorded. Send the chunk again."
+        )
         self.expected, self.actual = expected, actual
 
 
 class ArtifactDigestMismatch(BadRequest):
-    """The whole file is not the one that the commit expects. The upload stays open and intact."""
+    """The file does not match the digest of the commit. The upload stays open and unchanged."""
 
     field = "sha256"
 
     def __init__(self, expected: str, actual: str) -> None:
         super().__init__(
-            f"The file's SHA-256 is {actual}, not {expected}. The upload is open as before: compare the digests of "
-            "its chunks (GET the upload with ?digests=true), send the bad ones again, and commit again."
+            f"Cannot commit: the file's SHA-256 is {actual}, not {expected}. "
+            "The upload is still open. To locate the bad "
+            "chunk, compare the digests of the chunks (GET the upload with ?digests=true). Send it again, then commit."
         )
         self.expected, self.actual = expected, actual
 
 
 class BodyInterrupted(PartwiseError):
-    """The connection broke, or stayed silent too long, before the body was whole."""
+    """The connection was closed, or the body arrived too slowly."""
 
     def __init__(self, message: str, *, setting: str | None = None) -> None:
         super().__init__(message)
@@ -136,76 +143,89 @@ class BodyInterrupted(PartwiseError):
 
 
 class NotFound(PartwiseError):
-    """There is no such thing, or it belongs to someone else; the two are not told apart."""
+    """The resource does not exist, or belongs to another user. Clients cannot distinguish the two."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(f"There is no such {what}.")
+    def __init__(self, what: str, advice: str = "It may have expired or been deleted.") -> None:
+        super().__init__(f"No such {what}. {advice}")
         self.what = what
 
 
 class CursorExpired(PartwiseError):
-    """The events that follow this cursor are not kept any more, or the cursor is from other records."""
+    """The events after this cursor were deleted, or the cursor is from another database."""
 
     def __init__(self) -> None:
         super().__init__(
-            "The events that follow this cursor are not kept any more, or it is not from this server. List what is "
-            "there, and read the events again without 'after'."
+            "The cursor has expired: the events after it were deleted, or it is from another database. "
+            "List the current "
+            "uploads and artifacts, then read the feed again without 'after'."
         )
 
 
 class Denied(PartwiseError):
-    """The application that partwise is part of does not allow this upload. Its own sentence says why."""
+    """The application that embeds partwise does not allow this upload. The message is the application's own."""
 
     def __init__(self, message: str = "The application does not allow this upload.") -> None:
         super().__init__(message)
 
 
 class HookFailed(PartwiseError):
-    """The application could not say whether it allows this upload. Nothing was created."""
+    """The application that embeds partwise did not decide about this upload. Nothing was created."""
 
     retry_after = 2
 
     def __init__(self) -> None:
-        super().__init__("The application could not say whether it allows this upload; try again.")
+        super().__init__(
+            "The application did not decide whether it allows this upload. Nothing was created. Try again."
+        )
 
 
 class Conflict(PartwiseError):
-    """What is there does not allow it now."""
+    """The current state does not allow the request."""
 
 
 class ChunkOverlap(Conflict):
-    """The range overlaps recorded chunks in part; ``chunks`` are (the first of) those, ``count`` is how many."""
+    """The range partly overlaps recorded chunks. ``chunks`` has the first of them, ``count`` their number."""
 
     def __init__(self, chunks: Sequence[ByteRange], count: int) -> None:
         listed = ", ".join(str(chunk) for chunk in chunks[:5])
         super().__init__(
-            f"The range overlaps {count} recorded chunk(s) in part (bytes {listed}"
-            f"{', …' if count > 5 else ''}). Send a range that is missing, or exactly the range of a chunk."
+            f"The range partly overlaps {count} recorded chunk(s): bytes {listed}{', …' if count > 5 else ''}. "
+            "Send a missing range, or exactly the range of a recorded chunk."
         )
         self.chunks, self.count = list(chunks), count
 
 
 class IncompleteUpload(Conflict):
-    """The upload has missing ranges; ``missing`` are (the first of) those, ``count`` is how many."""
+    """The upload has missing ranges. ``missing`` has the first of them, ``count`` their number."""
 
     def __init__(self, missing: Sequence[ByteRange], count: int) -> None:
         listed = ", ".join(str(gap) for gap in missing[:5])
-        super().__init__(f"Not all bytes are here; missing: bytes {listed}{', …' if count > 5 else ''}.")
+        more = ", …" if count > 5 else ""
+        super().__init__(f"The upload is incomplete. Missing bytes: {listed}{more}. Send them, then commit again.")
         self.missing, self.count = list(missing), count
 
 
 class UnverifiedUpload(Conflict):
-    """A commit without a SHA-256 needs every chunk to have come with a digest."""
+    """The commit has no SHA-256, and not every chunk came with a digest."""
 
     def __init__(self) -> None:
-        super().__init__("Not every chunk came with a digest: commit with the file's sha256.")
+        super().__init__(
+            "Cannot commit without a digest, because not every chunk came with one. Commit with the file's sha256."
+        )
+
+
+#: How sentences name the steps of ``state.py``, its states, and what a client can do in each.
+_STEPS = {"write": "store the chunk", "reject": "reopen"}
+_STATES = {"open": "still open", "committing": "being committed", "completed": "complete", "deleting": "being deleted"}
+_ADVICE = {"open": " Commit it first.", "committing": " Wait for the commit, then try again."}
 
 
 class WrongState(Conflict):
-    """The upload's state has no such step."""
+    """The upload is in a state that does not allow this step. ``event`` names the step."""
 
     def __init__(self, state: str, event: str) -> None:
-        super().__init__(f"The upload is {state}, which does not allow: {event}.")
+        step, advice = _STEPS.get(event, event), _ADVICE.get(state, "")
+        super().__init__(f"Cannot {step}: the upload is {_STATES.get(state, state)}.{advice}")
         self.state, self.event = state, event
         if state == "committing":
             self.retry_after = 1
@@ -217,28 +237,28 @@ class RangeBusy(Conflict):
     retry_after = 1
 
     def __init__(self, chunk: ByteRange) -> None:
-        super().__init__(f"Another request is writing bytes {chunk}; try again.")
+        super().__init__(f"Another request is writing bytes {chunk}. Try again.")
         self.chunk = chunk
 
 
 class StaleGeneration(Conflict):
-    """What was found out about the upload is about earlier bytes: its chunks have changed, or it was made again."""
+    """The upload's chunks changed during the request, or another upload has the same id now."""
 
     retry_after = 1
 
     def __init__(self) -> None:
-        super().__init__("The upload was changed meanwhile. Look at it, and try again.")
+        super().__init__("The upload changed during the request. Get its status, then try again.")
 
 
 class Superseded(Conflict):
-    """A newer request for the same bytes took over; this one was dropped."""
+    """A newer request for the same bytes preempted this request."""
 
     def __init__(self) -> None:
-        super().__init__("A newer request for the same bytes took over from this one.")
+        super().__init__("This request was preempted by a newer request for the same bytes. Follow the newer request.")
 
 
 class LimitExceeded(PartwiseError):
-    """A limit that the operator set; ``limit`` is its value."""
+    """A limit set by the operator is reached. ``limit`` is its value."""
 
     def __init__(self, message: str, limit: int) -> None:
         super().__init__(message)
@@ -246,57 +266,66 @@ class LimitExceeded(PartwiseError):
 
 
 class UploadTooLarge(LimitExceeded):
-    """The declared size is above the largest allowed."""
+    """The declared size exceeds the limit for an upload, in bytes."""
 
     setting = "max_upload_size"
 
     def __init__(self, size: int, limit: int) -> None:
-        super().__init__(f"{size} bytes are above this server's limit of {limit} for an upload.", limit)
+        super().__init__(
+            f"The upload of {size} bytes exceeds the limit of {limit} bytes. Split the file, or ask the operator.",
+            limit,
+        )
 
 
 class QuotaExceeded(LimitExceeded):
-    """The user's quota (open uploads plus artifacts) has no room for the size."""
+    """The user's open uploads and artifacts exceed the quota, in bytes."""
 
     setting = "quota"
 
     def __init__(self, size: int, used: int, limit: int) -> None:
-        super().__init__(f"{size} bytes do not fit: {used} of your quota of {limit} bytes are used.", limit)
+        super().__init__(
+            f"Quota exceeded: {size} more bytes do not fit, {used} of {limit} bytes are used. "
+            "Delete artifacts or uploads.",
+            limit,
+        )
         self.used = used
 
 
 class TooManyUploads(LimitExceeded):
-    """The user has as many open uploads as allowed."""
+    """The user has too many open uploads."""
 
     setting = "max_open_uploads"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"You have {limit} open uploads, the most allowed: commit or delete one.", limit)
+        super().__init__(f"You have {limit} open uploads, which is the limit. Commit or delete one.", limit)
 
 
 class TooManyArtifacts(LimitExceeded):
-    """The user has as many artifacts as allowed, open uploads counted as those that they may become."""
+    """The user has too many artifacts. An open upload counts as the artifact that it may become."""
 
     setting = "max_artifacts"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"You have {limit} artifacts and open uploads, the most allowed: delete some.", limit)
+        super().__init__(f"You have {limit} artifacts and open uploads, which is the limit. Delete some.", limit)
 
 
 class TooManyChunks(LimitExceeded):
-    """The upload has as many chunks as allowed."""
+    """The upload has too many chunks."""
 
     setting = "max_chunks"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"The upload has {limit} chunks, the most allowed: send larger ones.", limit)
+        super().__init__(f"The upload has {limit} chunks, which is the limit. Send larger chunks.", limit)
 
 
 class OutOfSpace(PartwiseError):
-    """The storage has no room for the bytes, or would fall below its floor of free space."""
+    """The storage has no free space for the bytes, or would fall below the free-space floor."""
 
     def __init__(
         self,
-        message: str = "The server has no room for these bytes; try again later.",
+        message: str = (
+            "The server has no free space for these bytes. Try again later, or ask the operator to free space."
+        ),
         *,
         setting: str | None = None,
     ) -> None:
@@ -305,16 +334,16 @@ class OutOfSpace(PartwiseError):
 
 
 class StorageFailed(PartwiseError):
-    """The storage or the database failed, which may pass. Nothing is lost; the operator's log says more."""
+    """The storage or the metadata database is unavailable. Nothing is lost. The server's log has the details."""
 
     retry_after: int | None = 2
 
 
 class SyncFailed(StorageFailed):
-    """The storage could not bring bytes to its disk: chunks that were not durable yet have to be sent again."""
+    """Data could not be synced to disk. Chunks that were not durable yet have to be sent again."""
 
 
 class BytesLost(StorageFailed):
-    """What was stored cannot be read back, now or later: the disk is damaged, or someone else changed its files."""
+    """Stored bytes cannot be read back. The disk is damaged, or another program changed the files."""
 
     retry_after = None

@@ -18,9 +18,9 @@ def parse_size(value: object) -> int:
     if isinstance(value, str) and _DECIMAL.fullmatch(value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise BadSize("A size is a whole number of bytes, such as 10485760.")
+        raise BadSize("The size is not valid. Send a whole number of bytes, such as 10485760.")
     if value < 0:
-        raise BadSize("A size cannot be negative.")
+        raise BadSize("The size is negative. Send a whole number of bytes.")
     if value > MAX_SIZE:
-        raise BadSize(f"A size cannot be above {MAX_SIZE} bytes.")
+        raise BadSize(f"The size exceeds the largest size, {MAX_SIZE} bytes.")
     return value

@@ -19,9 +19,9 @@ def parse_secret(text: str) -> bytes:
     try:
         secret = base64.b64decode(text.removeprefix(PREFIX), validate=True)
     except (binascii.Error, ValueError):
-        raise ValueError(f"a secret is written as {PREFIX} and base64") from None
+        raise ValueError(f"a secret must be {PREFIX} followed by base64") from None
     if not SHORTEST <= len(secret) <= LONGEST:
-        raise ValueError(f"a secret has {SHORTEST} to {LONGEST} bytes: openssl rand -base64 32 makes one")
+        raise ValueError(f"a secret must have {SHORTEST} to {LONGEST} bytes. Create one with: openssl rand -base64 32")
     return secret
 
 

@@ -116,7 +116,7 @@ async def _claim(engine: Context, upload_id: str, span: ByteRange, *, exact: boo
         # A completed upload has no staging file any more: that is a conflict, not an absence.
         upload = await engine.catalog.get_upload(upload_id)
         next_state(upload.state, Event.WRITE)
-        raise StorageFailed("The upload's file cannot be found now; try again later.") from None
+        raise StorageFailed("The upload's file is unavailable. Nothing is known to be lost. Try again later.") from None
 
 
 async def _check(engine: Context, upload_id: str, span: ByteRange, total: int | None) -> tuple[Upload, Chunk | None]:
@@ -124,12 +124,15 @@ async def _check(engine: Context, upload_id: str, span: ByteRange, total: int | 
     upload, found, count = await engine.catalog.find_chunks(upload_id, span)
     next_state(upload.state, Event.WRITE)
     if upload.parts:
-        raise Conflict("This upload is made of other uploads; it takes no bytes of its own.")
+        raise Conflict("Cannot store the chunk: the upload is a final upload, which consists of other uploads.")
     if upload.size is not None:
         if total is not None and total != upload.size:
-            raise BadContentRange(f"Content-Range says {total} bytes in all, but the upload has {upload.size}.")
+            raise BadContentRange(
+                f"The total of Content-Range is {total}, but the upload has {upload.size} bytes. "
+                "Correct the Content-Range."
+            )
         if span.end > upload.size:
-            raise BadContentRange(f"Bytes {span} go beyond the upload's size, {upload.size} bytes.")
+            raise BadContentRange(f"Bytes {span} exceed the upload's size of {upload.size} bytes. Correct the range.")
     if count == 1 and found[0].range == span:
         return upload, found[0]
     if count:

@@ -194,9 +194,9 @@ async def _open_again_without_file(engine: Context, upload_id: str) -> None:
     if upload.state is not UploadState.COMMITTING:
         return
     if not await engine.storage.is_lost(upload_id):
-        raise StorageFailed("The upload's file could not be found, and is not known to be lost.")
+        raise StorageFailed("The upload's file is unavailable. It is not known to be lost. Try again later.")
     log.error("removing the upload %s: its staging file is gone", upload_id)
-    await _reject(engine, upload, "The server's disk lost the file. Upload it again.")
+    await _reject(engine, upload, "The server lost the file's bytes. Upload the file again.")
     await remove(engine, upload_id, reason="lost")
 
 

@@ -122,10 +122,10 @@ def _check(wanted: CopyRange, artifact: Artifact) -> None:
     """Raise BadContentRange unless the artifact has the bytes, and an upload can."""
     if wanted.source + wanted.span.size > artifact.size:
         raise BadContentRange(
-            f"Bytes {ByteRange(wanted.source, wanted.span.size)} go beyond the artifact's size, {artifact.size} bytes."
+            f"Bytes {ByteRange(wanted.source, wanted.span.size)} exceed the artifact's size of {artifact.size} bytes."
         )
     if wanted.span.end > MAX_SIZE:
-        raise BadContentRange(f"Bytes {wanted.span} go beyond the largest size, {MAX_SIZE} bytes.")
+        raise BadContentRange(f"Bytes {wanted.span} exceed the largest size, {MAX_SIZE} bytes.")
 
 
 class _StoredBody:

@@ -149,7 +149,7 @@ async def _whole(engine: Context, who: Principal, upload_id: str) -> Upload:
     upload = await get_upload(engine, who, upload_id)
     next_state(upload.state, Event.WRITE)
     if upload.size is None:
-        raise Conflict(f"The size of {upload_id} is not known yet: it is not whole.")
+        raise Conflict(f"The upload {upload_id} has no declared size, so it is not complete. Declare its size first.")
     if upload.received != upload.size:
         gaps = await engine.catalog.find_gaps(upload_id)
         raise IncompleteUpload(gaps.first, gaps.count)
@@ -229,7 +229,9 @@ async def _join(engine: Context, upload: Upload) -> None:
     except NotFound:
         await engine.catalog.get_upload(upload.id)
         await remove(engine, upload.id, reason="lost")
-        raise Conflict("One of the uploads that it was to be made of is gone.") from None
+        raise Conflict(
+            "The final upload cannot be completed: one of its parts was deleted. Upload the file again."
+        ) from None
     engine.failpoint("join.copied")
     for chunk in chunks:
         limit = engine.limits.max_chunks

@@ -29,14 +29,14 @@ async def release(engine: Context, who: Principal, artifact_id: str, path: str) 
     """
     storage = engine.storage
     if not isinstance(storage, ReleasingStorage):
-        raise Conflict("Artifacts in an object store are no files: they cannot be released.")
+        raise Conflict("The artifact cannot be released: it is in an object store. Download it instead.")
     try:
         artifact = await get_artifact(engine, who, artifact_id)
     except NotFound:
         return await _repeated(engine, storage, who, artifact_id, path)
     async with engine.storage.digest_lock(artifact.sha256):
         if await engine.catalog.count_links(artifact.sha256) > 1:
-            raise Conflict("The artifact cannot be released: another user has the same content.")
+            raise Conflict("The artifact cannot be released: another user has the same content. Download it instead.")
         await storage.link_out(artifact.sha256, path)
         engine.failpoint("release.linked")
         try:
@@ -55,7 +55,7 @@ async def _repeated(engine: Context, storage: ReleasingStorage, who: Principal, 
     if released is None or not who.owns(released.owner):
         raise NotFound("artifact")
     if released.path != path:
-        raise Conflict("The artifact was released already, to another path.")
+        raise Conflict("The artifact cannot be released: it was already released to another path.")
     async with engine.storage.digest_lock(released.sha256):
         await storage.let_go(released.sha256, path)
     return released

@@ -34,7 +34,7 @@ async def find_signature(engine: Context, who: Principal, artifact_id: str, *, w
     if not who.owns(artifact.owner):
         raise NotFound("artifact")
     if artifact.size > MAX_SIGNED:
-        raise Conflict(f"An artifact of more than {MAX_SIGNED} bytes has no signature. Transfer the whole file.")
+        raise Conflict(f"The artifact has no signature: it is larger than {MAX_SIGNED} bytes. Transfer the whole file.")
     size = await engine.storage.signature_size(artifact.sha256)
     if size is None:
         signer = engine.workers.signer

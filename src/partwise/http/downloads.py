@@ -37,7 +37,9 @@ async def give(engine: Engine, request: Request, artifact: Artifact) -> Response
     etag = headers["ETag"]
     match = request.headers.get("if-match")
     if match is not None and not _names(match, etag, weak=False):
-        raise Refusal(PRECONDITION_FAILED, "The artifact is not the one that If-Match names.")
+        raise Refusal(
+            PRECONDITION_FAILED, "If-Match names another artifact. Get the artifact again, then repeat the request."
+        )
     none_match = request.headers.get("if-none-match")
     if none_match is not None and _names(none_match, etag, weak=True):
         return Response(status_code=304, headers={"ETag": etag, "Cache-Control": headers["Cache-Control"]})
@@ -116,7 +118,11 @@ def _requested(field: str | None, size: int) -> ByteRange | None:
             return None
         span = ByteRange(first, max(0, last - first + 1))
     if not span.size:
-        raise Refusal(RANGE_NOT_SATISFIABLE, f"The artifact has {size} bytes.", {"Content-Range": f"bytes */{size}"})
+        raise Refusal(
+            RANGE_NOT_SATISFIABLE,
+            f"The Range is outside the artifact, which has {size} bytes. Correct the Range.",
+            {"Content-Range": f"bytes */{size}"},
+        )
     return span
 
 

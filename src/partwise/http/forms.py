@@ -42,7 +42,11 @@ def is_form(content_type: str | None) -> bool:
 def _boundary(content_type: str) -> str:
     boundary: str = parse_options_header(content_type)[1].get("boundary", "")
     if not 0 < len(boundary) <= _MAX_BOUNDARY or not boundary.isascii() or not boundary.isprintable():
-        raise BadBody("The Content-Type of a form needs a boundary of 1 to 70 characters.", field="Content-Type")
+        raise BadBody(
+            "The form cannot be read: its boundary is missing or too long. "
+            "Send a Content-Type with a boundary of 1 to 70 characters.",
+            field="Content-Type",
+        )
     return boundary
 
 
@@ -130,7 +134,7 @@ class FormParser:
         try:
             self._parser.close()
         except MultipartError as error:
-            raise BadBody("The form ends before its closing boundary.") from error
+            raise BadBody("The form cannot be read: it ends before its closing boundary.") from error
 
     def _handle(self, event: MultipartSegment | bytes | bytearray | None) -> None:
         if isinstance(event, MultipartSegment):
@@ -144,7 +148,7 @@ class FormParser:
         else:
             self._value += event
             if len(self._value) > MAX_FIELD_SIZE:
-                raise BadBody(f"A field of the form is longer than {MAX_FIELD_SIZE} bytes.")
+                raise BadBody(f"The form cannot be read: a field exceeds {MAX_FIELD_SIZE} bytes.")
 
     @property
     def _is_file(self) -> bool:
@@ -157,7 +161,7 @@ class FormParser:
         self._value.clear()
         if self._is_file:
             if self.has_file:
-                raise BadBody(f"The form has more than one '{self._files[0]}'.", field=self._files[0])
+                raise BadBody(f"The form has more than one part '{self._files[0]}'. Send one.", field=self._files[0])
             self.has_file = True
             self.filename = part.filename
             self.media_type = part.header("Content-Type")
@@ -169,7 +173,7 @@ class FormParser:
             try:
                 name, value = str(self._part.name), self._value.decode()
             except UnicodeDecodeError as error:
-                raise BadBody("A field of the form is not UTF-8.") from error
+                raise BadBody("The form cannot be read: a field is not UTF-8.") from error
             if name == "sha256":
                 agreed(self.fields.get(name), value)
             self.fields[name] = value
@@ -220,7 +224,7 @@ class FormBody:
         while not (parser.has_file or parser.closed) and (piece := await self._body.first()):
             read += piece
             if len(read) > MAX_HEAD_SIZE:
-                raise BadBody(f"What comes before the form's file is longer than {MAX_HEAD_SIZE} bytes.")
+                raise BadBody(f"The fields before the form's file exceed {MAX_HEAD_SIZE} bytes. Send the file earlier.")
             parser.feed(piece)
         self._body.put_back(bytes(read))
         self.fields = parser.fields
@@ -235,7 +239,7 @@ class FormBody:
         self.fields = parser.fields
         if not parser.has_file:
             name = self._file if isinstance(self._file, str) else self._file[0]
-            raise BadBody(f"The form has no '{name}'.", field=name)
+            raise BadBody(f"The form lacks the part '{name}'. Add it.", field=name)
         self.filename, self.media_type = parser.filename or None, parser.media_type
         field = parser.fields.get("sha256")
         if field:
@@ -255,7 +259,7 @@ def _words(error: MultipartError) -> str:
 def agreed(first: str | None, second: str | None) -> str | None:
     """The one digest that two ways of sending it amount to. Raises BadDigest when they differ."""
     if first is not None and second is not None and first != second:
-        raise BadDigest("Two digests were sent for the same bytes, and they differ.")
+        raise BadDigest("Two digests of the same bytes differ. Send one, or equal ones.")
     return first if first is not None else second
 
 

@@ -60,92 +60,97 @@ class Problem:
 #: What each class of the tree becomes; a class that is not here is what its base is.
 PROBLEMS: Mapping[type[errors.PartwiseError], Problem] = {
     errors.PartwiseError: Problem(
-        "internal-error", 500, "The server failed", "A fault of the server. The operator's log says more."
+        "internal-error", 500, "Internal error", "The server failed. The operator's log has the details."
     ),
-    errors.BadRequest: Problem("bad-request", 400, "The request is wrong"),
-    errors.BadSize: Problem("bad-size", 400, "Not a size"),
-    errors.BadContentRange: Problem("bad-content-range", 400, "Not a usable Content-Range"),
-    errors.BadDigest: Problem("bad-digest", 400, "Not a SHA-256"),
-    errors.BadBody: Problem("bad-body", 400, "The body cannot be read"),
-    errors.BodySizeMismatch: Problem("body-size-mismatch", 400, "The body does not fill its range"),
-    errors.ChunkDigestMismatch: Problem("chunk-digest-mismatch", 400, "The chunk's digest differs"),
-    errors.ArtifactDigestMismatch: Problem("artifact-digest-mismatch", 400, "The file's digest differs"),
-    errors.BodyInterrupted: Problem("body-interrupted", 408, "The body did not come whole"),
+    errors.BadRequest: Problem("bad-request", 400, "Invalid request"),
+    errors.BadSize: Problem("bad-size", 400, "Invalid size"),
+    errors.BadContentRange: Problem("bad-content-range", 400, "Invalid Content-Range"),
+    errors.BadDigest: Problem("bad-digest", 400, "Invalid digest"),
+    errors.BadBody: Problem("bad-body", 400, "Invalid body"),
+    errors.BodySizeMismatch: Problem("body-size-mismatch", 400, "Body and range differ in size"),
+    errors.ChunkDigestMismatch: Problem("chunk-digest-mismatch", 400, "Chunk checksum mismatch"),
+    errors.ArtifactDigestMismatch: Problem("artifact-digest-mismatch", 400, "File checksum mismatch"),
+    errors.BodyInterrupted: Problem("body-interrupted", 408, "Incomplete body"),
     errors.NotFound: Problem("not-found", 404, "Not found"),
-    errors.CursorExpired: Problem("cursor-expired", 410, "The events behind the cursor are gone"),
-    errors.Denied: Problem("denied", 403, "The application does not allow it"),
-    errors.HookFailed: Problem("hook-failed", 503, "The application did not answer"),
-    errors.Conflict: Problem("conflict", 409, "Not possible now"),
-    errors.ChunkOverlap: Problem("chunk-overlap", 409, "The range overlaps chunks in part"),
+    errors.CursorExpired: Problem("cursor-expired", 410, "Cursor expired"),
+    errors.Denied: Problem("denied", 403, "Refused by the application"),
+    errors.HookFailed: Problem("hook-failed", 503, "The application did not decide"),
+    errors.Conflict: Problem("conflict", 409, "Conflict"),
+    errors.ChunkOverlap: Problem("chunk-overlap", 409, "The range partly overlaps chunks"),
     errors.IncompleteUpload: Problem("incomplete-upload", 409, "Bytes are missing"),
-    errors.UnverifiedUpload: Problem("unverified-upload", 409, "The file's digest is needed"),
-    errors.WrongState: Problem("wrong-state", 409, "The upload's state does not allow it"),
-    errors.StaleGeneration: Problem("stale-generation", 409, "The upload was changed meanwhile"),
+    errors.UnverifiedUpload: Problem("unverified-upload", 409, "Digest required"),
+    errors.WrongState: Problem("wrong-state", 409, "Wrong state of the upload"),
+    errors.StaleGeneration: Problem("stale-generation", 409, "The upload changed during the request"),
     errors.RangeBusy: Problem("range-busy", 409, "The range is being written"),
-    errors.Superseded: Problem("superseded", 409, "A newer request took over"),
-    errors.LimitExceeded: Problem("limit-exceeded", 413, "A limit of the server is reached"),
+    errors.Superseded: Problem("superseded", 409, "Preempted by a newer request"),
+    errors.LimitExceeded: Problem("limit-exceeded", 413, "Limit reached"),
     errors.UploadTooLarge: Problem("upload-too-large", 413, "The upload is too large"),
-    errors.QuotaExceeded: Problem("quota-exceeded", 413, "The quota has no room for it"),
+    errors.QuotaExceeded: Problem("quota-exceeded", 413, "Quota exceeded"),
     errors.TooManyUploads: Problem("too-many-uploads", 413, "Too many open uploads"),
     errors.TooManyArtifacts: Problem("too-many-artifacts", 413, "Too many artifacts"),
     errors.TooManyChunks: Problem("too-many-chunks", 413, "Too many chunks"),
-    errors.OutOfSpace: Problem("out-of-space", 507, "The server has no room"),
-    errors.StorageFailed: Problem("storage-failed", 503, "The storage failed"),
-    errors.SyncFailed: Problem("sync-failed", 503, "The storage could not bring bytes to its disk"),
-    errors.BytesLost: Problem("bytes-lost", 500, "The storage lost bytes"),
+    errors.OutOfSpace: Problem("out-of-space", 507, "Out of space"),
+    errors.StorageFailed: Problem("storage-failed", 503, "Storage unavailable"),
+    errors.SyncFailed: Problem("sync-failed", 503, "Sync to disk failed"),
+    errors.BytesLost: Problem("bytes-lost", 500, "Stored bytes were lost"),
 }
 
-BAD_HTTP = Problem("bad-http", 400, "Not HTTP", "What came is no HTTP request. The connection is closed.")
+BAD_HTTP = Problem("bad-http", 400, "Malformed request", "The request is not valid HTTP. The connection is closed.")
 BAD_ENCODING = Problem(
-    "bad-transfer-encoding", 400, "The Transfer-Encoding is not understood", "The only one understood is chunked."
+    "bad-transfer-encoding", 400, "Unsupported Transfer-Encoding", "The only supported encoding is chunked."
 )
-BAD_QUERY = Problem("bad-query", 400, "The query cannot be used", "A query cannot hold a NUL character.")
-NOT_SIGNED_IN = Problem("not-signed-in", 401, "A token is needed", "The token is missing, mistyped or revoked.")
-ADMINS_ONLY = Problem("admins-only", 403, "For admins", "What concerns all users needs a token made with --admin.")
+BAD_QUERY = Problem("bad-query", 400, "Invalid query", "The query contains a NUL character. Remove it.")
+NOT_SIGNED_IN = Problem("not-signed-in", 401, "Not signed in", "Missing, invalid or revoked token.")
+ADMINS_ONLY = Problem(
+    "admins-only", 403, "Admins only", "The request needs an admin's token (partwise token create --admin)."
+)
 TICKET_ONLY = Problem(
-    "ticket-only", 403, "A ticket opens one upload", "A ticket sends the bytes of its upload, and nothing else."
+    "ticket-only", 403, "Not allowed with a ticket", "A ticket grants access to one upload only. Use a token."
 )
 NOT_STARTED = Problem(
-    "not-started", 503, "partwise was not started", "The application that partwise is part of did not run its lifespan."
+    "not-started", 503, "Not started", "The application that embeds partwise did not run its lifespan."
 )
 FOREIGN_HOST = Problem(
     "foreign-host",
     403,
-    "Not a name of this machine",
-    "A server without authentication answers only to names of its own machine, such as localhost.",
+    "Foreign host",
+    "A server without authentication accepts only names of its own machine, such as localhost.",
 )
 FOREIGN_ORIGIN = Problem(
     "foreign-origin",
     403,
-    "Another site made the request",
-    "Pages of other sites change nothing: see cors_origins.",
+    "Foreign origin",
+    "Pages of other sites cannot make changes. The setting cors_origins allows them.",
 )
 FINAL_UPLOAD = Problem(
-    "final-upload", 403, "A final upload takes no bytes", "A final upload of tus is made of its parts alone."
+    "final-upload", 403, "Final upload", "A final tus upload consists of its parts. It accepts no bytes of its own."
 )
-NO_SUCH_PATH = Problem("no-such-path", 404, "No such path", "The server has nothing at this path.")
-METHOD_NOT_ALLOWED = Problem("method-not-allowed", 405, "The path has no such method", "Allow lists those that it has.")
-HEADERS_TOO_SLOW = Problem(
-    "headers-too-slow", 408, "The header fields did not come in time", "The connection is closed."
+NO_SUCH_PATH = Problem("no-such-path", 404, "No such path", "The path does not exist.")
+METHOD_NOT_ALLOWED = Problem(
+    "method-not-allowed", 405, "Method not allowed", "The header field Allow lists the methods of this path."
 )
-LENGTH_REQUIRED = Problem("length-required", 411, "The length is needed first", "Send a Content-Length.")
-PRECONDITION_FAILED = Problem(
-    "precondition-failed", 412, "Not what was meant", "If-Match names another artifact than the one that is here."
-)
+HEADERS_TOO_SLOW = Problem("headers-too-slow", 408, "Header fields too slow", "The connection is closed.")
+LENGTH_REQUIRED = Problem("length-required", 411, "Length required", "Send a Content-Length.")
+PRECONDITION_FAILED = Problem("precondition-failed", 412, "Precondition failed", "If-Match names another artifact.")
 UNSUPPORTED_VERSION = Problem(
-    "unsupported-version", 412, "The protocol's version is not spoken", "Tus-Version lists those that are."
+    "unsupported-version",
+    412,
+    "Unsupported protocol version",
+    "The header field Tus-Version lists the supported versions.",
 )
 BEYOND_LENGTH = Problem(
-    "beyond-length", 413, "More than the upload has", "The body of a tus request goes beyond its upload."
+    "beyond-length", 413, "Body exceeds the upload", "The body of a tus request exceeds the upload's length."
 )
 UNSUPPORTED_TYPE = Problem(
-    "unsupported-media-type", 415, "The body's type or encoding is not supported", "Send it as it is."
+    "unsupported-media-type", 415, "Unsupported type or encoding", "Send the bytes unchanged, without an encoding."
 )
 RANGE_NOT_SATISFIABLE = Problem(
-    "range-not-satisfiable", 416, "The artifact has no such bytes", "Content-Range tells its size."
+    "range-not-satisfiable", 416, "Range not satisfiable", "The header field Content-Range gives the artifact's size."
 )
-HEADERS_TOO_LARGE = Problem("headers-too-large", 431, "The header fields are too large", "The connection is closed.")
-CHECKSUM_MISMATCH = Problem("checksum-mismatch", 460, "The checksum differs", "Nothing of the tus request was kept.")
+HEADERS_TOO_LARGE = Problem("headers-too-large", 431, "Header fields too large", "The connection is closed.")
+CHECKSUM_MISMATCH = Problem(
+    "checksum-mismatch", 460, "Checksum mismatch", "Nothing of the tus request was kept. Send it again."
+)
 BUSY = Problem("busy", 503, "The server is busy", "Try again after Retry-After seconds.")
 
 #: What is refused before the engine is asked, each by its cause. None of them comes from an error of the tree.
@@ -298,7 +303,7 @@ def refuse(
 def render_unexpected(request: Request, error: Exception) -> ProblemResponse:
     """The answer for a fault of ours: details go to the log alone."""
     _logger.error("%s %s failed", request.method, _path(request), exc_info=error)
-    detail = "The server failed; its log says more."
+    detail = "The server failed. The operator's log has the details."
     problem = PROBLEMS[errors.PartwiseError]
     return ProblemResponse(problem, _content(problem, detail))
 

@@ -38,9 +38,9 @@ def content_range(request: Request) -> ContentRange:
     """The Content-Range, which must be there once. Raises BadContentRange."""
     values = request.headers.getlist("content-range")
     if not values:
-        raise BadContentRange("Say where the bytes belong: Content-Range: bytes FIRST-LAST/TOTAL.")
+        raise BadContentRange("Content-Range is missing. Send 'Content-Range: bytes FIRST-LAST/TOTAL'.")
     if len(values) > 1:
-        raise BadContentRange("There is more than one Content-Range.")
+        raise BadContentRange("Content-Range is repeated. Send it once.")
     return parse_content_range(values[0])
 
 
@@ -57,7 +57,7 @@ def refuse_encoding(request: Request) -> None:
         raise Refusal(BAD_ENCODING)
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
-        detail = "Send the bytes as they are, without Content-Encoding."
+        detail = "Content-Encoding is not supported, because bytes are stored unchanged. Send them without it."
         raise Refusal(UNSUPPORTED_TYPE, detail, {"Accept-Encoding": "identity"})
 
 
@@ -65,13 +65,13 @@ async def read_small(site: Site, request: Request) -> bytes:
     """The whole body. Raises BadBody when it is longer than MAX_SMALL_BODY."""
     refuse_encoding(request)
     if (content_length(request) or 0) > MAX_SMALL_BODY:
-        raise BadBody(f"The body is longer than {MAX_SMALL_BODY} bytes.")
+        raise BadBody(f"The body exceeds {MAX_SMALL_BODY} bytes, the limit of this call.")
     content = bytearray()
 
     def take(block: memoryview) -> None:
         content.extend(block)
         if len(content) > MAX_SMALL_BODY:
-            raise BadBody(f"The body is longer than {MAX_SMALL_BODY} bytes.")
+            raise BadBody(f"The body exceeds {MAX_SMALL_BODY} bytes, the limit of this call.")
 
     if content_length(request) != 0:
         await site.body_of(request).drain(take)
@@ -89,9 +89,9 @@ async def read_list(site: Site, request: Request, model: type[M]) -> M:
     try:
         items = from_json(content)
     except ValueError as error:
-        raise BadBody("The body is not JSON.") from error
+        raise BadBody("The body cannot be read as JSON. Correct its syntax.") from error
     if not isinstance(items, list):
-        raise BadBody("The body must be a JSON array.")
+        raise BadBody("The body is not a JSON array. Send an array.")
     return parse_model(model, items)
 
 
@@ -107,9 +107,9 @@ def parse_members(request: Request, content: bytes) -> dict[str, object]:
     try:
         members = from_json(content)
     except ValueError as error:
-        raise BadBody("The body is not JSON.") from error
+        raise BadBody("The body cannot be read as JSON. Correct its syntax.") from error
     if not isinstance(members, dict):
-        raise BadBody("The body must be a JSON object.")
+        raise BadBody("The body is not a JSON object. Send an object.")
     return members
 
 

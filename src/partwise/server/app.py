@@ -232,7 +232,9 @@ def _figures(site: Site, metrics: Metrics) -> Route:
     async def figures(request: Request) -> Response:
         """Figures for Prometheus. They are about all users, so they are for admins."""
         if not site.who(request).admin:
-            return refuse(ADMINS_ONLY, "Figures about all users are for admins: use a token made with --admin.")
+            return refuse(
+                ADMINS_ONLY, "Metrics cover all users, so they need an admin's token (partwise token create --admin)."
+            )
         return Response(await metrics.render(site.engine), media_type=CONTENT_TYPE)
 
     return Route("/metrics", figures)

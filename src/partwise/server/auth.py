@@ -252,7 +252,9 @@ class TokenRequired:
         elif who is None or credentials is None:
             await _refusal(scope, known=credentials is not None, tokens=self._tokens)(scope, receive, send)
         elif credentials.ambient and _is_foreign(scope, self._origins):
-            await refuse(FOREIGN_ORIGIN, "Another site's page made this request.")(scope, receive, send)
+            await refuse(
+                FOREIGN_ORIGIN, "A page of another site made this request. Add its origin to cors_origins to allow it."
+            )(scope, receive, send)
         elif who.ticket is not None and not self._is_ticketed(scope, who.ticket):
             await refuse(TICKET_ONLY)(scope, receive, send)
         elif scope["path"] == SESSION_PATH and self._identity is None:
@@ -297,7 +299,7 @@ class TokenRequired:
     def _session(self, scope: Scope, credentials: Credentials) -> Response:
         """Give out, or take back, the cookie that opens downloads."""
         if scope["method"] not in ("POST", "DELETE"):
-            detail = "POST makes the cookie for downloads, DELETE removes it."
+            detail = "This path accepts POST (create the cookie for downloads) and DELETE (remove it)."
             return refuse(METHOD_NOT_ALLOWED, detail, {"Allow": "POST, DELETE"})
         response = Response(status_code=204, headers={"Cache-Control": "no-store"})
         # Behind a proxy that ends TLS only the page knows that it came by https.
@@ -349,9 +351,9 @@ def _is_foreign(scope: Scope, friends: frozenset[str]) -> bool:
 
 def _refusal(scope: Scope, *, known: bool, tokens: bool) -> Response:
     """The answer to nobody who is known. ``tokens``: a password dialog is of use, a token can be entered there."""
-    detail = "This token opens nothing: it is mistyped, or was revoked." if known else "Send a token with the request."
+    detail = "Invalid or revoked token." if known else "The token is missing. Send 'Authorization: Bearer TOKEN'."
     if not tokens and not known:
-        detail = "Sign in to the application first."
+        detail = "You are not signed in. Sign in to the application first."
     response = refuse(NOT_SIGNED_IN, detail)
     error = ', error="invalid_token"' if known else ""
     response.headers.append("WWW-Authenticate", f'Bearer realm="partwise"{error}')

@@ -173,7 +173,7 @@ class AsgiBody:
             raise self._pace.given_up() from None
         self._pace.waited(loop.time() - began)
         if message["type"] == "http.disconnect":
-            raise BodyInterrupted("The connection broke before the body was whole.")
+            raise BodyInterrupted("The connection was closed before the body was complete. Send it again.")
         piece: bytes = message.get("body", b"")
         if piece:
             self._pace.received(len(piece))

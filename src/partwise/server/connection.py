@@ -70,7 +70,7 @@ class BoundedProtocol(HandoverProtocol):
         self._limits.on_change(1)
         _notice_death(transport.get_extra_info("socket"))
         if len(self.connections) > self._limits.max_connections:
-            detail = "The server has as many connections as it takes; try again soon."
+            detail = "Too many connections. Try again in a moment."
             self._refuse(BUSY, detail, {"Retry-After": "1"}, setting="max_connections")
         else:
             self._await_head()
@@ -92,7 +92,7 @@ class BoundedProtocol(HandoverProtocol):
                 return  # by the parser just now
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(
-                    HEADERS_TOO_LARGE, f"Send a request line and header fields of at most {MAX_HEAD_BYTES} bytes."
+                    HEADERS_TOO_LARGE, f"The header fields are too large. Send at most {MAX_HEAD_BYTES} bytes."
                 )
             elif self._head_timer is None:
                 self._await_head()
@@ -154,7 +154,7 @@ class BoundedProtocol(HandoverProtocol):
     def _head_is_late(self) -> None:
         if self._head_bytes:
             seconds = self._limits.header_timeout_seconds
-            detail = f"Send the request line and all header fields within {seconds:g} seconds."
+            detail = f"The header fields arrived too slowly. Send them within {seconds:g} seconds."
             self._refuse(HEADERS_TOO_SLOW, detail, setting="header_timeout_seconds")
         else:
             self.transport.close()  # it never said anything: no answer either

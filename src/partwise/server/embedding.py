@@ -114,7 +114,7 @@ class Partwise:
         When it raises anything else, or takes longer than 5 seconds, nothing is created (503).
         """
         if self._before_create is not None:
-            raise ValueError("There is one function before an upload is created.")
+            raise ValueError("before_create is already registered. Register one function.")
         self._before_create = function
         return function
 

@@ -68,8 +68,14 @@ class LoopbackOnly:
 
 
 _DETAILS = {
-    FOREIGN_HOST: "Without authentication this server answers to names of this machine only, such as localhost.",
-    FOREIGN_ORIGIN: "Without authentication this server takes changes from its own pages only.",
+    FOREIGN_HOST: (
+        "Without authentication the server accepts only names of its own machine. "
+        "Use localhost, or turn on authentication."
+    ),
+    FOREIGN_ORIGIN: (
+        "Without authentication the server accepts changes only from its own pages. "
+        "Add the origin to cors_origins to allow it."
+    ),
 }
 
 

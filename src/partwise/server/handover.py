@@ -274,7 +274,7 @@ class SocketBody:
                     self._left -= len(early)
                 while self._left:
                     if connection is None:
-                        raise BodyInterrupted("The connection ended before the body was whole.")
+                        raise BodyInterrupted("The connection was closed before the body was complete. Send it again.")
                     await self._turn(connection, sink)
         finally:
             self._handover.end(self._left, past_parser=past_parser)
@@ -364,9 +364,9 @@ class _Burst:
         except BlockingIOError:
             return 0
         except OSError as error:
-            raise BodyInterrupted("The connection broke before the body was whole.") from error
+            raise BodyInterrupted("The connection was closed before the body was complete. Send it again.") from error
         if not received:
-            raise BodyInterrupted("The connection ended before the body was whole.")
+            raise BodyInterrupted("The connection was closed before the body was complete. Send it again.")
         self._filled += received
         return received
 

@@ -41,7 +41,10 @@ class ProxyIdentity:
         """Who asks. BadRequest when the field is there twice: nobody knows which one the proxy wrote."""
         values = request.headers.getlist(self._header)
         if len(values) > 1:
-            raise BadRequest(f"The header field {self._header} is there {len(values)} times.", field=self._header)
+            raise BadRequest(
+                f"The header field {self._header} is repeated {len(values)} times. The proxy must send it once.",
+                field=self._header,
+            )
         peer = request.scope.get(PEER)
         if not values or peer is None or not is_within(peer, self._trusted):
             return None
@@ -126,7 +129,7 @@ class _Keys:
                 except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
                     log.error("the keys at %s cannot be read: %s", self._source, error)
                     if self._keys is None:
-                        raise StorageFailed("The issuer's keys cannot be read now; try again.") from error
+                        raise StorageFailed("The issuer's keys are unavailable. Try again later.") from error
                     self._read_at = time.monotonic() - KEYS_KEPT + KEYS_ASKED  # the old ones serve a little longer
             return self._keys
 

@@ -46,5 +46,5 @@ class CutOff:
             _logger.warning("%s %s was cut off: the server stops", scope["method"], path)
             if sending.begun:  # the client sees that the answer breaks off
                 return
-            detail = "The server stops, and the request took too long; send it again in a moment."
+            detail = "The server is stopping, and the request did not finish in time. Send it again in a moment."
             await refuse(BUSY, detail, {"Retry-After": "2"}, setting="shutdown_seconds")(scope, receive, send)

@@ -68,7 +68,7 @@ class RequestsInFlight:
         if scope["type"] != "http" or scope["path"] in _ALWAYS:
             await self._app(scope, receive, send)
         elif self._running >= self._limit:
-            detail = "The server is busy; try again in a moment."
+            detail = "Too many requests are in progress. Try again in a moment."
             response = refuse(BUSY, detail, {"Retry-After": "1"}, setting="max_requests")
             await response(scope, receive, send)
         else:

@@ -31,7 +31,7 @@ class Pace:
         if self._silence >= self._window:
             message = f"No byte of the body came for {self._window:g} seconds."
             return BodyInterrupted(message, setting="body_idle_timeout_seconds")
-        message = f"The body came too slowly: send at least {self._rate:g} bytes a second."
+        message = f"The body arrived too slowly. Send at least {self._rate:g} bytes per second."
         return BodyInterrupted(message, setting="body_min_rate")
 
     def waited(self, seconds: float) -> None:

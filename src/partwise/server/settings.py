@@ -134,118 +134,131 @@ class Settings(BaseSettings):
         return _Given(**values)
 
     host: str = Field("127.0.0.1", description="Address to listen on")
-    port: int = Field(24817, ge=0, le=65535, description="TCP port; 0 picks a free one")
-    data: Path = Field(Path("partwise-data"), description="Folder for uploads, artifacts and records")
+    port: int = Field(24817, ge=0, le=65535, description="TCP port; 0 selects a free port")
+    data: Path = Field(Path("partwise-data"), description="Folder for uploads, artifacts and metadata")
     catalog: SecretStr | None = Field(
         None,
-        description="URL of the records: postgresql://USER:PASSWORD@HOST/DATABASE; by default SQLite in the folder",
+        description="URL of the metadata database: postgresql://USER:PASSWORD@HOST/DATABASE; "
+        "by default SQLite in the data folder",
     )
     storage: str | None = Field(
         None,
-        description="URL of the bytes: s3://BUCKET/PREFIX?endpoint=URL&region=NAME; by default files in the folder",
+        description="URL of the object store: s3://BUCKET/PREFIX?endpoint=URL&region=NAME; "
+        "by default files in the data folder",
     )
     redirect_seconds: int | None = Field(
-        None, ge=1, le=7 * 86_400, description="Send downloads to the object store, by URLs that last so long"
+        None, ge=1, le=7 * 86_400, description="Redirect downloads to presigned URLs with this lifetime in seconds"
     )
     migrate: bool = Field(
         True,
-        description="Bring an older metadata database up to date at the start, or leave that to partwise upgrade",
+        description="Upgrade an outdated database schema at the start, instead of leaving it to partwise upgrade",
     )
-    workers: int = Field(1, ge=1, le=256, description="Server processes")
+    workers: int = Field(1, ge=1, le=256, description="Number of server processes")
     auth: Literal["none", "token", "proxy", "oidc"] = Field(
         "none",
-        description="Who may use it: everyone on this machine and nobody else, who has a token, whom a proxy names, or "
-        "who has a token of an OpenID issuer",
+        description="Authentication: none (this machine only), token (tokens of partwise token), "
+        "proxy (a header field of a "
+        "trusted proxy) or oidc (tokens of an OpenID issuer)",
     )
     proxy_user_header: str | None = Field(
-        None, pattern=r"^[A-Za-z0-9-]+$", description="Header field in which a trusted proxy names the user"
+        None, pattern=r"^[A-Za-z0-9-]+$", description="Header field with the user name, set by a trusted proxy"
     )
-    oidc_issuer: str | None = Field(None, description="Issuer of JSON Web Tokens: their iss")
-    oidc_audience: str | None = Field(None, description="Whom these tokens are for: their aud")
-    oidc_jwks: str | None = Field(None, description="The issuer's public keys: a file, or a URL")
-    oidc_user_claim: str = Field("sub", description="The claim that is the user's name")
+    oidc_issuer: str | None = Field(None, description="Issuer of JSON Web Tokens (iss)")
+    oidc_audience: str | None = Field(None, description="Audience of these tokens (aud)")
+    oidc_jwks: str | None = Field(None, description="File or URL of the issuer's public keys")
+    oidc_user_claim: str = Field("sub", description="Claim that contains the user name")
     admins: str | None = Field(
-        None, description="Users named by a proxy or an issuer who are administrators (comma-separated)"
+        None, description="Users of a proxy or an issuer who are administrators (comma-separated)"
     )
-    api_prefix: str = Field("/pulp/api/v3/", description="Path that the REST API begins with")
+    api_prefix: str = Field("/pulp/api/v3/", description="Path prefix of the REST API")
 
-    dialects: str = Field("pulp,tus", description="Protocols that clients may speak (comma-separated)")
+    dialects: str = Field("pulp,tus", description="Enabled protocols (comma-separated)")
 
     base_path: str | None = Field(
         None,
-        description="Path below which a proxy has put the server, such as /partwise (default: that of public_url)",
+        description="Path of the server behind a proxy, such as /partwise (default: that of public_url)",
     )
     public_url: str | None = Field(
-        None, description="URL by which people reach the server through a proxy, such as https://files.example.org/"
+        None, description="Public URL of the server behind a proxy, such as https://files.example.org/"
     )
     trusted_proxies: str | None = Field(
-        None, description="Networks of proxies whose X-Forwarded-For and -Proto are believed (comma-separated CIDRs)"
+        None, description="Networks of proxies whose X-Forwarded-For and -Proto are trusted (comma-separated CIDRs)"
     )
 
     cors_origins: str | None = Field(
-        None, description="Origins whose pages may use it, such as https://files.example.org (comma-separated)"
+        None, description="Origins whose pages may use the API, such as https://files.example.org (comma-separated)"
     )
 
     cors_request_headers: str | None = Field(
-        None, description="More header fields that pages of these origins may send, such as X-Trace (comma-separated)"
+        None, description="Additional header fields that these origins may send, such as X-Trace (comma-separated)"
     )
 
-    chunk_size: ByteSize = Field(ByteSize(16 << 20), gt=0, description="Chunk size advised to clients")
-    parallel: int = Field(8, ge=1, description="Connections advised to clients")
+    chunk_size: ByteSize = Field(ByteSize(16 << 20), gt=0, description="Chunk size recommended to clients")
+    parallel: int = Field(8, ge=1, description="Number of parallel connections recommended to clients")
 
     durability: Literal["background", "chunk"] = Field(
-        "background", description="When chunks are brought to disk: soon after their answer, or before it"
+        "background",
+        description="When chunks become durable: background (soon after the response) or chunk (before it)",
     )
     distrust_unsynced: bool = Field(
         False,
-        description="Take as missing what is not known to be on disk (after a volume was set back)",
+        description="Discard chunks that are not known to be durable, after a volume was rolled back",
     )
 
-    max_upload_size: ByteSize | None = Field(None, le=MAX_SIZE, description="Largest upload")
-    quota: ByteSize | None = Field(None, description="Bytes for each user: open uploads and artifacts")
-    max_open_uploads: int | None = Field(10_000, ge=1, description="Open uploads for each user")
-    max_artifacts: int | None = Field(1_000_000, ge=1, description="Artifacts of each user, open uploads counted too")
-    max_chunks: int = Field(100_000, ge=1, description="Chunks of an upload")
+    max_upload_size: ByteSize | None = Field(None, le=MAX_SIZE, description="Largest size of an upload")
+    quota: ByteSize | None = Field(None, description="Storage quota of each user: open uploads and artifacts")
+    max_open_uploads: int | None = Field(10_000, ge=1, description="Largest number of open uploads of each user")
+    max_artifacts: int | None = Field(
+        1_000_000, ge=1, description="Largest number of artifacts and open uploads of each user"
+    )
+    max_chunks: int = Field(100_000, ge=1, description="Largest number of chunks of an upload")
     max_completed_uploads: int | None = Field(
-        10_000, ge=1, description="Completed uploads of each user that stay in the list; the oldest leave first"
+        10_000,
+        ge=1,
+        description="Largest number of completed uploads listed for each user; the oldest are removed first",
     )
     free_space_floor: ByteSize = Field(
-        ByteSize(256 << 20), ge=0, description="Free space of the disk that new uploads leave to all else"
+        ByteSize(256 << 20), ge=0, description="Free disk space that new uploads never use"
     )
-    idle_expiry_days: float = Field(7, gt=0, description="An open upload goes after this long without activity")
-    completed_expiry_days: float = Field(7, gt=0, description="A completed upload leaves the list after this long")
-    event_days: float = Field(30, gt=0, description="An event stays in the feed for this long")
+    idle_expiry_days: float = Field(7, gt=0, description="Days without activity after which an open upload expires")
+    completed_expiry_days: float = Field(
+        7, gt=0, description="Days after which a completed upload is removed from the list"
+    )
+    event_days: float = Field(30, gt=0, description="Days for which events are kept")
 
     release_folder: Path | None = Field(
         None,
-        description="Folder into which administrators may release artifacts, on the file system of the data folder",
+        description="Target folder for released artifacts, on the file system of the data folder",
     )
-    webhooks: tuple[Webhook, ...] = Field((), description="Endpoints that events are sent to")
+    webhooks: tuple[Webhook, ...] = Field((), description="Endpoints that receive events")
 
-    max_connections: int = Field(4096, ge=1, description="Connections of each process")
-    max_requests: int = Field(4096, ge=1, description="Requests that each process works on at once")
-    header_timeout_seconds: float = Field(20, gt=0, description="Longest time for a request's line and header fields")
-    body_idle_timeout_seconds: float = Field(60, gt=0, description="Longest silence within a request's body")
+    max_connections: int = Field(4096, ge=1, description="Largest number of connections of each process")
+    max_requests: int = Field(4096, ge=1, description="Largest number of concurrent requests of each process")
+    header_timeout_seconds: float = Field(20, gt=0, description="Timeout for the request line and header fields")
+    body_idle_timeout_seconds: float = Field(60, gt=0, description="Timeout while a request body makes no progress")
     body_min_rate: ByteSize = Field(
-        ByteSize(256), ge=0, description="Slowest body, in bytes a second on the whole; 0 takes any"
+        ByteSize(256), ge=0, description="Minimum average rate of a request body, in bytes per second; 0 turns it off"
     )
     body_handover: bool = Field(
-        True, description="Read large bodies from their sockets, past the event loop: twice as fast"
+        True, description="Read large bodies directly from the socket, bypassing the event loop, which is twice as fast"
     )
-    keep_alive_seconds: int = Field(60, ge=1, description="Longest silence between two requests")
-    shutdown_seconds: int = Field(30, ge=1, description="How long a stop waits for requests in flight")
+    keep_alive_seconds: int = Field(60, ge=1, description="Idle timeout between two requests of a connection")
+    shutdown_seconds: int = Field(30, ge=1, description="How long a stop waits for requests in progress")
     drain_seconds: float = Field(
-        0, ge=0, description="How long /readyz answers 503 before a stop closes the port, so that balancers turn away"
+        0,
+        ge=0,
+        description="How long /readyz returns 503 before a stop closes the port, "
+        "so that load balancers drain the server",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="What is logged; info has a line for each request"
+        "info", description="Log level; info logs each request"
     )
     audit_file: Path | None = Field(
         None,
-        description="File for the audit trail, which is in the log too: a line in JSON for each change of state",
+        description="File for the audit trail, one JSON object per line; the log has it too",
     )
     log_format: Literal["auto", "console", "json"] = Field(
-        "auto", description="How it is logged; auto: for people on a terminal, else JSON"
+        "auto", description="Log format; auto means console on a terminal and json elsewhere"
     )
 
     @field_validator("webhooks")

@@ -56,7 +56,7 @@ def failures(action: str) -> Iterator[None]:
         if error.errno in _NO_ROOM:
             raise OutOfSpace from error
         code = errno.errorcode.get(error.errno or 0, "unknown error")
-        raise StorageFailed(f"The storage failed to {action} ({code}).") from error
+        raise StorageFailed(f"The storage failed to {action} ({code}). Try again later.") from error
 
 
 @contextmanager
@@ -70,7 +70,10 @@ def syncing() -> Iterator[None]:
         yield
     except OSError as error:
         code = errno.errorcode.get(error.errno or 0, "unknown error")
-        raise SyncFailed(f"The storage could not bring bytes to its disk ({code}).") from error
+        raise SyncFailed(
+            f"The storage failed to sync data to disk ({code}). "
+            "Get the upload's status and send the missing ranges again."
+        ) from error
 
 
 #: What a file system says of bytes that it cannot give back: a bad sector, a checksum that is wrong, or (ELOOP, ENXIO)
@@ -86,7 +89,7 @@ def reading() -> Iterator[None]:
             yield
         except OSError as error:
             if error.errno in LOST:
-                raise BytesLost("The storage cannot read back what was stored in it.") from error
+                raise BytesLost("Stored bytes cannot be read back.") from error
             raise
 
 

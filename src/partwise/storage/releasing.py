@@ -29,7 +29,9 @@ def link_out(calls: SystemCalls, source: str, path: str) -> None:
         calls.link(source, path, follow_symlinks=False)
     except FileExistsError:
         if not is_same(source, path):
-            raise Conflict("There is a file at the path already.") from None
+            raise Conflict(
+                "The artifact cannot be released: a file already exists at the path. Choose another path."
+            ) from None
         made = False
     except OSError as error:
         if not os.path.lexists(source):
@@ -43,7 +45,10 @@ def link_out(calls: SystemCalls, source: str, path: str) -> None:
             # An upload that is being committed has the file: it may still be written, or linked anew.
             if made:
                 os.unlink(path)
-            busy = Conflict("The file has another name: an upload is being committed with it. Try again in a moment.")
+            busy = Conflict(
+                "The artifact cannot be released: "
+                "an upload is being committed with the same file. Try again in a moment."
+            )
             busy.retry_after = 1
             raise busy
         sync_folder(calls, os.path.dirname(path))

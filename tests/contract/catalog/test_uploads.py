@@ -109,7 +109,7 @@ async def test_a_size_is_set_later_and_counts_from_then_on(catalog: Catalog) -> 
     limits = OwnerLimits(quota=100)
     with pytest.raises(QuotaExceeded):
         await catalog.set_size("u1", 101, limits, later(1))
-    with pytest.raises(Conflict, match="Bytes up to 40"):
+    with pytest.raises(Conflict, match="bytes up to 40"):
         await catalog.set_size("u1", 39, limits, later(1))
     assert (await catalog.get_upload("u1")).size is None
     changed = await catalog.set_size("u1", 100, limits, later(2))

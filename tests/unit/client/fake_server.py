@@ -106,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._task(key)
         upload = self.fake.uploads.get(key)
         if kind != "uploads" or upload is None:
-            return problem(404, "not-found", "There is no such upload.")
+            return problem(404, "not-found", "No such upload.")
         match self.command, action.rstrip("/"):
             case "GET", "":
                 return 200, self._upload(key, upload, "true" in query.get("digests", [])), {}
@@ -131,13 +131,13 @@ class _Handler(BaseHTTPRequestHandler):
         if digest is not None and digest != hashlib.sha256(body).hexdigest():
             return problem(400, "chunk-digest-mismatch", "The chunk is damaged.")
         if any(span.overlaps(other) for other in upload.chunks if other != span):
-            return problem(409, "chunk-overlap", "The range overlaps recorded chunks in part.")
+            return problem(409, "chunk-overlap", "The range partly overlaps recorded chunks.")
         upload.chunks[span] = body
         return 200, self._upload(key, upload, False), {}
 
     def _commit(self, key: str, upload: FakeUpload, expected: str) -> Any:
         if list(missing_ranges(upload.size, sorted(upload.chunks))):
-            return problem(409, "incomplete-upload", "Not all bytes are here.")
+            return problem(409, "incomplete-upload", "The upload is incomplete.")
         data = b"".join(upload.chunks[span] for span in sorted(upload.chunks))
         actual = hashlib.sha256(data).hexdigest()
         if self.fake.commit_polls:

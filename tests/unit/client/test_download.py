@@ -31,7 +31,7 @@ def test_what_is_no_file_stays(client: Client, fake: FakeServer, tmp_path: Path)
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     for name in ("pipe", "folder"):
-        with pytest.raises(FileExistsError, match="no regular file"):
+        with pytest.raises(FileExistsError, match="not a regular file"):
             client.download(DIGEST, tmp_path / name)
     assert sorted(os.listdir(tmp_path)) == ["folder", "pipe"]
     (tmp_path / "link").symlink_to(tmp_path / "pipe")
@@ -129,7 +129,7 @@ def test_where_nobody_gives_parts_a_cut_download_begins_again(client: Client, fa
 def test_where_nobody_gives_parts_a_download_ends_some_time(client: Client, fake: FakeServer, tmp_path: Path) -> None:
     fake.artifacts[DIGEST] = DATA
     without_ranges(fake, cut=1000)
-    with pytest.raises(CannotReachServer, match="cannot go on where it was cut"):
+    with pytest.raises(CannotReachServer, match="cannot resume"):
         client.download(DIGEST, tmp_path / "out")
     assert len(fake.requests) < 20
 

@@ -202,7 +202,7 @@ def test_damage_is_refused_on_arrival_when_chunks_are_verified(client: Client, f
 
 def test_a_server_that_damages_every_time_is_given_up(client: Client, fake: FakeServer, make: Make) -> None:
     fake.damage = lambda span, data: b"\0" * len(data)
-    with pytest.raises(VerificationFailed, match="stays wrong"):
+    with pytest.raises(VerificationFailed, match="still wrong"):
         client.upload(make(2000))
     assert fake.artifacts == {}
 
@@ -271,7 +271,7 @@ def test_a_file_that_changes_is_not_committed(client: Client, fake: FakeServer, 
         return None
 
     fake.fault = fault
-    with pytest.raises(FileChanged, match="changed while"):
+    with pytest.raises(FileChanged, match="changed during"):
         client.upload(path)
     assert fake.count("PUT", "commit") == 0
     assert fake.uploads == {}, "nobody goes on with it, and it reserves room"
@@ -417,5 +417,5 @@ def test_an_upload_begun_elsewhere_is_gone_on_with(client: Client, fake: FakeSer
     first = client.upload(path, journal_folder=path.parent / "first")
     again = client.upload(path, upload=first.upload, journal_folder=path.parent / "second")
     assert (again.upload, again.resumed, again.chunks_sent) == (first.upload, True, 0)
-    with pytest.raises(VerificationFailed, match="of 5000 bytes"):
+    with pytest.raises(VerificationFailed, match="for 5000 bytes"):
         client.upload(make(4000), upload=first.upload, journal_folder=path.parent / "third")

@@ -107,7 +107,7 @@ async def test_what_is_not_ones_own_looks_like_nothing(engine: Engine) -> None:
     for id_ in (his.id, upload.id, "11111111-2222-3333-4444-555555555555", "", "../../etc/passwd", his.sha256):
         _, (result,) = await copy_ranges(engine, ALICE, upload.id, [CopyRange(ByteRange(0, 10), id_, 0)])
         answers.append((result.state, str(result.error)))
-    assert set(answers) == {(CopyState.MISSING, "There is no such artifact.")}
+    assert set(answers) == {(CopyState.MISSING, "No such artifact. It may have expired or been deleted.")}
     assert await copy(engine, upload, CopyRange(ByteRange(0, 10), hers.id, 0)) == ["copied"]
 
 

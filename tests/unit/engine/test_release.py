@@ -150,9 +150,9 @@ async def test_paths_that_cannot_be_used(tmp_path: Path) -> None:
         taken.write_bytes(b"mine")
         (tmp_path / "link").symlink_to(taken)
         for path, said in [
-            (taken, "a file at the path"),
-            (tmp_path / "link", "a file at the path"),
-            (tmp_path, "a file at the path"),
+            (taken, "file already exists at the path"),
+            (tmp_path / "link", "file already exists at the path"),
+            (tmp_path, "file already exists at the path"),
             (tmp_path / "none" / "x", "no such folder"),
             (taken / "x", "no such folder"),
             (tmp_path / ("x" * 300), "too long"),
@@ -170,7 +170,7 @@ async def test_not_while_an_upload_has_the_file(tmp_path: Path) -> None:
         artifact_id = await stored(engine)
         staged = tmp_path / "data" / "staging" / "as-a-commit-left-it"
         os.link(file_of(tmp_path / "data"), staged)
-        with pytest.raises(Conflict, match="another name"):
+        with pytest.raises(Conflict, match="being committed"):
             await release(engine, ALICE, artifact_id, str(tmp_path / "out"))
         assert not (tmp_path / "out").exists()
         staged.unlink()

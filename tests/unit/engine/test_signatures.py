@@ -64,7 +64,7 @@ async def test_it_is_made_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) 
 async def test_nobody_else_has_it(engine: Engine) -> None:
     artifact = await store(engine)
     for id_ in (artifact.id, "no-such-artifact"):
-        with pytest.raises(NotFound, match=r"^There is no such artifact.$"):
+        with pytest.raises(NotFound, match=r"^No such artifact\. It may have expired or been deleted\.$"):
             await find_signature(engine, BOB, id_, wait=WAIT)
     assert (await find_signature(engine, ADMIN, artifact.id, wait=WAIT)).size is not None
 

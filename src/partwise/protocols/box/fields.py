@@ -36,11 +36,11 @@ def parse_digest(values: Sequence[str]) -> dict[str, bytes]:
         except (binascii.Error, ValueError):
             digest = b""
         if len(digest) != size:
-            raise BadDigest(f"Digest: {name} needs {size} bytes in base64.", field="Digest")
+            raise BadDigest(f"Digest is not valid: {name} needs {size} bytes in base64.", field="Digest")
         if found.setdefault(algorithm, digest) != digest:
-            raise BadDigest(f"Digest has two values for {name}, and they differ.", field="Digest")
+            raise BadDigest(f"Digest has two different values for {name}. Send one.", field="Digest")
     if "sha1" not in found:
-        raise BadDigest("Send the SHA-1 of the bytes: Digest: sha=BASE64.", field="Digest")
+        raise BadDigest("The SHA-1 of the bytes is missing. Send 'Digest: sha=BASE64'.", field="Digest")
     return found
 
 
@@ -49,25 +49,27 @@ def parse_content_md5(value: str | None) -> bytes | None:
     if value is None:
         return None
     if not _SHA1.fullmatch(value):
-        raise BadDigest("Content-MD5 needs the SHA-1 of the file in hexadecimal.", field="Content-MD5")
+        raise BadDigest("Content-MD5 is not valid. Send the SHA-1 of the file in hexadecimal.", field="Content-MD5")
     return bytes.fromhex(value)
 
 
 def parse_name(value: object, field: str) -> str:
     """The name of a new file. Raises BadBody."""
     if not isinstance(value, str) or not 0 < len(value) <= _MAX_NAME or "\0" in value:
-        raise BadBody(f"A file name has 1 to {_MAX_NAME} characters, and no NUL.", field=field)
+        raise BadBody(f"The file name is not valid. Use 1 to {_MAX_NAME} characters without NUL.", field=field)
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise BadBody("A file name cannot hold half of a surrogate pair.", field=field) from error
+        raise BadBody(
+            "The file name is not valid: it contains half of a surrogate pair. Remove it.", field=field
+        ) from error
     return value
 
 
 def check_folder(value: object) -> None:
     """Raise NotFound unless ``value`` is the id of the one folder."""
     if str(value) != ROOT:
-        raise NotFound("folder; all files are in folder 0")
+        raise NotFound("folder", "All files are in folder 0.")
 
 
 def check_parent(members: Mapping[str, object]) -> None:

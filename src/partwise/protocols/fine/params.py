@@ -19,7 +19,9 @@ _MAX_UUID, _MAX_NAME = 200, 1024
 def upload_id(owner: str, name: str) -> str:
     """The id of the upload that ``owner``'s client calls ``name``. BadRequest when that is no name of a file."""
     if not name or len(name) > _MAX_UUID or not name.isprintable():
-        raise BadRequest(f"qquuid names the file, with 1 to {_MAX_UUID} characters.", field="qquuid")
+        raise BadRequest(
+            f"qquuid is missing or too long. Send 1 to {_MAX_UUID} characters that name the file.", field="qquuid"
+        )
     return str(uuid.uuid5(_FILES, f"{owner}\n{name}"))
 
 
@@ -42,10 +44,12 @@ def parse(members: Mapping[str, str]) -> Params:
     if "qqpartindex" in members:
         offset, size = _number(members, "qqpartbyteoffset"), _number(members, "qqchunksize")
     if not size or offset + size > total:
-        raise BadRequest(f"A part of {size} bytes at {offset} does not lie in a file of {total} bytes.")
+        raise BadRequest(
+            f"The part of {size} bytes at offset {offset} exceeds the file of {total} bytes. Correct the part."
+        )
     name = members.get("qqfilename", "")
     if "\0" in name:
-        raise BadRequest("A file name cannot hold a NUL character.", field="qqfilename")
+        raise BadRequest("The file name contains a NUL character. Remove it.", field="qqfilename")
     return Params(
         uuid=members.get("qquuid", ""),
         filename=name[:_MAX_NAME] or None,
@@ -57,7 +61,7 @@ def parse(members: Mapping[str, str]) -> Params:
 
 def _number(members: Mapping[str, str], name: str) -> int:
     if name not in members:
-        raise BadRequest(f"The request needs {name}.", field=name)
+        raise BadRequest(f"{name} is missing. Send it.", field=name)
     try:
         return parse_size(members[name])
     except BadRequest as error:

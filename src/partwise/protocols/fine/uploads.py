@@ -61,7 +61,9 @@ async def post(site: Site, request: Request) -> Response:
 async def _small(site: Site, request: Request) -> Response:
     members = await _members(site, request)
     if members.get("_method", "").upper() != "DELETE":
-        raise BadBody("Send a file as qqfile of a form, or '_method=DELETE' to delete one.")
+        raise BadBody(
+            "The file is missing. Send it as the part 'qqfile' of a form, or send '_method=DELETE' to delete a file."
+        )
     return await _delete(site, request, members.get("qquuid", ""))
 
 

@@ -40,7 +40,7 @@ async def create(api: Api, request: Request) -> Response:
     refuse_encoding(request)
     length = content_length(request)
     if length is None:
-        raise Refusal(LENGTH_REQUIRED, "Say the body's size in Content-Length.")
+        raise Refusal(LENGTH_REQUIRED, "The body's size is missing. Send a Content-Length.")
     if is_form(content_type(request)):
         artifact = await _from_form(api, request, length)
     else:
@@ -54,7 +54,7 @@ async def _from_upload(api: Api, request: Request, wish: ArtifactCreate) -> Arti
     who = api.who(request)
     upload = await get_upload(api.engine, who, api.id_of("uploads", wish.upload))
     if upload.state is not UploadState.COMPLETED or upload.artifact_id is None or upload.sha256 is None:
-        raise WrongState(upload.state.value, "make an artifact (commit it first)")
+        raise WrongState(upload.state.value, "make an artifact")
     if wish.sha256 is not None and wish.sha256 != upload.sha256:
         raise ArtifactDigestMismatch(wish.sha256, upload.sha256)
     return await artifacts.get_artifact(api.engine, who, upload.artifact_id)
@@ -71,7 +71,9 @@ async def _from_form(api: Api, request: Request, length: int) -> Artifact:
     if form.file is None:
         members = form_members(form)
         if "upload" not in members:
-            raise BadBody("Send 'upload' with the path of a completed upload, or a 'file'.", field="file")
+            raise BadBody(
+                "The source is missing. Send 'upload' with the path of a completed upload, or a 'file'.", field="file"
+            )
         return await _from_upload(api, request, parse_model(ArtifactCreate, members))
     if form.fields.get("sha256"):
         digest = agreed(digest, parse_sha256(form.fields["sha256"]))

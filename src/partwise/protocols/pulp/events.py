@@ -27,7 +27,7 @@ async def index(api: Api, request: Request) -> Response:
     if after == "now":
         position = await events.newest_position(api.engine)
     elif after and not after.isdecimal():
-        raise BadRequest("'after' is a cursor as the feed gives it, or 'now'.", field="after")
+        raise BadRequest("'after' is not a cursor. Send a cursor from the feed, or 'now'.", field="after")
     else:
         position = whole_number(request, "after", 0) if after else None
     page = await events.read_events(

@@ -20,39 +20,43 @@ MAX_COPIES = 256
 
 def _check_media_type(value: str | None) -> str | None:
     if value and not is_media_type(value):
-        raise BadBody("A media type reads like 'application/x-iso9660-image'.", field="media_type")
+        raise BadBody("The media type is not valid. Write it like 'application/x-iso9660-image'.", field="media_type")
     return value or None
 
 
 def _check_filename(value: str | None) -> str | None:
     if value and "\0" in value:
-        raise BadBody("A file name cannot hold a NUL character.", field="filename")
+        raise BadBody("The file name contains a NUL character. Remove it.", field="filename")
     return value or None
 
 
 def _check_reference(value: str) -> str:
     if "\0" in value:
-        raise BadBody("A path cannot hold a NUL character.", field="upload")
+        raise BadBody("The path contains a NUL character. Remove it.", field="upload")
     return value
 
 
 def _check_artifact(value: str) -> str:
     if "\0" in value:
-        raise BadBody("A path cannot hold a NUL character.", field="artifact")
+        raise BadBody("The path contains a NUL character. Remove it.", field="artifact")
     return value
 
 
 def _check_metadata(value: dict[str, str]) -> dict[str, str]:
     if len(value) > 32 or any(not 1 <= len(name) <= 64 or len(text) > 1024 for name, text in value.items()):
-        raise BadBody("Metadata has at most 32 members: names of 64 characters, texts of 1024.", field="metadata")
+        raise BadBody(
+            "Metadata is too large. "
+            "Send at most 32 members, with names of at most 64 and texts of at most 1024 characters.",
+            field="metadata",
+        )
     if any("\0" in name + text for name, text in value.items()):
-        raise BadBody("Metadata cannot hold a NUL character.", field="metadata")
+        raise BadBody("Metadata contains a NUL character. Remove it.", field="metadata")
     return value
 
 
 def _check_user(value: str | None) -> str | None:
     if value is not None and (not value.strip() or not value.isprintable() or len(value) > 100):
-        raise BadBody("A user's name has 1 to 100 characters that can be shown.", field="user")
+        raise BadBody("The user name is not valid. Use 1 to 100 printable characters.", field="user")
     return value
 
 

@@ -24,10 +24,12 @@ async def create(api: Api, request: Request) -> Response:
     who = api.who(request)
     if not who.admin:
         await get_artifact(api.engine, who, request.path_params["artifact_id"])  # others' are not there
-        raise Refusal(ADMINS_ONLY, "Artifacts are released with a token made with --admin.")
+        raise Refusal(ADMINS_ONLY, "Releasing artifacts needs an admin's token (partwise token create --admin).")
     wish = await read_model(api, request, ArtifactRelease)
     if api.release_folder is None:
-        raise Conflict("The server has no release_folder: set it to release artifacts.")
+        raise Conflict(
+            "The server cannot release artifacts: the setting release_folder is not set. Ask the operator to set it."
+        )
     path = await asyncio.to_thread(_inside, api.release_folder, wish.path)
     released = await release(api.engine, who, request.path_params["artifact_id"], path)
     return json_response(request, ReleaseOut(path=wish.path, size=released.size, sha256=released.sha256))
@@ -37,11 +39,11 @@ def _inside(folder: Path, text: str) -> str:
     """The absolute path of a file in an existing folder below ``folder``, links followed. BadBody, Conflict."""
     relative = PurePosixPath(text)
     if relative.is_absolute() or not relative.name or ".." in relative.parts or not text.isprintable():
-        raise BadBody("'path' is relative to the release folder, and does not leave it.", field="path")
+        raise BadBody("'path' leads out of the release folder. Send a relative path inside it.", field="path")
     root = os.path.realpath(folder)
     parent = os.path.realpath(os.path.join(root, *relative.parts[:-1]))
     if os.path.commonpath((root, parent)) != root:
-        raise BadBody("'path' is relative to the release folder, and does not leave it.", field="path")
+        raise BadBody("'path' leads out of the release folder. Send a relative path inside it.", field="path")
     if not os.path.isdir(parent):
-        raise Conflict("There is no such folder.")
+        raise Conflict("The folder of 'path' does not exist. Create it, or choose another path.")
     return os.path.join(parent, relative.name)

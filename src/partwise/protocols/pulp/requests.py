@@ -80,7 +80,7 @@ def whole_number(request: Request, name: str, default: int) -> int:
     if not value:
         return default
     if not _NUMBER.fullmatch(value):
-        raise BadRequest(f"'{name}' must be a whole number.", field=name)
+        raise BadRequest(f"'{name}' is not a whole number. Send decimal digits.", field=name)
     return int(value)
 
 
@@ -88,7 +88,7 @@ def numbers(request: Request, name: str) -> frozenset[int] | None:
     """The whole numbers that a query parameter, given once or often, names; None when it is not given."""
     values = request.query_params.getlist(name)
     if not all(_NUMBER.fullmatch(value) for value in values):
-        raise BadRequest(f"'{name}' must be a whole number.", field=name)
+        raise BadRequest(f"'{name}' is not a whole number. Send decimal digits.", field=name)
     return frozenset(map(int, values)) or None
 
 
@@ -97,7 +97,7 @@ def chosen(request: Request, name: str, known: type[StrEnum], *, what: str = "st
     values = tuple(value for text in request.query_params.getlist(name) for value in text.split(",") if value)
     names = {member.value for member in known}
     if not names.issuperset(values):
-        raise BadRequest(f"A {what} is one of: {', '.join(sorted(names))}.", field=name)
+        raise BadRequest(f"The {what} is unknown. Use one of: {', '.join(sorted(names))}.", field=name)
     return values
 
 

@@ -44,8 +44,8 @@ async def cancel(api: Api, request: Request) -> Response:
     task, _ = await tasks.get_task(api.engine, api.who(request), request.path_params["task_id"])
     wish = await read_model(api, request, TaskCancel)
     if task.state is TaskState.RUNNING:
-        raise Conflict(f"A commit that runs cannot be {wish.state}: wait for its end, then delete the artifact.")
-    raise Conflict(f"The commit is {task.state.value} already: it cannot be {wish.state}.")
+        raise Conflict(f"A running commit cannot be {wish.state}. Wait for its end, then delete the artifact.")
+    raise Conflict(f"The commit cannot be {wish.state}: it is already {task.state.value}.")
 
 
 async def show(api: Api, request: Request) -> Response:

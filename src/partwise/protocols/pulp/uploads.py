@@ -60,7 +60,9 @@ async def create(api: Api, request: Request) -> Response:
     wish = await read_model(api, request, UploadCreate)
     who = api.who(request)
     if wish.user not in (None, who.name) and not who.admin:
-        raise Refusal(ADMINS_ONLY, "Uploads for other users are created with a token made with --admin.")
+        raise Refusal(
+            ADMINS_ONLY, "Creating uploads for other users needs an admin's token (partwise token create --admin)."
+        )
     upload = await uploads.create_upload(
         api.engine,
         who,

@@ -45,7 +45,7 @@ def parse_deferred(fields: Mapping[str, str]) -> bool:
     """Whether the length is to be said later."""
     value = fields.get("Upload-Defer-Length")
     if value not in (None, "1"):
-        raise BadRequest("The only value of Upload-Defer-Length is 1.", field="Upload-Defer-Length")
+        raise BadRequest("Upload-Defer-Length is not valid. Send 1.", field="Upload-Defer-Length")
     return value == "1"
 
 
@@ -103,13 +103,15 @@ def parse_checksum(fields: Mapping[str, str], algorithms: Mapping[str, int]) -> 
     algorithm, _, encoded = value.strip(" ").partition(" ")
     if algorithm not in algorithms:
         known = ", ".join(algorithms)
-        raise BadRequest(f"The algorithm of Upload-Checksum must be one of: {known}.", field="Upload-Checksum")
+        raise BadRequest(
+            f"The algorithm of Upload-Checksum is not supported. Use one of: {known}.", field="Upload-Checksum"
+        )
     try:
         digest = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
         digest = b""
     if len(digest) != algorithms[algorithm]:
-        raise BadRequest(f"Upload-Checksum needs a {algorithm} digest in base64.", field="Upload-Checksum")
+        raise BadRequest(f"Upload-Checksum is not valid. Send a {algorithm} digest in base64.", field="Upload-Checksum")
     return Checksum(algorithm, digest)
 
 

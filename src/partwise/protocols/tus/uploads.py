@@ -75,7 +75,10 @@ async def create(tus: Site, request: Request) -> Response:
         return _created(tus, upload, None)
     length, deferred = parse_number(fields, "Upload-Length"), parse_deferred(fields)
     if (length is None) is not deferred:
-        raise BadRequest("Send either Upload-Length or 'Upload-Defer-Length: 1'.", field="Upload-Length")
+        raise BadRequest(
+            "The upload's length is missing. Send either Upload-Length or 'Upload-Defer-Length: 1'.",
+            field="Upload-Length",
+        )
     has_body = content_length(request) != 0
     if has_body:
         _require_bytes(request)
@@ -146,14 +149,17 @@ async def patch(tus: Site, request: Request) -> Response:
     _require_bytes(request)
     offset, length = parse_number(fields, "Upload-Offset"), parse_number(fields, "Upload-Length")
     if offset is None:
-        raise BadRequest("Say where the bytes belong: Upload-Offset.", field="Upload-Offset")
+        raise BadRequest("Upload-Offset is missing. Send the offset that HEAD returns.", field="Upload-Offset")
     checksum = parse_checksum(fields, ALGORITHMS)
     who, upload_id = tus.who(request), request.path_params["upload_id"]
     upload, frontier = await uploads.get_frontier(tus.engine, who, upload_id)
     if _is_final(upload):
-        raise Refusal(FINAL_UPLOAD, "A final upload is made of its parts; it takes no bytes of its own.")
+        raise Refusal(
+            FINAL_UPLOAD,
+            "Cannot append to a final upload: it consists of its parts. Send the bytes to a partial upload.",
+        )
     if offset != frontier:
-        raise Conflict(f"The upload is at byte {frontier}, not {offset}.")
+        raise Conflict(f"Upload-Offset is {offset}, but the upload is at byte {frontier}. Continue from there.")
     if length is not None:
         _check_within(offset, content_length(request), length)
         upload = await _declare(tus.engine, who, upload, length)
@@ -167,7 +173,7 @@ async def get(tus: Site, request: Request) -> Response:
     who = tus.who(request)
     upload = await uploads.get_upload(tus.engine, who, request.path_params["upload_id"])
     if upload.artifact_id is None:
-        raise WrongState(upload.state.value, "be read")
+        raise WrongState(upload.state.value, "read")
     return await give(tus.engine, request, await get_artifact(tus.engine, who, upload.artifact_id))
 
 
@@ -182,7 +188,10 @@ async def _declare(engine: Engine, who: Principal, upload: Upload, length: int) 
     if upload.size is None:
         return await uploads.set_size(engine, who, upload.id, length)
     if upload.size != length:
-        raise BadSize(f"The upload's length is {upload.size} bytes already.", field="Upload-Length")
+        raise BadSize(
+            f"The upload's length is already declared as {upload.size} bytes. Send the same length, or none.",
+            field="Upload-Length",
+        )
     return upload
 
 
@@ -206,7 +215,7 @@ async def _append(
             tus.engine, tus.who(request), upload.id, span, _body(tus, request, checksum), early=early
         )
     except ChunkDigestMismatch:
-        detail = "The bytes do not have the checksum sent with them; nothing was kept. Send them again."
+        detail = "Checksum mismatch. Nothing was kept. Send the bytes again."
         raise Refusal(CHECKSUM_MISMATCH, detail) from None
     except BodySizeMismatch as error:
         if error.received == 0:
@@ -217,7 +226,9 @@ async def _append(
 
 def _check_within(offset: int, announced: int | None, end: int) -> None:
     if announced and offset + announced > end:
-        raise Refusal(BEYOND_LENGTH, f"The body goes beyond the upload's length of {end} bytes.")
+        raise Refusal(
+            BEYOND_LENGTH, f"The body exceeds the upload's length of {end} bytes. Nothing was kept. Send fewer bytes."
+        )
 
 
 def _body(tus: Site, request: Request, checksum: Checksum | None) -> Body:
@@ -241,7 +252,7 @@ def _is_bytes(request: Request) -> bool:
 
 def _require_bytes(request: Request) -> None:
     if not _is_bytes(request):
-        raise Refusal(UNSUPPORTED_TYPE, f"The Content-Type of bytes to append is {_BYTES}.")
+        raise Refusal(UNSUPPORTED_TYPE, f"The Content-Type is not supported. Send 'Content-Type: {_BYTES}'.")
 
 
 def _is_final(upload: Upload) -> bool:

@@ -24,7 +24,9 @@ def failures(action: str, *, missing: str | None = None) -> Iterator[None]:
         code = str(error.response.get("Error", {}).get("Code", ""))
         raise refusal(action, status_of(error), b"", code, missing=missing) from error
     except KeyError as error:  # an answer that is not the store's own lacks what every answer has
-        raise StorageFailed(f"The object store's answer makes no sense: it failed to {action}.") from error
+        raise StorageFailed(
+            f"The object store returned an invalid response: it failed to {action}. Try again later."
+        ) from error
     except (BotoCoreError, OSError, http.client.HTTPException) as error:
         raise StorageFailed(f"The object store failed to {action} ({type(error).__name__}).") from error
 

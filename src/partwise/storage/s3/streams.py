@@ -157,10 +157,13 @@ class Put:
         if not etag.strip('"') or text.strip():
             # A store answers with an ETag and no body: this came from something else on the way.
             self.abort()
-            raise StorageFailed("The object store did not confirm that it has the object (no ETag, or a page instead).")
+            raise StorageFailed(
+                "The object store did not confirm the object: "
+                "its response has no ETag, or is a web page. Try again later."
+            )
         self._streams.give_back(self._connection)
         if self._md5 and etag.strip('"') != self._md5.hexdigest():
-            raise StorageFailed("The object store got other bytes than were sent; try again.")
+            raise StorageFailed("The object store received different bytes than were sent. Try again.")
         return etag
 
     def abort(self) -> None:
