@@ -111,15 +111,25 @@ def take(browser: Browser, folder: Path) -> None:
             page.wait_for_timeout(500)
             server.start()
         proxy.mangle = lambda connection, data: data
-        clear(server)
         for name, options in (
             ("finished", {}),
             ("finished-narrow-dark", PHONE | {"color_scheme": "dark"}),
         ):
+            clear(server)
             with opened(browser, proxy.url, name, **options) as page:
                 page.locator("#choose-files").set_input_files([files[0], files[2]])
                 expect(page.locator("li[data-state=done]")).to_have_count(2, timeout=30_000)
                 page.wait_for_timeout(1000)
+        with opened(browser, proxy.url, "already") as page:
+            page.locator("#choose-files").set_input_files(write(folder, "renamed.iso", 12 * MIB))
+            expect(page.locator("li[data-state=done]")).to_be_visible(timeout=30_000)
+            copy = folder / "same content.iso"
+            copy.write_bytes((folder / "renamed.iso").read_bytes())
+            page.locator("#choose-files").set_input_files([files[0], str(copy)])
+            expect(page.get_by_text("already on the server")).to_have_count(2, timeout=30_000)
+        with opened(browser, proxy.url, "selecting") as page:
+            page.get_by_role("button", name="Select", exact=True).click()
+            page.get_by_role("checkbox").nth(1).check()
         with opened(browser, proxy.url, "confirm") as page:
             page.get_by_role("button", name="Delete Annual report 2025.pdf").click()
     with (
