@@ -135,8 +135,14 @@ def test_what_is_no_json(http: Http, content: bytes) -> None:
 
 def test_a_list_as_long_as_may_be(http: Http, base: str) -> None:
     href = http.create(25_600)
-    answer = http("POST", f"{href}copy/", [wanted(at, 100, base, at) for at in range(0, 25_600, 100)])
-    assert [one["state"] for one in answer.json["ranges"]] == ["copied"] * 256
+    ranges = [wanted(at, 100, base, at) for at in range(0, 25_600, 100)]
+    while ranges:
+        states = [one["state"] for one in http("POST", f"{href}copy/", ranges).json["ranges"]]
+        # What there was no time for is asked for again.
+        count = states.index("later") if "later" in states else len(states)
+        assert states == ["copied"] * count + ["later"] * (len(states) - count)
+        assert count > 0
+        ranges = ranges[count:]
     assert http.commit(href, BASE[:25_600]).json["state"] == "completed"
 
 
