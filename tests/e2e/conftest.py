@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import forkserver
 from tests.support.server import ServerProcess
 
 
@@ -41,11 +42,13 @@ class Cli:
 
     def __call__(self, *arguments: object, code: int = 0, **environment: str) -> Ran:
         """Run it to its end, which must have this exit ``code``."""
-        process = self.begin(*arguments, **environment)
-        return self.end(process, code)
+        program = ("-m", "partwise.cli", *map(str, arguments))
+        status, out, err = forkserver.run(program, self.environment | environment, timeout=60)
+        assert status == code, f"exit code {status}\n{out}\n{err}"
+        return Ran(status, out, err)
 
     def begin(self, *arguments: object, **environment: str) -> subprocess.Popen[str]:
-        """Start it."""
+        """Start it, as a program of its own."""
         return subprocess.Popen(
             [sys.executable, "-m", "partwise.cli", *map(str, arguments)],
             env=self.environment | environment,

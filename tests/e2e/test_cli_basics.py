@@ -76,7 +76,7 @@ def test_closed_streams_stop_nothing(cli: Cli, make: Make, redirection: str) -> 
 
 def test_a_locale_that_lacks_a_letter_shows_an_escape(cli: Cli, make: Make) -> None:
     path = make(1000, "d\u00fcsk.img")
-    assert "d\\xfcsk.img: " in cli("upload", path, PYTHONIOENCODING="ascii").out
+    assert "d\\xfcsk.img: " in cli.end(cli.begin("upload", path, PYTHONIOENCODING="ascii")).out
 
 
 def test_a_file_of_proc_is_refused_and_not_stored_as_empty(cli: Cli) -> None:

@@ -1,8 +1,8 @@
-"""Servers as forks of a process that has imported the server once.
+"""Servers and commands as forks of a process that has imported all of partwise once.
 
-A start of ``partwise serve`` spends half of its CPU time on imports, and the suite starts more than a thousand servers.
-Each is still a process of its own, with its own environment and descriptors; that ``partwise serve`` itself works from
-its first line is what the tests of the command show.
+A start of ``partwise`` spends most of its CPU time on imports, and the suite starts hundreds of servers and commands.
+Each is still a process of its own, with its own environment and descriptors; that it works from its first line is what
+tests that begin a program of their own show.
 
 Run as a program this module is that process. A request on its standard input is a message in JSON: what Python is to
 run, the environment, and the folder. It comes with two descriptors, standard output and error, and is answered by the
@@ -21,17 +21,19 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Sequence
 from typing import IO
 
 _LONGEST = 1 << 20
 
 
 class ForkedProcess:
-    """One server, as ``subprocess.Popen`` shows it; ``stdout`` is a pipe."""
+    """One process, as ``subprocess.Popen`` shows it; ``stdout`` is a pipe."""
 
-    def __init__(self, program: tuple[str, str], environment: dict[str, str], stderr: IO[bytes] | None) -> None:
-        """``program`` is ``("-c", code)`` or ``("-m", module)``."""
+    def __init__(self, program: Sequence[str], environment: dict[str, str], stderr: IO[bytes] | None) -> None:
+        """``program`` is ``("-c", code)`` or ``("-m", module)``, and what else ``sys.argv`` has."""
         reader, writer = os.pipe()
         try:
             self.pid = _forkserver().start(program, environment, writer, 2 if stderr is None else stderr.fileno())
@@ -68,6 +70,23 @@ class ForkedProcess:
         return self.returncode
 
 
+def run(program: Sequence[str], environment: dict[str, str], *, timeout: float) -> tuple[int, str, str]:
+    """Run a program to its end: its exit status, and what it wrote to standard output and error."""
+    with tempfile.TemporaryFile() as stderr:
+        process = ForkedProcess(program, environment, stderr)
+        watchdog = threading.Timer(timeout, process.kill)
+        watchdog.start()
+        try:
+            out = process.stdout.readall()  # type: ignore[attr-defined]
+            status = process.wait(timeout)
+        finally:
+            watchdog.cancel()
+            watchdog.join()
+            process.stdout.close()
+        stderr.seek(0)
+        return status, out.decode(), stderr.read().decode()
+
+
 class _Forkserver:
     """The process that forks, from the side of the tests."""
 
@@ -79,8 +98,8 @@ class _Forkserver:
         self._socket = ours
         self.pid = self._process.pid
 
-    def start(self, program: tuple[str, str], environment: dict[str, str], stdout: int, stderr: int) -> int:
-        """Fork a server; its process id."""
+    def start(self, program: Sequence[str], environment: dict[str, str], stdout: int, stderr: int) -> int:
+        """Fork a process; its id."""
         return self._ask(json.dumps([program, environment, os.getcwd()]), [stdout, stderr])
 
     def status(self, pid: int) -> int:
@@ -117,18 +136,22 @@ def _main() -> None:
     program = _fork_as_told()
     if program is None:
         return
-    kind, name = program
+    kind, name, *arguments = program
+    sys.argv[1:] = arguments
     if kind == "-m":
         runpy.run_module(name, run_name="__main__", alter_sys=True)
     else:
         exec(name, {"__name__": "__main__"})
 
 
-def _fork_as_told() -> tuple[str, str] | None:
-    """Answer requests until there are no more. In each process that is to become a server: what it runs."""
+def _fork_as_told() -> list[str] | None:
+    """Answer requests until there are no more. In each process that was forked: what it runs."""
     import alembic.command  # noqa: F401
     import uvloop  # noqa: F401
 
+    from partwise import client  # noqa: F401
+    from partwise.cli import app as commands  # noqa: F401
+    from partwise.cli import listings, transfers  # noqa: F401
     from partwise.server import app, run  # noqa: F401
 
     gc.collect()
@@ -147,7 +170,7 @@ def _fork_as_told() -> tuple[str, str] | None:
                 answer = os.fork()
                 if answer == 0:
                     _become(environment, folder, descriptors)
-                    return program[0], program[1]
+                    return list(program)
                 for descriptor in descriptors:
                     os.close(descriptor)
             control.send(b"%d" % answer)
@@ -164,6 +187,9 @@ def _become(environment: dict[str, str], folder: str, descriptors: list[int]) ->
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
+    # What they remember is of the descriptors of before.
+    sys.stdout = open(1, "w", encoding="utf-8", errors="strict", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
 
 
 if __name__ == "__main__":

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 
+from tests.support import forkserver
 from tests.support.server import ServerProcess
 
 
@@ -17,11 +16,10 @@ def partwise_token(server: ServerProcess, *arguments: str, code: int = 0) -> str
 
 def run_partwise(server: ServerProcess, *arguments: str, code: int = 0) -> str:
     """Run a command that works on the records of a server, as on its machine; what it printed."""
-    command = [sys.executable, "-m", "partwise.cli", *arguments, "--data", str(server.data)]
-    environment = os.environ | server.settings
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment)
-    assert ran.returncode == code, ran.stderr
-    return ran.stdout
+    program = ("-m", "partwise.cli", *arguments, "--data", str(server.data))
+    status, out, err = forkserver.run(program, os.environ | server.settings, timeout=30)
+    assert status == code, err
+    return out
 
 
 def make_token(server: ServerProcess, name: str, *options: str) -> str:
