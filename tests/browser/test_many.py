@@ -212,6 +212,46 @@ def test_a_small_file_that_does_not_get_through_goes_in_parts(
     assert count(server, "uploads") == 1
 
 
+def test_a_small_file_whose_connection_ends_is_sent_again_in_one_request(
+    web: UploadPage, server: ServerProcess, proxy: Proxy, tmp_path: Path
+) -> None:
+    data = write_file(tmp_path / "notes.md", 20_000)
+    ended: list[bytes] = []
+
+    def end(piece: bytes) -> bytes | None:
+        if ended or not piece.startswith(b"POST"):
+            return None
+        ended.append(piece)
+        return b""
+
+    proxy.instead = end
+    web.choose(tmp_path / "notes.md")
+    web.await_digest("notes.md", sha256(data))
+    assert len(ended) == 1
+    assert count(server, "uploads") == 0, "it went in parts"
+
+
+def test_a_small_file_that_is_damaged_on_the_way_is_mended(
+    web: UploadPage, server: ServerProcess, proxy: Proxy, tmp_path: Path
+) -> None:
+    data = write_file(tmp_path / "notes.md", 20_000)
+    at = data[9000:9010]
+    damaged: list[int] = []
+
+    def damage(connection: int, piece: bytes) -> bytes:
+        if damaged or at not in piece:
+            return piece
+        damaged.append(connection)
+        return piece.replace(at, bytes(10))
+
+    proxy.mangle = damage
+    web.choose(tmp_path / "notes.md")
+    web.await_digest("notes.md", sha256(data))
+    assert len(damaged) == 1
+    with Http(server.port) as http:
+        assert [each["sha256"] for each in http("GET", f"{API}artifacts/").json["results"]] == [sha256(data)]
+
+
 @pytest.mark.parametrize("size", [1000, 100_000, 18 * MIB])
 def test_what_is_there_already_is_not_sent_again(
     web: UploadPage, server: ServerProcess, proxy: Proxy, tmp_path: Path, size: int
