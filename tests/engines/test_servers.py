@@ -40,7 +40,7 @@ def test_two_processes_upload_with_their_records_in_postgres(tmp_path: Path, pos
 
 def test_a_catalog_that_cannot_be_reached_is_told(tmp_path: Path) -> None:
     with pytest.raises(CannotServe, match="cannot start"):
-        serve(Settings(data=tmp_path, catalog="postgresql://postgres@127.0.0.1:1/partwise"))
+        serve(Settings(port=0, data=tmp_path, catalog="postgresql://postgres@127.0.0.1:1/partwise"))
 
 
 def test_a_volume_that_is_not_mounted_costs_nothing(tmp_path: Path, postgres_url: str) -> None:
@@ -51,9 +51,9 @@ def test_a_volume_that_is_not_mounted_costs_nothing(tmp_path: Path, postgres_url
         assert http.put(href, 0, data).status == 200
     volume.rename(tmp_path / "elsewhere")
     with pytest.raises(CannotServe, match="not mounted"):
-        serve(Settings(data=volume, catalog=postgres_url))
+        serve(Settings(port=0, data=volume, catalog=postgres_url))
     with pytest.raises(CannotServe, match="knows chunks or artifacts"):
-        serve(Settings(data=volume, catalog=postgres_url))
+        serve(Settings(port=0, data=volume, catalog=postgres_url))
     assert list(volume.iterdir()) == []
     volume.rmdir()
     (tmp_path / "elsewhere").rename(volume)
@@ -121,7 +121,7 @@ def test_settings_that_do_not_go_together_are_told(
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(CannotServe, match=message):
-        serve(Settings(data=tmp_path, **settings))  # type: ignore[arg-type]
+        serve(Settings(port=0, data=tmp_path, **settings))  # type: ignore[arg-type]
 
 
 def test_characters_that_a_database_cannot_hold_are_no_fault_of_the_server(tmp_path: Path, postgres_url: str) -> None:

@@ -120,4 +120,4 @@ def test_what_is_switched_off_is_not_there(tmp_path: Path, on: str, off: str) ->
 
 def test_a_dialect_that_does_not_exist_is_named(tmp_path: Path) -> None:
     with pytest.raises(CannotServe, match=r"no dialect 'box9'\..*pulp, tus"):
-        serve(Settings(data=tmp_path, dialects="pulp,box9"))
+        serve(Settings(port=0, data=tmp_path, dialects="pulp,box9"))

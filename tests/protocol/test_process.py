@@ -146,13 +146,13 @@ def test_another_prefix(tmp_path: Path) -> None:
 
 def test_a_host_that_others_reach_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CannotServe, match=r"--host 127\.0\.0\.1"):
-        serve(Settings(host="0.0.0.0", data=tmp_path))
+        serve(Settings(host="0.0.0.0", port=0, data=tmp_path))
 
 
 def test_a_host_that_others_reach_needs_tokens(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CannotServe, match="data folder"):  # it went on to the next check
-        serve(Settings(host="0.0.0.0", auth="token", data=tmp_path / "file" / "data"))
+        serve(Settings(host="0.0.0.0", port=0, auth="token", data=tmp_path / "file" / "data"))
 
 
 def test_a_port_that_is_taken_is_refused(tmp_path: Path) -> None:
