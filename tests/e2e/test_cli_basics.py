@@ -79,6 +79,42 @@ def test_a_locale_that_lacks_a_letter_shows_an_escape(cli: Cli, make: Make) -> N
     assert "d\\xfcsk.img: " in cli.end(cli.begin("upload", path, PYTHONIOENCODING="ascii")).out
 
 
+def test_several_are_downloaded_into_a_folder_by_name_or_beginning(cli: Cli, make: Make, tmp_path: Path) -> None:
+    paths = [make(1000, "several-1.bin"), make(2000, "several-2.bin")]
+    digests = [cli("upload", path, "--json").json["sha256"] for path in paths]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    ran = cli("download", "several-1.bin", "nowhere.bin", digests[1][:16], "-o", folder, code=7)
+    assert "name, id or SHA-256 nowhere.bin" in ran.err
+    assert "several-2.bin: 2.0 KiB in" in ran.out
+    for path in paths:
+        assert (folder / path.name).read_bytes() == path.read_bytes()
+    assert "folder" in cli("download", "several-1.bin", "several-2.bin", "-o", tmp_path / "none", code=2).err
+
+
+def test_of_several_with_one_name_the_newest_is_downloaded(cli: Cli, make: Make, tmp_path: Path) -> None:
+    cli("upload", make(1000, "again.bin"), "--no-delta")
+    newest = cli("upload", make(1000, "again.bin"), "--no-delta", "--json").json["sha256"]
+    assert cli("download", "again.bin", "-o", tmp_path / "out", "--json").json["sha256"] == newest
+
+
+def test_lists_are_searched_sorted_and_cut_off(cli: Cli, make: Make) -> None:
+    for name, size in (("list-b.bin", 3000), ("list-c.bin", 1000), ("list-a.bin", 2000)):
+        cli("upload", make(size, name))
+
+    def listed(*options: object) -> list[str]:
+        lines = cli("ls", "--artifacts", "--search", "list-", "--json", *options).out.splitlines()
+        return [json.loads(line)["filename"][5] for line in lines]
+
+    assert listed() == ["a", "c", "b"]
+    assert listed("--reverse") == ["b", "c", "a"]
+    assert listed("--sort", "name") == ["a", "b", "c"]
+    assert listed("--sort", "size") == ["b", "a", "c"]
+    assert listed("--sort", "size", "--reverse", "--limit", "2") == ["c", "a"]
+    assert listed("-n", "1") == ["a"]
+    assert "time, size or name" in cli("ls", "--sort", "colour", code=2).err
+
+
 def test_a_file_of_proc_is_refused_and_not_stored_as_empty(cli: Cli) -> None:
     assert "copy it first" in cli("upload", "/proc/cpuinfo", code=2).err
 
@@ -113,7 +149,7 @@ def test_listing_showing_and_deleting(cli: Cli, make: Make) -> None:
     cli("show", upload_id, code=7)
     cli("show", up["sha256"])
     cli("rm", up["sha256"])
-    assert "no artifact" in cli("show", up["sha256"], code=7).err
+    assert "No artifact" in cli("show", up["sha256"], code=7).err
 
 
 def test_a_download_takes_the_artifacts_name_and_replaces_nothing_unasked(

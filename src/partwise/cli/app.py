@@ -275,14 +275,19 @@ def upload(
 
 @app.command()
 def download(
-    reference: Annotated[str, typer.Argument(metavar="SHA256|ID", help="The artifact.")],
+    references: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME|SHA256|ID...", help="The artifacts: their file names, SHA-256 (or how it begins) or ids."
+        ),
+    ],
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
-            metavar="FILE",
-            help="Target file. (default: the artifact's name, in the current folder)",
+            metavar="PATH",
+            help="A file to write, or a folder for several. (default: the artifact's name, here)",
             show_default=False,
         ),
     ] = None,
@@ -310,7 +315,7 @@ def download(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Download an artifact. The file appears under its name once its SHA-256 is verified.
+    """Download artifacts. The file appears under its name once its SHA-256 is verified.
 
     Run the same command again to resume.
     """
@@ -318,17 +323,28 @@ def download(
         raise typer.BadParameter(
             "standard output is not supported, because the bytes are verified first. Give a file.", param_hint="-o"
         )
-    from partwise.cli.transfers import download_artifact
+    if len(references) > 1 and output is not None and not output.is_dir():
+        raise typer.BadParameter("for several artifacts give a folder that exists.", param_hint="-o")
+    if len(references) > 1 and base is not None:
+        raise typer.BadParameter("works with one artifact only.", param_hint="--base")
+    from partwise.cli.transfers import download_artifacts
     from partwise.client import Client
 
+    settings = {"base": base, "delta": delta}
     with open_client(Client, server, token, patience) as client:
-        download_artifact(client, reference, output, base=base, delta=delta, force=force, as_json=as_json, quiet=quiet)
+        raise SystemExit(
+            download_artifacts(client, references, output, settings, force=force, as_json=as_json, quiet=quiet)
+        )
 
 
 @app.command("ls")
 def list_all(
     uploads: Annotated[bool, typer.Option("--uploads", help="Only uploads.")] = False,
     artifacts: Annotated[bool, typer.Option("--artifacts", help="Only artifacts.")] = False,
+    search: Annotated[str | None, typer.Option(metavar="TEXT", help="Only those with this in their name.")] = None,
+    sort: Annotated[str, typer.Option(metavar="BY", help="time, size or name.")] = "time",
+    reverse: Annotated[bool, typer.Option("--reverse", help="Oldest, smallest or last name first.")] = False,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, metavar="N", help="No more of each.")] = None,
     server: Server = DEFAULT_SERVER,
     token: Token = None,
     as_json: AsJson = False,
@@ -337,9 +353,14 @@ def list_all(
     from partwise.cli import listings
     from partwise.client import Client
 
+    try:
+        by = listings.Sort(sort)
+    except ValueError:
+        raise typer.BadParameter("give time, size or name.", param_hint="--sort") from None
+    choice = listings.Choice(search=search, sort=by, reverse=reverse, limit=limit)
     both = uploads == artifacts
     with open_client(Client, server, token) as client:
-        listings.list_all(client, uploads=uploads or both, artifacts=artifacts or both, as_json=as_json)
+        listings.list_all(client, choice, uploads=uploads or both, artifacts=artifacts or both, as_json=as_json)
 
 
 @app.command()

@@ -2,23 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import islice
+from typing import TypeVar
 
-from partwise.cli.output import emit, exit_with_message, out, plain, say, show_table
+from partwise.cli.output import emit, exit_with_message, out, plain, show_table, tell
 from partwise.cli.sizes import format_size
 from partwise.client import ArtifactInfo, Client, NotFound, UploadInfo
 from partwise.core.digests import is_sha256
 from partwise.core.ranges import missing_ranges
 
+T = TypeVar("T", UploadInfo, ArtifactInfo)
+
 #: Gaps that `show` lists; a program takes them from --json.
 _MOST_GAPS = 10
 
 
-def list_all(client: Client, *, uploads: bool, artifacts: bool, as_json: bool) -> None:
+class Sort(Enum):
+    """What a list is sorted by: the newest, the largest, or the first name is on top."""
+
+    TIME = "time"
+    SIZE = "size"
+    NAME = "name"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Which items to list: with ``search`` in their name, the first ``limit`` of them as sorted (None: all)."""
+
+    search: str | None = None
+    sort: Sort = Sort.TIME
+    reverse: bool = False
+    limit: int | None = None
+
+    def of(self, items: Iterator[T]) -> list[T]:
+        """The chosen ones. ``items`` come newest first, and are asked for as far as is needed."""
+        if self.sort is Sort.TIME and not self.reverse:
+            return list(islice(items, self.limit))
+        found = list(items)
+        if self.sort is Sort.SIZE:
+            found.sort(key=lambda item: item.size or 0, reverse=True)
+        elif self.sort is Sort.NAME:
+            found.sort(key=lambda item: item.filename or "")
+        if self.reverse:
+            found.reverse()
+        return found[: self.limit]
+
+
+def list_all(client: Client, choice: Choice, *, uploads: bool, artifacts: bool, as_json: bool) -> None:
     """List what there is, as tables or as one JSON object on each line, with its ``kind``."""
     with exit_with_message():
-        kept_uploads = list(client.uploads()) if uploads else []
-        kept_artifacts = list(client.artifacts()) if artifacts else []
+        kept_uploads = choice.of(client.uploads(search=choice.search)) if uploads else []
+        kept_artifacts = choice.of(client.artifacts(search=choice.search)) if artifacts else []
         if as_json:
             for upload in kept_uploads:
                 emit({"kind": "upload", **upload.raw})
@@ -113,7 +150,7 @@ def remove(client: Client, references: Sequence[str]) -> None:
                 client.delete_upload(found.href)
             else:
                 client.delete_artifact(found.href)
-            say(f"Deleted {found.href}")
+            tell(f"Deleted {found.href}")
 
 
 def _find(client: Client, reference: str) -> UploadInfo | ArtifactInfo:

@@ -12,7 +12,7 @@ from typing import Any
 from partwise.cli.exits import Exit, exit_code
 from partwise.cli.output import ProgressView, emit, exit_with_message, plain, rate, say, sentence, tell
 from partwise.cli.sizes import format_size
-from partwise.client import Client, ClientError, UploadResult
+from partwise.client import ArtifactInfo, Client, ClientError, DownloadResult, UploadResult
 
 _RESUME_HINT = "What reached the server stays there: run the same command again to go on."
 
@@ -59,34 +59,55 @@ def _report(result: UploadResult) -> None:
     tell(f"  artifact  {result.artifact}")
 
 
-def download_artifact(
+def download_artifacts(
     client: Client,
-    reference: str,
+    references: Sequence[str],
     output: Path | None,
+    settings: dict[str, Any],
     *,
-    base: Path | None = None,
-    delta: bool | None = None,
     force: bool,
     as_json: bool,
     quiet: bool,
-) -> None:
-    """Download the artifact that ``reference`` names to ``output``, or to its own name in the current folder."""
+) -> int:
+    """Download each artifact named, also past one that fails. Returns the exit code of the first that did.
+
+    ``output`` is a file or an existing folder; None: the artifact's own name in the current folder.
+    """
+    code = Exit.OK
     with exit_with_message("What came is kept: run the same command again to go on."), ProgressView(quiet) as view:
-        artifact = client.artifact(reference)
-        target = output or Path(_safe_name(artifact.filename) or artifact.sha256)
-        if target.is_dir():
-            target /= _safe_name(artifact.filename) or artifact.sha256
-        if target.exists() and not force:
-            raise FileExistsError(17, "already exists. Use --force to replace it", str(target))
-        view.begin(target.name)
-        result = client.download(artifact, target, base=base, delta=delta, observer=view)
-    if as_json:
-        emit(asdict(result))
-    else:
-        tell(f"{plain(str(target))}: {rate(result.size, result.seconds)}, SHA-256 verified", "green")
-        if result.bytes_local:
-            local, received = format_size(result.bytes_local), format_size(result.bytes_received)
-            tell(f"  delta     {local} were here; received {received}")
+        for number, reference in enumerate(references, 1):
+            view.begin(reference if len(references) == 1 else f"[{number}/{len(references)}] {reference}")
+            try:
+                artifact = client.find_artifact(reference)
+                target = _target(artifact, output)
+                if target.exists() and not force:
+                    raise FileExistsError(17, "already exists. Use --force to replace it", str(target))
+                result = client.download(artifact, target, observer=view, **settings)
+            except (ClientError, OSError) as error:
+                code = code or exit_code(error)
+                say(f"partwise: {sentence(error)}", "red")
+                if exit_code(error) is Exit.UNREACHABLE:
+                    break
+                continue
+            if as_json:
+                emit(asdict(result))
+            else:
+                _report_download(target, result)
+    return code
+
+
+def _target(artifact: ArtifactInfo, output: Path | None) -> Path:
+    name = _safe_name(artifact.filename) or artifact.sha256
+    if output is None:
+        return Path(name)
+    return output / name if output.is_dir() else output
+
+
+def _report_download(target: Path, result: DownloadResult) -> None:
+    tell(f"{plain(str(target))}: {rate(result.size, result.seconds)}, SHA-256 verified", "green")
+    if result.bytes_local:
+        local, received = format_size(result.bytes_local), format_size(result.bytes_received)
+        tell(f"  delta     {local} were here; received {received}")
 
 
 def _safe_name(name: str | None) -> str | None:

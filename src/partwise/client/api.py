@@ -143,13 +143,39 @@ class Client:
             raise NotFound(404, f"No artifact has the SHA-256 {artifact}.", {})
         return ArtifactInfo.parse(self._ask("GET", _href("artifacts", artifact)))
 
-    def uploads(self) -> Iterator[UploadInfo]:
-        """All uploads that you may see, without their chunks, page by page."""
-        return map(UploadInfo.parse, self._pages("uploads/", {}))
+    def find_artifact(self, reference: str) -> ArtifactInfo:
+        """The artifact that a person names: by SHA-256, id or href, by its file name, or by how its SHA-256 begins.
 
-    def artifacts(self, *, sha256: str | None = None) -> Iterator[ArtifactInfo]:
-        """All artifacts that you may see, or the one with ``sha256``, page by page."""
-        return map(ArtifactInfo.parse, self._pages("artifacts/", {"sha256": sha256} if sha256 else {}))
+        Of several with one name the newest. Raises NotFound; ClientError where several SHA-256 begin so.
+        """
+        if is_sha256(reference.lower()) or reference.startswith("/"):
+            return self.artifact(reference)
+        if found := next(self.artifacts(filename=reference), None):
+            return found
+        if re.fullmatch(r"[0-9a-fA-F]{6,63}", reference, re.ASCII):
+            begins = [each for each in self.artifacts() if each.sha256.startswith(reference.lower())]
+            if len(begins) > 1:
+                raise ClientError(
+                    f"{len(begins)} artifacts have a SHA-256 that begins with {reference}. Give more of it."
+                )
+            if begins:
+                return begins[0]
+        try:
+            return self.artifact(reference)
+        except NotFound as error:
+            raise NotFound(404, f"No artifact has the name, id or SHA-256 {reference}.", error.body) from None
+
+    def uploads(self, *, search: str | None = None) -> Iterator[UploadInfo]:
+        """All uploads that you may see, newest first, without their chunks; with ``search`` in their file name."""
+        return map(UploadInfo.parse, self._pages("uploads/", {"search": search} if search else {}))
+
+    def artifacts(
+        self, *, sha256: str | None = None, filename: str | None = None, search: str | None = None
+    ) -> Iterator[ArtifactInfo]:
+        """All artifacts that you may see, newest first: with this SHA-256, this name, ``search`` in their name."""
+        wanted = {"sha256": sha256, "filename": filename, "search": search}
+        query: dict[str, str | int] = {name: value for name, value in wanted.items() if value}
+        return map(ArtifactInfo.parse, self._pages("artifacts/", query))
 
     def events(
         self, *, after: str | None = None, types: Sequence[str] = (), limit: int = 100, wait: int = 0
@@ -241,13 +267,17 @@ class AsyncClient:
         """`Client.artifact`."""
         return await asyncio.to_thread(self._client.artifact, artifact)
 
-    async def uploads(self) -> list[UploadInfo]:
-        """`Client.uploads`, as a list."""
-        return await asyncio.to_thread(lambda: list(self._client.uploads()))
+    async def find_artifact(self, reference: str) -> ArtifactInfo:
+        """`Client.find_artifact`."""
+        return await asyncio.to_thread(self._client.find_artifact, reference)
 
-    async def artifacts(self, *, sha256: str | None = None) -> list[ArtifactInfo]:
+    async def uploads(self, **options: Any) -> list[UploadInfo]:
+        """`Client.uploads`, as a list."""
+        return await asyncio.to_thread(lambda: list(self._client.uploads(**options)))
+
+    async def artifacts(self, **options: Any) -> list[ArtifactInfo]:
         """`Client.artifacts`, as a list."""
-        return await asyncio.to_thread(lambda: list(self._client.artifacts(sha256=sha256)))
+        return await asyncio.to_thread(lambda: list(self._client.artifacts(**options)))
 
     async def events(self, **options: Any) -> EventBatch:
         """`Client.events`."""
