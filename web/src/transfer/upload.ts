@@ -3,8 +3,8 @@
 // The server's list of chunks is the only truth about what is missing; `plan.ts` keeps it together with what is on its way.
 
 import { alone } from "./alone.ts";
-import { sleep, type ArtifactInfo, type UploadDetail } from "./api.ts";
-import { Finder, fitting } from "./find.ts";
+import { sleep, type UploadDetail } from "./api.ts";
+import { Finder } from "./find.ts";
 import { Rate } from "./pace.ts";
 import { Changing, OtherFile, Problem, Stopped, adviceOn } from "./problems.ts";
 import { Plan } from "./plan.ts";
@@ -176,32 +176,18 @@ export class Upload {
     }
   }
 
-  // --- Without an upload -------------------------------------------------------------------------------------------
-
   /** Whether the file is there without an upload of its own: already, or by one request. */
   async #shortcut(signal: AbortSignal): Promise<boolean> {
     if (this.href !== undefined || this.#tools.unfinished(this.file)) return false;
     this.#enter("preparing");
-    await this.#checkSize(signal);
     this.hashed = 0;
-    const stored = await this.#whole.stored(signal, (bytes) => {
+    const read = (bytes: number) => {
       this.hashed += bytes;
       this.#enter("hashing");
-    });
-    if (stored) return this.#arrived(stored, true);
-    if (!this.#whole.small) return false;
-    this.#enter("sending");
-    const made = await this.#whole.send(signal);
-    return made !== undefined && this.#arrived(made, made.filename !== fitting(this.name));
-  }
-
-  /** Refuse before anything is sent what the server would refuse. */
-  async #checkSize(signal: AbortSignal): Promise<void> {
-    const limit = (await this.#tools.api.about(signal)).limits?.max_upload_size ?? Infinity;
-    if (this.file.size > limit) throw new Problem(413, { type: "#upload-too-large", limit, size: this.file.size });
-  }
-
-  #arrived(artifact: ArtifactInfo, already: boolean): true {
+    };
+    const there = await this.#whole.arrive(signal, read, () => this.#enter("sending"));
+    if (!there) return false;
+    const { artifact, already } = there;
     this.#plan.finish();
     this.already = already ? (artifact.filename ?? "") : undefined;
     this.result = { artifact: artifact.pulp_href, sha256: artifact.sha256, size: artifact.size };

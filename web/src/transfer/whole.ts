@@ -39,8 +39,31 @@ export class Whole {
     this.#rate = rate;
   }
 
+  /**
+   * The artifact of the file, and whether the server had it under this or another name; nothing when an upload is needed.
+   * `read` hears of what is hashed, `sends` that the file is sent. Raises a Problem when the server would refuse it.
+   */
+  async arrive(
+    signal: AbortSignal,
+    read: (bytes: number) => void,
+    sends: () => void,
+  ): Promise<{ artifact: ArtifactInfo; already: boolean } | undefined> {
+    await this.#checkSize(signal);
+    const stored = await this.#stored(signal, read);
+    if (stored) return { artifact: stored, already: true };
+    if (!this.#small) return undefined;
+    sends();
+    const made = await this.#send(signal);
+    return made && { artifact: made, already: made.filename !== this.#name };
+  }
+
+  async #checkSize(signal: AbortSignal): Promise<void> {
+    const limit = (await this.#tools.api.about(signal)).limits?.max_upload_size ?? Infinity;
+    if (this.#file.size > limit) throw new Problem(413, { type: "#upload-too-large", limit, size: this.#file.size });
+  }
+
   /** The owner's artifact with the content of the file, where it is quick to find out; `read` hears of what is hashed. */
-  async stored(signal: AbortSignal, read: (bytes: number) => void): Promise<ArtifactInfo | undefined> {
+  async #stored(signal: AbortSignal, read: (bytes: number) => void): Promise<ArtifactInfo | undefined> {
     const { api } = this.#tools;
     const { size } = this.#file;
     if (size <= NOT_WORTH_ASKING_BYTES) return undefined;
@@ -57,14 +80,14 @@ export class Whole {
   }
 
   /** Whether one request carries it at the present pace of the line. */
-  get small(): boolean {
+  get #small(): boolean {
     const { line } = this.#tools;
     const { size } = this.#file;
     return size <= Math.min(SMALL_BYTES, line.most, chunkSize(size, line.advised, line.rate)) && !NOT_FOR_FORMS.test(this.#name);
   }
 
   /** Send it in one request. Nothing when that does not get through and it should go in parts; raises what is final. */
-  async send(signal: AbortSignal): Promise<ArtifactInfo | undefined> {
+  async #send(signal: AbortSignal): Promise<ArtifactInfo | undefined> {
     for (let tries = 1; ; tries += 1) {
       await this.#tools.api.session.ready(signal);
       const made = await this.#try(signal);
