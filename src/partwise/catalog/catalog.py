@@ -15,6 +15,7 @@ from partwise.catalog import (
     deliveries,
     events,
     objects,
+    quotas,
     releases,
     tasks,
     tokens,
@@ -171,6 +172,10 @@ class SqlCatalog:
     sweep_tasks = Writes(tasks.sweep_tasks)
     count_old_tasks = Reads(tasks.count_old_tasks)
     usage = Reads(uploads.usage)
+    owner_quota = Reads(quotas.owner_quota)
+    set_quota = Writes(quotas.set_quota)
+    forget_quota = Writes(quotas.forget_quota)
+    list_owners = Reads(quotas.list_owners)
     count_states = Reads(uploads.count_states)
     totals = Reads(uploads.totals)
 
@@ -210,6 +215,7 @@ class SqlCatalog:
     find_token = Reads(tokens.find_token)
     list_tokens = Reads(tokens.list_tokens)
     use_token = Writes(tokens.use_token)
+    delete_token = Writes(tokens.delete_token)
     revoke_token = Writes(tokens.revoke_token)
     create_ticket = Writes(tokens.create_ticket)
     find_ticket = Reads(tokens.find_ticket)

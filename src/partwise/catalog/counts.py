@@ -59,6 +59,12 @@ def owners_of_more(connection: Connection, kind: str, state: str, number: int) -
     return list(connection.execute(many).scalars())
 
 
+def owners(connection: Connection) -> list[str]:
+    """Return the owners of uploads and artifacts."""
+    of = select(counts.c.owner).where(counts.c.kind.in_(("upload", "link"))).distinct()
+    return list(connection.execute(of).scalars())
+
+
 def fold_counts(connection: Connection) -> int:
     """Add up counts that transactions left in rows of their own (PostgreSQL); how many. Safe in several processes."""
     parts = connection.execute(_UNFOLDED).all()

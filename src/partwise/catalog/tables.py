@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 
 from partwise.core.events import EventType
-from partwise.core.records import Artifact, Chunk, Task, TaskState, Upload
+from partwise.core.records import Artifact, Chunk, Scope, Task, TaskState, Upload
 from partwise.core.state import UploadState
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -336,8 +336,13 @@ tokens = Table(
     Column("created", UtcTime, nullable=False),
     Column("last_used", UtcTime),
     Column("revoked", UtcTime),
+    Column("expires", UtcTime),
+    Column("scope", EnumValue(Scope), nullable=False, server_default="all"),
     UniqueConstraint("sha256"),
 )
+
+#: Quotas of users who have another than the default. ``bytes`` None: no limit.
+quotas = Table("quotas", metadata, Column("owner", String, primary_key=True), Column("bytes", BigInteger))
 
 #: Each opens one upload, and goes with it.
 tickets = Table(

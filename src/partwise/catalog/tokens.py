@@ -11,11 +11,17 @@ from sqlalchemy import Column, Connection, bindparam, delete, insert, select, up
 from partwise.catalog.tables import tickets, tokens, uploads
 from partwise.catalog.uploads import lock_upload
 from partwise.core.errors import Conflict, NotFound
+from partwise.core.records import Scope
 from partwise.core.state import UploadState
 from partwise.engine.ports import Ticket, Token
 
 _COLUMNS: list[Column[Any]] = [tokens.c[field.name] for field in fields(Token)]
-_FIND = select(*_COLUMNS).where(tokens.c.sha256 == bindparam("sha256"), tokens.c.revoked.is_(None))
+#: Before the digest of a token that expires or allows less: a server of an older version, which knows neither, does
+#: not find it, instead of taking it for one that allows all.
+_LIMITED = "2:"
+_FIND = select(*_COLUMNS).where(
+    tokens.c.sha256.in_((bindparam("sha256"), bindparam("limited"))), tokens.c.revoked.is_(None)
+)
 _USED = update(tokens).where(tokens.c.name == bindparam("key")).values(last_used=bindparam("used"))
 
 
@@ -26,12 +32,13 @@ def create_token(connection: Connection, token: Token, sha256: str) -> None:
     if row is not None and row.revoked is None:
         raise Conflict(f"A token named {token.name} already exists. Revoke it first, or use another name.")
     connection.execute(delete(tokens).where(tokens.c.name == token.name))
-    connection.execute(insert(tokens), asdict(token) | {"sha256": sha256})
+    limited = token.expires is not None or token.scope is not Scope.ALL
+    connection.execute(insert(tokens), asdict(token) | {"sha256": f"{_LIMITED}{sha256}" if limited else sha256})
 
 
 def find_token(connection: Connection, sha256: str) -> Token | None:
     """The token with this secret, if it is not revoked."""
-    row = connection.execute(_FIND, {"sha256": sha256}).one_or_none()
+    row = connection.execute(_FIND, {"sha256": sha256, "limited": f"{_LIMITED}{sha256}"}).one_or_none()
     return None if row is None else Token(**row._mapping)
 
 
@@ -68,6 +75,15 @@ def list_tokens(connection: Connection) -> list[Token]:
 def use_token(connection: Connection, name: str, now: datetime) -> None:
     """Remember when it was used."""
     connection.execute(_USED, {"key": name, "used": now})
+
+
+def delete_token(connection: Connection, name: str) -> Token:
+    """Delete the row."""
+    row = connection.execute(select(*_COLUMNS).where(tokens.c.name == name).with_for_update()).one_or_none()
+    if row is None:
+        raise NotFound("token")
+    connection.execute(delete(tokens).where(tokens.c.name == name))
+    return Token(**row._mapping)
 
 
 def revoke_token(connection: Connection, name: str, now: datetime) -> None:

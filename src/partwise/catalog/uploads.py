@@ -25,6 +25,7 @@ from sqlalchemy import (
 
 from partwise.catalog import counts, events, objects
 from partwise.catalog.pages import newest_first
+from partwise.catalog.quotas import owner_quota
 from partwise.catalog.tables import (
     UPLOAD,
     chunks,
@@ -367,6 +368,7 @@ def _check_limits(connection: Connection, upload: Upload, size: int, limits: Own
 
     Transactions of one owner that take room wait for each other: two that look at once would both find the last of it.
     """
+    limits = replace(limits, quota=owner_quota(connection, upload.owner, limits.quota))
     if limits == OwnerLimits():
         return
     if connection.dialect.name == "postgresql":  # SQLite has one writer at a time

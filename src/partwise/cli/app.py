@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from partwise.cli import feed, upkeep
+from partwise.cli import admin, feed, upkeep
 from partwise.cli import migrate as migration
 from partwise.cli import settings as server_settings
 from partwise.cli import token as token_commands
@@ -393,6 +393,7 @@ def remove(
 
 
 app.add_typer(feed.app, name="events")
+app.add_typer(admin.app, name="admin", rich_help_panel=_OPERATOR_PANEL)
 app.add_typer(token_commands.app, name="token", rich_help_panel=_OPERATOR_PANEL)
 app.command("config", rich_help_panel=_OPERATOR_PANEL)(server_settings.show)
 app.command(rich_help_panel=_OPERATOR_PANEL)(upkeep.upgrade)

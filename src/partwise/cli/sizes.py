@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 _UNITS = {
     "": 1, "b": 1,
@@ -11,6 +12,8 @@ _UNITS = {
     "g": 2**30, "gib": 2**30, "gb": 10**9,
     "t": 2**40, "tib": 2**40, "tb": 10**12,
 }  # fmt: skip
+_AGES = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+_AGE = re.compile(r"([0-9]{1,5})([mhd])", re.ASCII)
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([a-z]*)", re.ASCII | re.IGNORECASE)
 
 
@@ -21,6 +24,14 @@ def parse_size(text: str) -> int:
     if size < 1 or size != int(size):
         raise ValueError(f"{text!r} is not a size. Write bytes (1048576) or a unit (16MiB, 64M, 1GB).")
     return int(size)
+
+
+def parse_age(text: str) -> timedelta:
+    """A time from its number and unit: ``30m``, ``12h``, ``7d``. Raises ValueError with a sentence."""
+    match = _AGE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no time; write a number and a unit: 30m, 12h or 7d.")
+    return int(match[1]) * _AGES[match[2]]
 
 
 def format_size(size: float) -> str:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from partwise.cli.local import AsJson, Data, audit, with_tokens
+from partwise.cli.sizes import parse_age
 
 if TYPE_CHECKING:
     from partwise.engine.ports import Token
 
-app = typer.Typer(help="Create, list and revoke the tokens of a server with --auth token.", no_args_is_help=True)
+app = typer.Typer(help="Manage the tokens of a server with --auth token.", no_args_is_help=True)
+
+
+def _age(text: str) -> timedelta:
+    try:
+        return parse_age(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 @app.command()
@@ -24,11 +33,18 @@ def create(
         typer.Option(metavar="USER", help="User whose uploads and artifacts it grants access to. (default: NAME)"),
     ] = None,
     admin: Annotated[bool, typer.Option("--admin", help="Grants access to all users' data.")] = False,
+    scope: Annotated[
+        str, typer.Option(metavar="all|upload|read", help="What the token allows: upload only, or read only.")
+    ] = "all",
+    expires: Annotated[
+        Any, typer.Option(metavar="AGE", parser=_age, help="Lifetime of the token, such as 12h or 90d.")
+    ] = None,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
     """Create a token. It is shown once."""
     from partwise.cli.output import emit, out, plain, say
+    from partwise.core.records import Scope
     from partwise.engine.context import utc_now
     from partwise.engine.ports import Token
     from partwise.server.auth import digest_of, new_secret
@@ -36,14 +52,18 @@ def create(
     for text in (name, user or name):
         if not text.strip() or not text.isprintable() or len(text) > 100:
             raise typer.BadParameter("the name is not valid. Use 1 to 100 printable characters.")
-    secret = new_secret()
-    token = Token(name=name, owner=user or name, created=utc_now(), admin=admin)
+    if scope not in {*Scope}:
+        raise typer.BadParameter(f"a scope is one of {', '.join(Scope)}.", param_hint="--scope")
+    secret, now = new_secret(), utc_now()
+    until = None if expires is None else now + expires
+    token = Token(name=name, owner=user or name, created=now, admin=admin, expires=until, scope=Scope(scope))
     with_tokens(data, lambda tokens: tokens.create_token(token, digest_of(secret)), first=True)
-    audit(data, "token.created", token=name, owner=token.owner, admin=admin)
+    audit(data, "token.created", token=name, owner=token.owner, admin=admin, scope=scope, expires=until and str(until))
     if as_json:
         emit(_members(token) | {"token": secret})
         return
     what = "everything" if admin else f"what belongs to {token.owner}"
+    what += f", to {scope} only" * (scope != "all") + (f", until {until:%Y-%m-%d %H:%M} UTC" if until else "")
     say(f"Token {name}, which opens {what}. It is shown this once:")
     out.print(plain(secret))
 
@@ -60,9 +80,10 @@ def list_all(data: Data = None, as_json: AsJson = False) -> None:
         return
     rows = []
     for token in tokens:
-        times = (f"{time:%Y-%m-%d %H:%M}" if time else "-" for time in (token.created, token.last_used, token.revoked))
-        rows.append((token.name, token.owner, "everything" if token.admin else "own", *times))
-    show_table(("NAME", "USER", "OPENS", "CREATED", "LAST USED", "REVOKED"), rows)
+        moments = (token.created, token.last_used, token.expires, token.revoked)
+        times = (f"{time:%Y-%m-%d %H:%M}" if time else "-" for time in moments)
+        rows.append((token.name, token.owner, "everything" if token.admin else "own", str(token.scope), *times))
+    show_table(("NAME", "USER", "OPENS", "SCOPE", "CREATED", "LAST USED", "EXPIRES", "REVOKED"), rows)
 
 
 @app.command()
@@ -79,11 +100,25 @@ def revoke(
     say(f"Token {name} is revoked.")
 
 
+@app.command()
+def delete(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name, as in `partwise token list`.")], data: Data = None
+) -> None:
+    """Delete a token, revoked or not. It stops working within 5 seconds, and leaves the list."""
+    from partwise.cli.output import say
+
+    token = with_tokens(data, lambda tokens: tokens.delete_token(name))
+    audit(data, "token.deleted", token=name, owner=token.owner)
+    say(f"Token {name} is deleted.")
+
+
 def _members(token: Token) -> dict[str, object]:
-    times = {"created": token.created, "last_used": token.last_used, "revoked": token.revoked}
+    times = {"created": token.created, "last_used": token.last_used, "expires": token.expires}
+    times["revoked"] = token.revoked
     return {
         "name": token.name,
         "user": token.owner,
         "admin": token.admin,
+        "scope": str(token.scope),
         **{key: time and time.isoformat() for key, time in times.items()},
     }

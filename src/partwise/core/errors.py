@@ -142,6 +142,13 @@ class BodyInterrupted(PartwiseError):
         self.setting = setting
 
 
+class OutOfScope(PartwiseError):
+    """The token does not allow this."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"The scope of this token is {scope}, which does not allow this request. Use another token.")
+
+
 class NotFound(PartwiseError):
     """The resource does not exist, or belongs to another user. Clients cannot distinguish the two."""
 

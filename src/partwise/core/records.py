@@ -14,6 +14,16 @@ from partwise.core.state import UploadState
 T = TypeVar("T")
 
 
+class Scope(StrEnum):
+    """What a token allows."""
+
+    ALL = "all"
+    #: All but reading the bytes of artifacts, and deleting or releasing them.
+    UPLOAD = "upload"
+    #: Looking and downloading.
+    READ = "read"
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Who asks. An admin sees and may change what belongs to anyone."""
@@ -26,6 +36,8 @@ class Principal:
     ticket: str | None = None
     #: The name of the token that they showed, if any: for the record.
     token: str | None = field(default=None, compare=False)
+    #: What the token allows.
+    scope: Scope = Scope.ALL
 
     def owns(self, owner: str) -> bool:
         """Whether what belongs to ``owner`` is this principal's to see."""

@@ -15,7 +15,7 @@ from partwise.core.records import Artifact, Page, PageKey, Principal, TaskState
 from partwise.engine.audit import record_artifact
 from partwise.engine.chunks import Early, put_chunk
 from partwise.engine.commit import commit
-from partwise.engine.context import Context
+from partwise.engine.context import Context, check_scope
 from partwise.engine.ports import Body, Purpose
 from partwise.engine.uploads import create_upload, delete_upload, set_size
 
@@ -139,6 +139,7 @@ async def artifact_url(engine: Context, artifact: Artifact, headers: Mapping[str
 
 async def delete_artifact(engine: Context, who: Principal, artifact_id: str) -> None:
     """Delete the link; with the last link of a digest, its bytes. NotFound."""
+    check_scope(who)
     artifact = await get_artifact(engine, who, artifact_id)
     async with engine.storage.digest_lock(artifact.sha256):
         last = await engine.catalog.unlink_artifact(artifact_id)

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from partwise.core.errors import NotFound
-from partwise.core.records import Principal, Upload
+from partwise.core.errors import NotFound, OutOfScope
+from partwise.core.records import Principal, Scope, Upload
 from partwise.engine.deliveries import Endpoint
 from partwise.engine.flusher import Flusher
 from partwise.engine.follower import Follower
@@ -98,6 +98,12 @@ class Workers:
         await self.follower.stop()
         await self.signer.stop()
         await asyncio.to_thread(self.readers.shutdown)
+
+
+def check_scope(who: Principal) -> None:
+    """Raise OutOfScope for whose token only uploads: bytes of artifacts, and their end, are not theirs."""
+    if who.scope is Scope.UPLOAD:
+        raise OutOfScope(who.scope)
 
 
 @dataclass(slots=True)

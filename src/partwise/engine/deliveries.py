@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 
 from partwise.core.errors import StorageFailed
 from partwise.core.events import EventType
+from partwise.engine.audit import record
 from partwise.engine.ports import Catalog, Delivery
 
 log = logging.getLogger(__name__)
@@ -127,6 +128,9 @@ class Courier:
         )
         outcome = "paused" if receipt.gone else "dead" if due is None else "failed"
         self._attempted(delivery.endpoint, outcome)
+        if outcome != "failed":
+            action = "webhook.paused" if receipt.gone else "webhook.failed"
+            record(action, endpoint=delivery.endpoint, delivery=delivery.id, kind=delivery.event_type, user="(server)")
         report = log.warning if outcome == "failed" else log.error
         report("event %s was not accepted by %s (%s): %s", delivery.event_id, delivery.endpoint, outcome, receipt.error)
 

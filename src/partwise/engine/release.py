@@ -17,7 +17,7 @@ from __future__ import annotations
 from partwise.core.errors import Conflict, NotFound
 from partwise.core.records import Principal, Release
 from partwise.engine.artifacts import get_artifact
-from partwise.engine.context import Context
+from partwise.engine.context import Context, check_scope
 from partwise.engine.ports import ReleasingStorage
 
 
@@ -27,6 +27,7 @@ async def release(engine: Context, who: Principal, artifact_id: str, path: str) 
     From then on the file is the caller's alone. NotFound; Conflict: another user has the same content, the path cannot
     be used, or the artifact was released to another path.
     """
+    check_scope(who)
     storage = engine.storage
     if not isinstance(storage, ReleasingStorage):
         raise Conflict("The artifact cannot be released: it is in an object store. Download it instead.")

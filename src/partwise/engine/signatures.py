@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from partwise.core.errors import Conflict, NotFound
 from partwise.core.records import Artifact, Principal
 from partwise.core.signature import MAX_SIGNED
-from partwise.engine.context import Context
+from partwise.engine.context import Context, check_scope
 
 #: Bytes of a block that is read to be sent.
 READ_BLOCK = 256 << 10
@@ -30,6 +30,7 @@ async def find_signature(engine: Context, who: Principal, artifact_id: str, *, w
 
     NotFound; Conflict when the artifact is too large to have one; BytesLost and StorageFailed when it cannot be read.
     """
+    check_scope(who)
     artifact = await engine.catalog.get_artifact(artifact_id)
     if not who.owns(artifact.owner):
         raise NotFound("artifact")

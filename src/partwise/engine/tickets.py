@@ -9,6 +9,7 @@ import hashlib
 import secrets
 
 from partwise.core.records import Principal
+from partwise.engine.audit import record_upload
 from partwise.engine.context import Context
 
 #: What tickets begin with, so that people and scanners for leaked secrets know them.
@@ -17,13 +18,15 @@ PREFIX = "partwise_ticket_"
 
 async def make_ticket(engine: Context, who: Principal, upload_id: str) -> str:
     """Return a new ticket for an upload of ``who``, or of anyone for an admin. It is kept nowhere. NotFound."""
-    await engine.owned_upload(who, upload_id)
+    upload = await engine.owned_upload(who, upload_id)
     secret = PREFIX + secrets.token_urlsafe(32)
     await engine.catalog.create_ticket(upload_id, hashlib.sha256(secret.encode()).hexdigest(), engine.clock())
+    record_upload("ticket.created", upload)
     return secret
 
 
 async def revoke_tickets(engine: Context, who: Principal, upload_id: str) -> None:
     """Let all tickets of an upload open nothing, within some seconds. The upload stays. NotFound."""
-    await engine.owned_upload(who, upload_id)
-    await engine.catalog.revoke_tickets(upload_id)
+    upload = await engine.owned_upload(who, upload_id)
+    count = await engine.catalog.revoke_tickets(upload_id)
+    record_upload("ticket.revoked", upload, count=count)

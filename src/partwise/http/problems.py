@@ -71,6 +71,7 @@ PROBLEMS: Mapping[type[errors.PartwiseError], Problem] = {
     errors.ChunkDigestMismatch: Problem("chunk-digest-mismatch", 400, "Chunk checksum mismatch"),
     errors.ArtifactDigestMismatch: Problem("artifact-digest-mismatch", 400, "File checksum mismatch"),
     errors.BodyInterrupted: Problem("body-interrupted", 408, "Incomplete body"),
+    errors.OutOfScope: Problem("out-of-scope", 403, "Not in the token's scope"),
     errors.NotFound: Problem("not-found", 404, "Not found"),
     errors.CursorExpired: Problem("cursor-expired", 410, "Cursor expired"),
     errors.Denied: Problem("denied", 403, "Refused by the application"),
@@ -103,6 +104,12 @@ BAD_QUERY = Problem("bad-query", 400, "Invalid query", "The query contains a NUL
 NOT_SIGNED_IN = Problem("not-signed-in", 401, "Not signed in", "Missing, invalid or revoked token.")
 ADMINS_ONLY = Problem(
     "admins-only", 403, "Admins only", "The request needs an admin's token (partwise token create --admin)."
+)
+TOO_MANY_FAILURES = Problem(
+    "too-many-failures",
+    429,
+    "Too many wrong tokens",
+    "This address sent too many wrong tokens. Try again in a minute.",
 )
 TICKET_ONLY = Problem(
     "ticket-only", 403, "Not allowed with a ticket", "A ticket grants access to one upload only. Use a token."
@@ -161,6 +168,7 @@ REFUSALS = (
     NOT_SIGNED_IN,
     ADMINS_ONLY,
     TICKET_ONLY,
+    TOO_MANY_FAILURES,
     NOT_STARTED,
     FOREIGN_HOST,
     FOREIGN_ORIGIN,

@@ -209,6 +209,7 @@ def _access(
         identity=identity,
         tokens=not by_host,
         ambient=settings.auth == "proxy" and not by_host,
+        max_failures=settings.max_failed_sign_ins,
     )
 
 

@@ -28,10 +28,11 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.requests import Request, cookie_parser
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as AsgiScope
 
-from partwise.core.errors import PartwiseError
-from partwise.core.records import Principal
+from partwise.core.errors import OutOfScope, PartwiseError
+from partwise.core.records import Principal, Scope
 from partwise.engine.context import utc_now
 from partwise.engine.ports import Tickets, Token, Tokens
 from partwise.engine.tickets import PREFIX as TICKET_PREFIX
@@ -41,9 +42,11 @@ from partwise.http.problems import (
     METHOD_NOT_ALLOWED,
     NOT_SIGNED_IN,
     TICKET_ONLY,
+    TOO_MANY_FAILURES,
     refuse,
     render_any,
 )
+from partwise.server.failures import FailedSignIns
 
 #: What tokens begin with, so that people and scanners for leaked secrets know them.
 PREFIX = "partwise_"
@@ -120,6 +123,10 @@ class Authenticator:
         self._known[digest] = (self._monotonic() + _TTL_SECONDS, principal)
         return principal
 
+    def was_valid(self, secret: str) -> bool:
+        """Whether a secret opened something when it was asked for last, as far as this process remembers."""
+        return digest_of(secret) in self._known
+
     async def is_token(self, secret: str) -> bool:
         """Whether a secret is a token, and no ticket."""
         return not secret.startswith(TICKET_PREFIX) and await self.find(secret) is not None
@@ -129,10 +136,10 @@ class Authenticator:
             ticket = await self._tokens.find_ticket(digest)
             return None if ticket is None else Principal(ticket.owner, ticket=ticket.upload_id)
         token = await self._tokens.find_token(digest)
-        if token is None:
+        if token is None or (token.expires is not None and token.expires <= self._clock()):
             return None
         self._note_use(token)
-        return Principal(token.owner, token.admin, token=token.name)
+        return Principal(token.owner, token.admin, token=token.name, scope=token.scope)
 
     def _note_use(self, token: Token) -> None:
         now = self._clock()
@@ -161,7 +168,7 @@ class Credentials:
     ambient: bool
 
 
-def credentials_of(scope: Scope, downloads: re.Pattern[str]) -> Credentials | None:
+def credentials_of(scope: AsgiScope, downloads: re.Pattern[str]) -> Credentials | None:
     """The token of a request, or None when it brings none that can be read."""
     headers = Headers(scope=scope)
     values = headers.getlist("authorization")
@@ -204,6 +211,7 @@ class TokenRequired:
     whose body has the token, as in ``Dialect``. ``origins`` are
     other sites whose pages may send a password along. ``identity`` names users in place of tokens, or with ``tokens``
     beside them; ``ambient``: it goes by what a browser sends by itself, whatever else the request has.
+    ``max_failures``: wrong tokens of one address within a minute, after which more are refused unseen.
     """
 
     def __init__(
@@ -220,6 +228,7 @@ class TokenRequired:
         tokens: bool = True,
         ambient: bool = False,
         sign_in: Iterable[str] = (),
+        max_failures: int | None = None,
     ) -> None:
         self._app = app
         self._authenticator = authenticator
@@ -236,11 +245,16 @@ class TokenRequired:
         self._identity = identity
         self._tokens = tokens
         self._ambient = ambient
+        self._failures = FailedSignIns(max_failures)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on."""
         if scope["type"] != "http" or self._is_public(scope):
             await self._app(scope, receive, send)
+            return
+        if (wait := self._failures.wait_of(scope)) and not self._may_be_known(scope):
+            response = refuse(TOO_MANY_FAILURES, "", {"Retry-After": str(wait)}, setting="max_failed_sign_ins")
+            await response(scope, receive, send)
             return
         try:
             who, credentials = await self._ask(scope)
@@ -250,6 +264,8 @@ class TokenRequired:
         if who is None and self._is_greeted(scope):
             await self._app(scope, receive, send)
         elif who is None or credentials is None:
+            if credentials is not None and self._is_ours(credentials):
+                self._failures.count(scope)
             await _refusal(scope, known=credentials is not None, tokens=self._tokens)(scope, receive, send)
         elif credentials.ambient and _is_foreign(scope, self._origins):
             await refuse(
@@ -259,11 +275,13 @@ class TokenRequired:
             await refuse(TICKET_ONLY)(scope, receive, send)
         elif scope["path"] == SESSION_PATH and self._identity is None:
             await self._session(scope, credentials)(scope, receive, send)
+        elif who.scope is Scope.READ and scope["method"] not in _SAFE:
+            await render_any(Request(scope), OutOfScope(who.scope))(scope, receive, send)
         else:
             scope[PRINCIPAL] = who
             await self._app(scope, receive, send)
 
-    async def _ask(self, scope: Scope) -> tuple[Principal | None, Credentials | None]:
+    async def _ask(self, scope: AsgiScope) -> tuple[Principal | None, Credentials | None]:
         """Who makes the request, and what it brought along."""
         credentials = credentials_of(scope, self._downloads)
         if self._identity is None or self._is_own(credentials):
@@ -273,11 +291,22 @@ class TokenRequired:
         who = await self._identity(Request(scope))
         return who, Credentials("", ambient) if who is not None else credentials
 
+    def _may_be_known(self, scope: AsgiScope) -> bool:
+        """Whether the request has no token, or one that was valid lately: others behind its address guess."""
+        credentials = credentials_of(scope, self._downloads)
+        if credentials is None or not self._is_ours(credentials):
+            return True
+        return self._authenticator.was_valid(credentials.secret)
+
+    def _is_ours(self, credentials: Credentials) -> bool:
+        """Whether it is the database that tells who has these credentials, and nobody's own function."""
+        return self._identity is None or self._is_own(credentials)
+
     def _is_own(self, credentials: Credentials | None) -> bool:
         """Whether the request has a ticket, or a token where those count."""
         return credentials is not None and credentials.secret.startswith(PREFIX if self._tokens else TICKET_PREFIX)
 
-    def _is_ticketed(self, scope: Scope, upload_id: str) -> bool:
+    def _is_ticketed(self, scope: AsgiScope, upload_id: str) -> bool:
         """Whether the request is one for the bytes of this upload."""
         for methods, pattern in self._ticketed:
             found = pattern.fullmatch(scope["path"]) if scope["method"] in methods else None
@@ -285,18 +314,18 @@ class TokenRequired:
                 return found["id"] == upload_id
         return False
 
-    def _is_public(self, scope: Scope) -> bool:
+    def _is_public(self, scope: AsgiScope) -> bool:
         path = scope["path"]
         if path in self._sign_in:
             return True
         return scope["method"] in _SAFE and (path in self._public or path.startswith(self._public_below))
 
-    def _is_greeted(self, scope: Scope) -> bool:
+    def _is_greeted(self, scope: AsgiScope) -> bool:
         # Who sends something in place of a token is told that it is none. Katello sends an empty user and password.
         silent = all(value == _EMPTY_BASIC for name, value in scope["headers"] if name == b"authorization")
         return silent and scope["method"] in _SAFE and scope["path"] in self._greeting
 
-    def _session(self, scope: Scope, credentials: Credentials) -> Response:
+    def _session(self, scope: AsgiScope, credentials: Credentials) -> Response:
         """Give out, or take back, the cookie that opens downloads."""
         if scope["method"] not in ("POST", "DELETE"):
             detail = "This path accepts POST (create the cookie for downloads) and DELETE (remove it)."
@@ -329,7 +358,7 @@ def is_known(request: Request) -> bool:
     return PRINCIPAL in request.scope
 
 
-def _is_foreign(scope: Scope, friends: frozenset[str]) -> bool:
+def _is_foreign(scope: AsgiScope, friends: frozenset[str]) -> bool:
     """Whether a page of another site, not among ``friends``, makes a change.
 
     A proxy may have changed the scheme: the host tells.
@@ -349,7 +378,7 @@ def _is_foreign(scope: Scope, friends: frozenset[str]) -> bool:
         return True
 
 
-def _refusal(scope: Scope, *, known: bool, tokens: bool) -> Response:
+def _refusal(scope: AsgiScope, *, known: bool, tokens: bool) -> Response:
     """The answer to nobody who is known. ``tokens``: a password dialog is of use, a token can be entered there."""
     detail = "Invalid or revoked token." if known else "The token is missing. Send 'Authorization: Bearer TOKEN'."
     if not tokens and not known:

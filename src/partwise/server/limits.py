@@ -35,6 +35,7 @@ LIMITS: Mapping[str, str | None] = {
     "completed_expiry_days": None,
     "max_connections": "partwise_connections",
     "max_requests": "partwise_requests_in_flight",
+    "max_failed_sign_ins": None,
     "header_timeout_seconds": None,
     "body_idle_timeout_seconds": None,
     "body_min_rate": None,

@@ -234,6 +234,9 @@ class Settings(BaseSettings):
 
     max_connections: int = Field(4096, ge=1, description="Largest number of connections of each process")
     max_requests: int = Field(4096, ge=1, description="Largest number of concurrent requests of each process")
+    max_failed_sign_ins: int | None = Field(
+        300, ge=1, description="Wrong tokens of one address within a minute, after which further ones are refused"
+    )
     header_timeout_seconds: float = Field(20, gt=0, description="Timeout for the request line and header fields")
     body_idle_timeout_seconds: float = Field(60, gt=0, description="Timeout while a request body makes no progress")
     body_min_rate: ByteSize = Field(

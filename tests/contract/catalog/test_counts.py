@@ -167,3 +167,21 @@ async def test_pages_behind_a_key_are_those_of_an_offset(
         if not page.more:
             break
     assert found == whole.items
+
+
+async def test_a_quota_of_ones_own_counts_in_place_of_the_default(catalog: SqlCatalog) -> None:
+    default = OwnerLimits(quota=100)
+    await catalog.set_quota("ann", 50)
+    with pytest.raises(QuotaExceeded):
+        await catalog.create_upload(make_upload(size=60), default)
+    with pytest.raises(QuotaExceeded):
+        await catalog.create_upload(make_upload(size=60), UNLIMITED)
+    await catalog.create_upload(make_upload("u2", size=60, owner="ben"), default)
+    await catalog.set_quota("ann", None)
+    assert await catalog.owner_quota("ann", 100) is None
+    await catalog.create_upload(make_upload(size=600), default)
+    await catalog.forget_quota("ann")
+    assert await catalog.owner_quota("ann", 100) == 100
+    with pytest.raises(QuotaExceeded):
+        await catalog.create_upload(make_upload("u3", size=1), default)
+    assert await catalog.list_owners() == ["ann", "ben"]

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from partwise.core.errors import StorageFailed
-from partwise.core.records import Principal
+from partwise.core.records import Principal, Scope
 from partwise.engine.ports import Ticket, Token
 from partwise.engine.tickets import PREFIX as TICKET_PREFIX
 from partwise.server.auth import Authenticator, credentials_of, digest_of, new_secret
+from partwise.server.failures import FailedSignIns
 
 DOWNLOADS = re.compile(r"/artifacts/[^/]+/download/?")
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -47,6 +48,11 @@ class Tokens:
 
     async def revoke_token(self, name: str, now: datetime) -> None:
         self.by_digest = {digest: token for digest, token in self.by_digest.items() if token.name != name}
+
+    async def delete_token(self, name: str) -> Token:
+        (token,) = [token for token in self.by_digest.values() if token.name == name]
+        await self.revoke_token(name, NOW)
+        return token
 
     async def create_ticket(self, upload_id: str, sha256: str, now: datetime) -> None:
         self.tickets[sha256] = Ticket(upload_id=upload_id, owner="ann")
@@ -210,3 +216,37 @@ def test_the_cookie_opens_downloads_alone() -> None:
         ("/artifacts/x/y/download/", "GET"),
     ):
         assert credentials_of(scope(path, method, cookie=cookie), DOWNLOADS) is None
+
+
+async def test_a_token_ends_at_its_time(tokens: Tokens) -> None:
+    now = NOW
+    authenticator = Authenticator(tokens, clock=lambda: now, monotonic=lambda: (now - NOW).total_seconds())
+    secret = new_secret()
+    token = Token(name="ci", owner="ann", created=NOW, expires=NOW + timedelta(hours=1), scope=Scope.UPLOAD)
+    await tokens.create_token(token, digest_of(secret))
+    found = await authenticator.find(secret)
+    assert found is not None
+    assert found.scope is Scope.UPLOAD
+    now += timedelta(minutes=59)
+    assert await authenticator.find(secret) is not None
+    now += timedelta(minutes=1)
+    assert await authenticator.find(secret) is None
+    await authenticator.stop()
+
+
+def test_failures_count_for_a_minute_and_for_one_network() -> None:
+    now = 0.0
+    failures = FailedSignIns(2, lambda: now)
+
+    def of(address: str) -> dict[str, Any]:
+        return {"client": (address, 1)}
+
+    for address in ("2001:db8::1", "2001:db8::ffff"):
+        assert failures.wait_of(of(address)) == 0
+        failures.count(of(address))
+    assert failures.wait_of(of("2001:db8::2")) == 60
+    assert failures.wait_of(of("2001:db8:0:1::2")) == 0
+    assert failures.wait_of({"client": None}) == 0
+    now = 60.0
+    assert failures.wait_of(of("2001:db8::2")) == 0
+    assert FailedSignIns(None).wait_of(of("2001:db8::2")) == 0

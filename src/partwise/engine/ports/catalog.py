@@ -300,6 +300,18 @@ class ArtifactRecords(Protocol):
     async def usage(self, owner: str) -> Usage:
         """What ``owner`` holds."""
 
+    async def owner_quota(self, owner: str, default: int | None) -> int | None:
+        """The quota of ``owner`` in bytes; None: no limit. ``default``: of those who have none of their own."""
+
+    async def set_quota(self, owner: str, quota: int | None) -> None:
+        """Give ``owner`` a quota of their own, which counts in place of ``OwnerLimits.quota``. None: no limit."""
+
+    async def forget_quota(self, owner: str) -> None:
+        """Let the default count for ``owner`` again."""
+
+    async def list_owners(self) -> list[str]:
+        """Who has anything, and who has a quota of their own; by name."""
+
     async def count_states(self) -> dict[str, int]:
         """The number of uploads in each state, looked up."""
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from partwise.core.records import Scope
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
@@ -18,6 +20,9 @@ class Token:
     admin: bool = False
     last_used: datetime | None = None
     revoked: datetime | None = None
+    #: When it stops opening anything; None: never.
+    expires: datetime | None = None
+    scope: Scope = Scope.ALL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,13 +53,16 @@ class Tokens(Protocol):
         """Record a token by the SHA-256 of its secret. Conflict when its name is taken, by a revoked one too."""
 
     async def find_token(self, sha256: str) -> Token | None:
-        """The token whose secret has this SHA-256, unless it is revoked."""
+        """The token whose secret has this SHA-256, unless it is revoked. It may have expired."""
 
     async def list_tokens(self) -> list[Token]:
         """All tokens, revoked ones too, by name."""
 
     async def use_token(self, name: str, now: datetime) -> None:
         """Remember when it was last used. No error when there is no such token."""
+
+    async def delete_token(self, name: str) -> Token:
+        """Forget a token, revoked or not; it opens nothing from now on. Returns it. NotFound."""
 
     async def revoke_token(self, name: str, now: datetime) -> None:
         """Let it open nothing from now on. Idempotent. NotFound."""

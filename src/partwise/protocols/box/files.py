@@ -10,6 +10,7 @@ from partwise.core.errors import BadBody, QuotaExceeded
 from partwise.core.numbers import parse_size
 from partwise.core.records import Artifact
 from partwise.engine import artifacts
+from partwise.engine.context import check_scope
 from partwise.engine.ports import Sink
 from partwise.engine.uploads import check_size
 from partwise.http.dialect import Site
@@ -88,7 +89,7 @@ async def preflight(site: Site, request: Request) -> Response:
     parse_name(members.get("name"), "name")
     size = parse_size(members.get("size") or 0)
     check_size(site.engine, size)
-    quota = site.engine.limits.quota
+    quota = await site.engine.catalog.owner_quota(site.who(request).name, site.engine.limits.quota)
     if quota is not None:
         usage = await site.engine.catalog.usage(site.who(request).name)
         if usage.reserved + usage.stored + size > quota:
@@ -124,6 +125,7 @@ async def content(site: Site, request: Request) -> Response:
 
 async def download(site: Site, request: Request) -> Response:
     """Give the bytes of a file."""
+    check_scope(site.who(request))
     return await give(site.engine, request, await _artifact(site, request))
 
 

@@ -20,6 +20,7 @@ async def show(api: Api, request: Request) -> Response:
     # How much room there is after a commit tells whether somebody else has the same content.
     admin = signed_in and api.who(request).admin
     limits = api.engine.limits
+    quota = await api.engine.catalog.owner_quota(api.who(request).name, limits.quota) if signed_in else None
     status = StatusOut(
         versions=[
             Version(component="core", version=PULP_API_VERSION, package="partwise", module="partwise"),
@@ -28,7 +29,7 @@ async def show(api: Api, request: Request) -> Response:
         database_connection={"connected": True},
         storage=await _storage(api) if admin else None,
         user=api.who(request).name if signed_in else None,
-        limits=LimitsOut(max_upload_size=limits.max_upload_size, quota=limits.quota) if signed_in else None,
+        limits=LimitsOut(max_upload_size=limits.max_upload_size, quota=quota) if signed_in else None,
     )
     return json_response(request, status)
 

@@ -26,6 +26,7 @@ from partwise.core.state import UploadState
 from partwise.engine import uploads
 from partwise.engine.artifacts import get_artifact
 from partwise.engine.chunks import Early, put_chunk, settle
+from partwise.engine.context import check_scope
 from partwise.engine.engine import Engine
 from partwise.engine.finish import concatenate, finish
 from partwise.engine.ports import Body
@@ -174,6 +175,7 @@ async def get(tus: Site, request: Request) -> Response:
     upload = await uploads.get_upload(tus.engine, who, request.path_params["upload_id"])
     if upload.artifact_id is None:
         raise WrongState(upload.state.value, "read")
+    check_scope(who)
     return await give(tus.engine, request, await get_artifact(tus.engine, who, upload.artifact_id))
 
 
