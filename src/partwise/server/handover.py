@@ -31,6 +31,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from partwise.core.errors import BodyInterrupted
 from partwise.engine.ports import BLOCK, Sink
 from partwise.http.intake import ABORT, RequestBody
+from partwise.server.one_write import OneWrite
 from partwise.server.pace import Pace
 from partwise.storage.files import on_thread
 
@@ -65,6 +66,7 @@ class HandoverProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Offer the handover where it can be done and pays."""
         super().on_headers_complete()
+        self.cycle.transport = OneWrite(self.transport, self.loop)  # type: ignore[assignment]
         length = _content_length(self.headers)
         # ASGI's type says that extensions are dictionaries; ASGI itself leaves their shape to whoever offers them.
         extensions: dict[str, Any] = {ABORT: self.transport.abort, REST: partial(_rest_of_body, self.cycle)}
