@@ -115,6 +115,27 @@ def test_lists_are_searched_sorted_and_cut_off(cli: Cli, make: Make) -> None:
     assert "time, size or name" in cli("ls", "--sort", "colour", code=2).err
 
 
+def test_a_folder_goes_up_with_the_names_from_there(cli: Cli, make: Make, tmp_path: Path) -> None:
+    (tmp_path / "tree" / "sub").mkdir(parents=True)
+    for name in ("tree/1.iso", "tree/sub/2.iso", "tree/3.tmp"):
+        make(1000, name)
+    folder = tmp_path / "tree"
+    assert "--recursive" in cli("upload", folder, code=2).err
+    assert cli("upload", "-r", folder, "--dry-run").out == "tree/1.iso\ntree/3.tmp\ntree/sub/2.iso\n"
+    assert "one file only" in cli("upload", "-r", folder, "--name", "x", code=2).err
+    ran = cli("upload", "-r", folder, "--exclude", "*.tmp")
+    assert "2 of 2 files uploaded" in ran.err
+    assert "tree/sub/2.iso" in cli("ls", "--artifacts", "--search", "tree/").out
+    again = cli("upload", "-r", folder, "--skip-existing")
+    assert again.out.count("is there already") == 2
+    assert "1 of 3 files uploaded" in again.err
+    assert "2 were there already" in again.err
+    make(1000, "copy.iso").write_bytes((folder / "1.iso").read_bytes())
+    ran = cli("upload", tmp_path / "copy.iso", "--skip-existing")
+    assert "copy.iso: is there already, as tree/1.iso" in ran.out
+    assert cli("upload", tmp_path / "copy.iso", "--skip-existing", "--json").json["existing"] is True
+
+
 def test_a_file_of_proc_is_refused_and_not_stored_as_empty(cli: Cli) -> None:
     assert "copy it first" in cli("upload", "/proc/cpuinfo", code=2).err
 

@@ -122,7 +122,7 @@ def test_a_base_by_its_digest_and_none_at_all(cli: Cli, tmp_path: Path, files: V
     target = changed(tmp_path, "c.bin", files.old)
     down = cli("download", up["sha256"], "-o", target, "--force", "--no-delta", "--json").json
     assert (down["bytes_local"], down["bytes_received"]) == (0, len(files.new) + 1)
-    assert "no artifact" in cli("upload", path, "--base", "0" * 64, code=7).err
+    assert "No artifact" in cli("upload", path, "--base", "0" * 64, code=7).err
     assert "one file only" in cli("upload", path, target, "--base", old["sha256"], code=2).err
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ _EXAMPLES = (
     "partwise serve --data /srv/partwise",
     "partwise upload disk.img",
     "partwise upload *.iso --server https://files.example.org --parallel 16",
+    "partwise upload --recursive images --exclude '*.tmp'",
     "partwise ls --artifacts",
     "partwise download 3f2a… -o disk.img",
 )
@@ -42,6 +44,7 @@ app = typer.Typer(
 _OPERATOR_PANEL = "For operators"
 _TRANSFER_PANEL = "Transfer"
 _OUTPUT_PANEL = "Output"
+_FILES_PANEL = "Which files"
 
 
 def _size(text: str) -> int:
@@ -240,6 +243,30 @@ def upload(
             rich_help_panel=_TRANSFER_PANEL,
         ),
     ] = None,
+    recursive: Annotated[
+        bool,
+        typer.Option("--recursive", "-r", help="Upload what is in folders.", rich_help_panel=_FILES_PANEL),
+    ] = False,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Only these of a folder, such as '*.iso'.", rich_help_panel=_FILES_PANEL),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="None of these of a folder.", rich_help_panel=_FILES_PANEL),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only tell what would be uploaded.", rich_help_panel=_FILES_PANEL),
+    ] = False,
+    skip_existing: Annotated[
+        bool,
+        typer.Option(
+            "--skip-existing",
+            help="Read each file first, and send none whose content you have on the server.",
+            rich_help_panel=_FILES_PANEL,
+        ),
+    ] = False,
     patience: Patience = 300,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -248,9 +275,6 @@ def upload(
 
     Each file is sent in parallel chunks, verified as a whole, and published as an artifact.
     """
-    for option, value in (("--name", name), ("--base", base), ("--upload", upload_)):
-        if value is not None and len(files) > 1:
-            raise typer.BadParameter("works with one file only. Run the command once for each file.", param_hint=option)
     if any(str(file) == "-" for file in files):
         raise typer.BadParameter(
             "standard input is not supported, because its size is unknown. Give a file.", param_hint="FILE"
@@ -269,8 +293,28 @@ def upload(
         "delta": delta,
         "upload": upload_,
     }
+    selected = _select(files, recursive=recursive, include=include or (), exclude=exclude or ())
+    for option, value in (("--name", name), ("--base", base), ("--upload", upload_)):
+        if value is not None and (len(selected) > 1 or recursive):
+            raise typer.BadParameter("works with one file only. Run the command once for each file.", param_hint=option)
+    if dry_run:
+        for path, inside in selected:
+            typer.echo(inside or path)
+        return
     with open_client(Client, server, token, patience) as client:
-        raise SystemExit(upload_files(client, files, settings, as_json=as_json, quiet=quiet))
+        raise SystemExit(
+            upload_files(client, selected, settings, skip_existing=skip_existing, as_json=as_json, quiet=quiet)
+        )
+
+
+def _select(
+    files: list[Path], *, recursive: bool, include: Sequence[str], exclude: Sequence[str]
+) -> list[tuple[Path, str | None]]:
+    from partwise.cli.folders import find_files
+    from partwise.cli.output import exit_with_message
+
+    with exit_with_message():
+        return list(find_files(files, recursive=recursive, include=include, exclude=exclude))
 
 
 @app.command()

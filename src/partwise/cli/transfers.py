@@ -17,17 +17,33 @@ from partwise.client import ArtifactInfo, Client, ClientError, DownloadResult, U
 _RESUME_HINT = "What reached the server stays there: run the same command again to go on."
 
 
-def upload_files(client: Client, files: Sequence[Path], settings: dict[str, Any], *, as_json: bool, quiet: bool) -> int:
-    """Upload ``files`` one after another, also past one that fails. Returns the exit code of the first that did."""
+def upload_files(
+    client: Client,
+    files: Sequence[tuple[Path, str | None]],
+    settings: dict[str, Any],
+    *,
+    skip_existing: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Upload ``files`` one after another, also past one that fails. Returns the exit code of the first that did.
+
+    With each file comes the name that the server is to note, if that is not its own.
+    """
     code = Exit.OK
     done: list[UploadResult] = []
+    there = 0
     began = time.monotonic()
     with exit_with_message(_RESUME_HINT), ProgressView(quiet) as view:
-        for number, file in enumerate(files, 1):
-            name = file.name or str(file)
+        for number, (file, inside) in enumerate(files, 1):
+            name = inside or file.name or str(file)
             view.begin(name if len(files) == 1 else f"[{number}/{len(files)}] {name}")
             try:
-                result = client.upload(file, observer=view, **settings)
+                if skip_existing and (artifact := client.find_content(file, observer=view)):
+                    there += 1
+                    _report_existing(file, name, artifact, as_json)
+                    continue
+                result = client.upload(file, observer=view, **settings | ({"name": inside} if inside else {}))
             except (ClientError, OSError) as error:
                 code = code or exit_code(error)
                 say(f"partwise: {name}: {sentence(error)}", "red")
@@ -45,8 +61,20 @@ def upload_files(client: Client, files: Sequence[Path], settings: dict[str, Any]
                 _report(result)
     if len(files) > 1 and not quiet:
         total = rate(sum(result.size for result in done), time.monotonic() - began)
-        say(f"{len(done)} of {len(files)} files uploaded: {total}")
+        more = f"; {there} were there already" if there else ""
+        say(f"{len(done)} of {len(files)} files uploaded: {total}{more}")
     return code
+
+
+def _report_existing(file: Path, name: str, artifact: ArtifactInfo, as_json: bool) -> None:
+    if as_json:
+        known = {"name": artifact.filename, "size": artifact.size, "sha256": artifact.sha256, "artifact": artifact.href}
+        emit({"file": str(file), "existing": True, **known})
+        return
+    other = f", as {artifact.filename}" if artifact.filename not in (None, name) else ""
+    tell(f"{name}: is there already{other}", "green")
+    tell(f"  sha256    {artifact.sha256}")
+    tell(f"  artifact  {artifact.href}")
 
 
 def _report(result: UploadResult) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import re
 import threading
@@ -12,7 +13,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from partwise.client.download import Downloader
-from partwise.client.errors import ClientError, NotFound
+from partwise.client.errors import Cancelled, ClientError, NotFound
 from partwise.client.http import Http
 from partwise.client.models import (
     ArtifactInfo,
@@ -20,6 +21,7 @@ from partwise.client.models import (
     EventBatch,
     EventInfo,
     Observer,
+    Phase,
     UploadInfo,
     UploadResult,
 )
@@ -27,6 +29,7 @@ from partwise.client.retry import Patience, persist
 from partwise.client.source import LocalFile
 from partwise.client.upload import Options, Uploader
 from partwise.core.digests import is_sha256
+from partwise.core.ranges import ByteRange
 
 T = TypeVar("T")
 
@@ -165,6 +168,29 @@ class Client:
         except NotFound as error:
             raise NotFound(404, f"No artifact has the name, id or SHA-256 {reference}.", error.body) from None
 
+    def find_content(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        observer: Observer | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> ArtifactInfo | None:
+        """Your artifact that has exactly the bytes of a local file, which is read; None: there is none.
+
+        Raises FileChanged, Cancelled; OSError when the file cannot be opened.
+        """
+        with LocalFile(path) as file:
+            digest, read = hashlib.sha256(), 0
+            for block in file.blocks(ByteRange(0, file.size)) if file.size else ():
+                digest.update(block)
+                read += len(block)
+                if observer is not None:
+                    observer.progress(Phase.HASHING, read, file.size)
+                if cancelled is not None and cancelled.is_set():
+                    raise Cancelled("Stopped.")
+            file.check_unchanged()
+        return next(self.artifacts(sha256=digest.hexdigest()), None)
+
     def uploads(self, *, search: str | None = None) -> Iterator[UploadInfo]:
         """All uploads that you may see, newest first, without their chunks; with ``search`` in their file name."""
         return map(UploadInfo.parse, self._pages("uploads/", {"search": search} if search else {}))
@@ -270,6 +296,10 @@ class AsyncClient:
     async def find_artifact(self, reference: str) -> ArtifactInfo:
         """`Client.find_artifact`."""
         return await asyncio.to_thread(self._client.find_artifact, reference)
+
+    async def find_content(self, path: str | os.PathLike[str], **options: Any) -> ArtifactInfo | None:
+        """`Client.find_content`, without ``cancelled``."""
+        return await _stoppable(lambda stop: self._client.find_content(path, cancelled=stop, **options))
 
     async def uploads(self, **options: Any) -> list[UploadInfo]:
         """`Client.uploads`, as a list."""
