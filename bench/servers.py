@@ -198,7 +198,7 @@ class Nginx(Server):
 @contextmanager
 def partwise(folder: Path, workers: int = 1, **settings: object) -> Iterator[Partwise]:
     """A server on a free port; ``settings`` as in its PARTWISE_… variables."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     environment = os.environ | {f"PARTWISE_{name.upper()}": str(value) for name, value in settings.items()}
     command = [sys.executable, "-m", "partwise.cli", "serve"]
     command += ["--port", "0", "--data", str(folder), "--workers", str(workers)]

@@ -19,15 +19,17 @@ log = logging.getLogger(__name__)
 async def recover(engine: Context) -> None:
     """Bring storage and catalog together again, and go on with commits that were under way."""
     staged = set(await asyncio.to_thread(lambda: list(engine.storage.list_staged())))
-    for upload_id in staged:
-        await _settle_staged(engine, upload_id)
     unfinished = (UploadState.OPEN, UploadState.COMMITTING, UploadState.DELETING)
+    known: set[str] = set()
     async for upload in all_uploads(engine, *unfinished):
+        known.add(upload.id)
         with suppress(NotFound):  # another process ended its deletion meanwhile
             if upload.state is UploadState.DELETING:
                 await remove(engine, upload.id)
             elif upload.id not in staged:
                 await _settle_unstaged(engine, upload.id)
+    for upload_id in staged - known:  # a query for each of ten thousand open uploads would take seconds
+        await _settle_staged(engine, upload_id)
     for upload_id in await engine.catalog.list_committing():
         drive(engine, upload_id)
     await take_up(engine)
