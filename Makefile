@@ -23,7 +23,7 @@ COMPILE := $(UV) compile --quiet --universal --python-version 3.11 --generate-ha
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help docs setup serve check test-fast test web web-check bench crash-test soak format coverage release lock lint clean distclean
+.PHONY: help mutation docs setup serve check test-fast test web web-check bench crash-test soak format coverage release lock lint clean distclean
 
 help: ## this list
 	@printf 'partwise: large files in parallel chunks, one verified artifact\n\n'
@@ -76,6 +76,9 @@ coverage: $(VENV)/.dev ## run the tests and show the branch coverage of src/ (AR
 	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run -m pytest $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+mutation: $(VENV)/.dev ## change the safety modules and tell what no test notices (ARGS="core/ranges.py")
+	@$(BIN)/python -m tests.mutation $(ARGS)
 
 release: $(VENV)/.dev ## build dist/ and tag it (VERSION=X.Y.Z; DRY_RUN=1 makes no tag)
 	@scripts/release $(if $(DRY_RUN),--dry-run) $(VERSION)

@@ -109,4 +109,5 @@ def test_split_covers_the_span_in_order(offset: int, size: int, piece: int) -> N
 def test_overlap_is_about_shared_bytes() -> None:
     assert ByteRange(0, 10).overlaps(ByteRange(9, 1))
     assert not ByteRange(0, 10).overlaps(ByteRange(10, 1))
+    assert not ByteRange(10, 1).overlaps(ByteRange(0, 10))
     assert str(ByteRange(5, 5)) == "5-9"
