@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from partwise.cli.help import App
 from partwise.cli.local import AsJson, Data, audit, with_engine
 from partwise.cli.sizes import format_size, parse_age, parse_size
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from partwise.engine.engine import Engine
     from partwise.engine.overview import Wanted
 
-app = typer.Typer(help="Look after the uploads, artifacts and quotas of all users.", no_args_is_help=True)
+app = App(help="Look after the uploads, artifacts and quotas of all users.", no_args_is_help=True)
 
 
 def _size(text: str) -> int:

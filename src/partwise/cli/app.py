@@ -13,6 +13,7 @@ from partwise.cli import migrate as migration
 from partwise.cli import settings as server_settings
 from partwise.cli import token as token_commands
 from partwise.cli.exits import MEANINGS, Exit
+from partwise.cli.help import App
 from partwise.cli.options import DEFAULT_SERVER, Server, Token, open_client
 from partwise.cli.sizes import parse_size
 
@@ -32,7 +33,7 @@ def _epilog() -> str:
     return "\n".join(lines)
 
 
-app = typer.Typer(
+app = App(
     help="Upload large files in parallel chunks, and get verified, content-addressed artifacts.",
     epilog=_epilog(),
     no_args_is_help=True,

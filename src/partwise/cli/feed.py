@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from partwise.cli.exits import Exit
+from partwise.cli.help import App
 from partwise.cli.local import AsJson, Data, with_catalog
 from partwise.cli.options import DEFAULT_SERVER, Server, Token, open_client
 
 if TYPE_CHECKING:
     from partwise.engine.ports import Delivery
 
-app = typer.Typer(help="Print events, run a command for each event, or manage webhook deliveries.")
+app = App(help="Print events, run a command for each event, or manage webhook deliveries.")
 
 
 @app.callback(invoke_without_command=True)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from partwise.cli.help import App
 from partwise.cli.local import AsJson, Data, audit, with_tokens
 from partwise.cli.sizes import parse_age
 
 if TYPE_CHECKING:
     from partwise.engine.ports import Token
 
-app = typer.Typer(help="Manage the tokens of a server with --auth token.", no_args_is_help=True)
+app = App(help="Manage the tokens of a server with --auth token.", no_args_is_help=True)
 
 
 def _age(text: str) -> timedelta:
