@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from partwise.client import AsyncClient, Client, ClientError
     from partwise.engine.engine import Engine
 
-__all__ = ["Engine", "__version__"]
+__all__ = ["AsyncClient", "Client", "ClientError", "Engine", "__version__"]
 __version__ = "0.1.0"
+
+_PLACES = {
+    "AsyncClient": "partwise.client",
+    "Client": "partwise.client",
+    "ClientError": "partwise.client",
+    "Engine": "partwise.engine.engine",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """``partwise.Engine``, imported when it is asked for: a client that needs none does not wait for it."""
-    if name == "Engine":
-        from partwise.engine.engine import Engine
-
-        return Engine
+    """Return a public name, imported when it is asked for: who needs the client alone does not wait for the engine."""
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module 'partwise' has no attribute {name!r}")
