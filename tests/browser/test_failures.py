@@ -110,7 +110,9 @@ def test_a_quota_in_words_and_tried_again(open_page: Opener, tmp_path: Path) -> 
         web.await_state("big.bin", "failed")
         expect(web.page.get_by_role("heading", name="1 file could not be uploaded")).to_be_visible()
         row = web.transfer("big.bin")
-        expect(row).to_contain_text("Your quota has no room for this file. Delete files or unfinished uploads below")
+        expect(row).to_contain_text(
+            "Your quota has no room for this file. Your quota is 1.05 MB. Delete files or unfinished uploads below"
+        )
         web.page.get_by_role("button", name="Delete old.bin").click()
         web.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
         expect(web.file("old.bin")).to_have_count(0)

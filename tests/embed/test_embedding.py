@@ -87,7 +87,7 @@ async def test_who_asks_is_who_the_host_says(tmp_path: Path) -> None:
         }
         assert statuses == {"ann": 200, "bob": 404, "root": 200, "": 401}
         nobody = await client.get(href, headers={"X-User": ""})
-        assert nobody.json()["detail"] == "Sign in to the application first."
+        assert nobody.json()["detail"] == "You are not signed in. Sign in to the application first."
         # The host has a page to sign in at: no dialog of the browser's.
         assert "Basic" not in nobody.headers["WWW-Authenticate"]
         assert (await client.get("/files/metrics")).status_code == 403

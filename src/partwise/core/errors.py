@@ -12,6 +12,7 @@
     │   ├── ChunkDigestMismatch   received bytes do not match the digest sent with them
     │   └── ArtifactDigestMismatch  file does not match the digest of the commit
     ├── BodyInterrupted           connection closed, or body too slow
+    ├── OutOfScope                the token's scope does not allow the request
     ├── NotFound                  upload, artifact or task does not exist, or belongs to another user
     ├── CursorExpired             events after the cursor were deleted
     ├── Denied                    the embedding application does not allow the upload

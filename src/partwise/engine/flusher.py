@@ -111,8 +111,11 @@ class Flusher:
                 await self.flush(upload_id)
             except NotFound:
                 return
+            # Either way the rounds try again: they ask the catalog what is not durable yet.
+            except StorageFailed as error:
+                log.error("flush of %s failed: %s", upload_id, error)
+                return
             except Exception:
-                # The rounds try again: they ask the catalog what is not durable yet.
                 log.exception("flush of %s failed", upload_id)
                 return
             await asyncio.sleep(PAUSE)

@@ -26,6 +26,7 @@ from partwise.engine.recovery import recover
 from partwise.storage.files import SystemCalls
 from tests.support.bodies import BytesBody, sha256
 from tests.support.engines import CATALOG, catalog_of, fast_folder, new_data_folder, open_engine
+from tests.support.until import until
 from tests.unit.engine.conftest import ALICE
 
 DATA = random.Random(5).randbytes(3000)
@@ -184,6 +185,23 @@ async def test_after_a_failed_sync_nothing_is_trusted_that_was_not_certain(engin
         await engine.workers.flusher.flushed(upload.id)
     assert await recorded(engine, upload) == [THIRDS[0]]
     assert (await uploads.get_upload(engine, ALICE, upload.id)).epoch == upload.epoch + 1
+
+
+async def test_a_flush_that_fails_for_a_known_cause_is_one_line_of_the_log(
+    engine: Engine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that is read-only for an hour is no fault of the program: no traceback for each upload."""
+
+    async def mark_durable(upload_id: str, seq: int) -> None:
+        raise StorageFailed("The metadata database is unavailable. Try again later.")
+
+    monkeypatch.setattr(engine.catalog, "mark_durable", mark_durable)
+    upload = await create(engine)
+    await put(engine, upload, THIRDS[0])
+    await until(lambda: "partwise.engine.flusher" in [record.name for record in caplog.records], "the flush")
+    line = next(record for record in caplog.records if record.name == "partwise.engine.flusher")
+    assert line.getMessage() == f"flush of {upload.id} failed: The metadata database is unavailable. Try again later."
+    assert line.exc_info is None
 
 
 async def test_a_size_whose_sync_fails_takes_what_was_not_certain(engine: Engine, disk: Disk) -> None:
