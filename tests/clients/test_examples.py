@@ -60,24 +60,41 @@ def test_tus(http: Http, server: ServerProcess, tmp_path: Path) -> None:
     made_an_artifact(http, (tmp_path / "file").read_bytes())
 
 
-def test_tus_js_client(http: Http, server: ServerProcess, node: Path, tmp_path: Path) -> None:
+def run_tus_js(folder: Path, node: Path, code: str, data: bytes) -> str:
     """The client's user has ``tus`` and ``file``; in Node.js the latter is a buffer, here with the name of a file."""
-    data = os.urandom(3_000_000)
-    (tmp_path / "big.iso").write_bytes(data)
-    code = example("docs/protocols/tus.md", "tus-js-client", server.port)
+    (folder / "big.iso").write_bytes(data)
     program = NPM / f"example-{os.getpid()}.mjs"  # packages are found beside it
     program.write_text(
         'import { readFileSync } from "node:fs"\nimport * as tus from "tus-js-client"\n'
         'const file = Object.assign(readFileSync(process.argv[2]), { name: "big.iso" })\n' + code
     )
     try:
-        said = run(tmp_path, node.parent, node, program, tmp_path / "big.iso")
+        return run(folder, node.parent, node, program, folder / "big.iso")
     finally:
         program.unlink()
+
+
+def test_tus_js_client(http: Http, server: ServerProcess, node: Path, tmp_path: Path) -> None:
+    data = os.urandom(3_000_000)
+    said = run_tus_js(tmp_path, node, example("docs/protocols/tus.md", "tus-js-client", server.port), data)
     assert f"{server.url}/tus/" in said
     made_an_artifact(http, data)
     (artifact,) = http("GET", f"{API}artifacts/?sha256={sha256(data)}").json["results"]
     assert artifact["filename"] == "big.iso"
+
+
+def test_resumable(node: Path, tmp_path: Path) -> None:
+    page, data = "docs/protocols/resumable.md", os.urandom(3_000_000)
+    with ServerProcess(tmp_path / "data", dialects="resumable,pulp") as server, Http(server.port) as http:
+        said = run(tmp_path, Path("/bin"), "bash", "-euo", "pipefail", "-c", example(page, "resumable", server.port))
+        assert "upload-offset: 400000" in said.lower()
+        assert "repr-digest: sha-256=:" in said.lower()
+        made_an_artifact(http, (tmp_path / "file").read_bytes())
+        code = example(page, "resumable-tus-js-client", server.port)
+        assert f"{server.url}/resumable/" in run_tus_js(tmp_path, node, code, data)
+        made_an_artifact(http, data)
+        (artifact,) = http("GET", f"{API}artifacts/?sha256={sha256(data)}").json["results"]
+        assert artifact["filename"] == "big.iso"
 
 
 def test_drf(python_clients: Path, tmp_path: Path) -> None:

@@ -123,6 +123,7 @@ class SqlCatalog:
     # uploads
     create_upload = Writes(uploads.create_upload)
     set_size = Writes(uploads.set_size)
+    commit_when_whole = Writes(uploads.commit_when_whole)
     get_upload = Reads(uploads.get_upload)
     list_uploads = Reads(uploads.list_uploads)
     set_name = Writes(uploads.set_name)

@@ -102,7 +102,8 @@ def reject_commit(
     if found_sha256 is not None and upload.expected_sha256 in (None, found_sha256):
         raise StaleGeneration  # the commit of now expects what was found; an earlier one did not
     tasks.fail_running(connection, upload_id, task_error, now, found_sha256)
-    upload = change_upload(connection, upload, state=state, expected_sha256=None, updated=now)
+    again = upload.auto_commit and (found_sha256 is None or upload.declared_sha256 is None)
+    upload = change_upload(connection, upload, state=state, expected_sha256=None, auto_commit=again, updated=now)
     events.add_upload_event(
         connection, EventType.UPLOAD_FAILED, upload, now, error=task_error, found_sha256=found_sha256
     )

@@ -114,6 +114,13 @@ def set_size(connection: Connection, upload_id: str, size: int, limits: OwnerLim
     return change_upload(connection, upload, **changes)
 
 
+def commit_when_whole(connection: Connection, upload_id: str, now: datetime) -> Upload:
+    """Have the server commit the upload once its last byte is there."""
+    upload = lock_upload(connection, upload_id)
+    next_state(upload.state, Event.WRITE)
+    return change_upload(connection, upload, auto_commit=True, updated=now)
+
+
 def grow(connection: Connection, upload_id: str, end: int, limits: OwnerLimits) -> None:
     """Reserve room up to ``end`` for an open upload of undeclared size, if its owner's limits allow it."""
     upload = lock_upload(connection, upload_id)

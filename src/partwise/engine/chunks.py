@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from partwise.core.errors import (
@@ -40,13 +41,15 @@ async def put_chunk(
     total: int | None = None,
     early: Early = Early.REFUSE,
     hashed: bool = False,
+    on_progress: Callable[[int], None] | None = None,
 ) -> Received:
     """Receive the bytes of ``span`` and record them, or leave the range missing and say why.
 
     ``total`` is the file's size as the request states it. A body that may end ``early`` never replaces recorded
     bytes, nor is it compared with them: ChunkOverlap. One that was cut raises, whatever was kept of it. Everything
     that can be refused is refused before ``body.drain`` is called. With ``hashed`` the chunk has its SHA-256, whether
-    the client sent one or not.
+    the client sent one or not. ``on_progress`` is called with the end of what is recorded of a long body that is kept
+    while more of it comes.
 
     Raises NotFound, WrongState, BadContentRange, ChunkOverlap, RangeBusy, Superseded, BodyInterrupted,
     BodySizeMismatch, ChunkDigestMismatch, TooManyChunks, OutOfSpace, StorageFailed; where the size is not declared
@@ -63,7 +66,9 @@ async def put_chunk(
             raise ChunkOverlap([same.range], 1)
         growing = upload.size is None
         room = await _reserve(engine, upload, span)
-        receiver = Receiver(engine, upload, span, body.sha256, writer, same, room, early, hashed=hashed)
+        receiver = Receiver(
+            engine, upload, span, body.sha256, writer, same, room, early, hashed=hashed, on_progress=on_progress
+        )
         with receiver, engine.workers.receptions.entered(upload_id, receiver):
             try:
                 with kept_alive(engine, upload_id):

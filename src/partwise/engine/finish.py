@@ -20,6 +20,7 @@ from functools import partial
 
 from partwise.core.backoff import Backoff
 from partwise.core.errors import (
+    ArtifactDigestMismatch,
     Conflict,
     IncompleteUpload,
     NotFound,
@@ -124,6 +125,12 @@ async def open_named(
     return await _made_once(engine, who, upload_id, make)
 
 
+async def commit_when_whole(engine: Context, who: Principal, upload_id: str) -> Upload:
+    """From now on the server commits the upload by itself once its last byte is there. NotFound, WrongState."""
+    upload = await get_upload(engine, who, upload_id)
+    return upload if upload.auto_commit else await engine.catalog.commit_when_whole(upload_id, engine.clock())
+
+
 async def _made_once(engine: Context, who: Principal, upload_id: str, make: Callable[[], Awaitable[Upload]]) -> Upload:
     """The upload of that id, or the one that ``make`` makes: of several who come at once, one does."""
     lock = await _wait_for_lock(engine, upload_id)
@@ -166,7 +173,8 @@ async def _wait_for_lock(engine: Context, upload_id: str) -> Lock:
 async def finish(engine: Context, who: Principal, upload_id: str, *, wait: float) -> Upload:
     """Have an upload with ``auto_commit`` end, if all its bytes are there or can be had; wait at most ``wait`` seconds.
 
-    Returns it as it is then. Raises what stood in the way: OutOfSpace, StorageFailed, Conflict when a part is gone.
+    Returns it as it is then. Raises what stood in the way: OutOfSpace, StorageFailed, Conflict when a part is gone,
+    ArtifactDigestMismatch when the bytes have another digest than the one declared with the upload.
     """
     upload = await get_upload(engine, who, upload_id)
     if _is_due(upload):
@@ -256,10 +264,12 @@ async def _commit(engine: Context, upload: Upload) -> None:
         await asyncio.wait({drive_commit(engine, upload.id)})
         task = await engine.catalog.get_task(task.id)
     if task.state is not TaskState.COMPLETED:
-        raise _failure(task)
+        raise _failure(upload, task)
 
 
-def _failure(task: Task) -> PartwiseError:
+def _failure(upload: Upload, task: Task) -> PartwiseError:
+    if task.found_sha256 is not None and upload.declared_sha256 is not None:
+        return ArtifactDigestMismatch(upload.declared_sha256, task.found_sha256)
     return StorageFailed(task.error or "The server could not store the file; it tries again.")
 
 

@@ -68,6 +68,7 @@ class Receiver:
         early: Early,
         *,
         hashed: bool,
+        on_progress: Callable[[int], None] | None = None,
     ) -> None:
         self.upload = upload
         #: What is not recorded yet, and how many bytes of it are written.
@@ -79,6 +80,7 @@ class Receiver:
         self._same = same
         self._early = early
         self._declared = declared
+        self._on_progress = on_progress
         self._comparing = same is not None and writer.overwrites
         hashed = hashed or declared is not None or not writer.overwrites
         self._hasher = hashlib.sha256() if hashed else None
@@ -233,6 +235,8 @@ class Receiver:
             self._hasher = hashlib.sha256()
         self._following.close()
         self._begin()
+        if self._on_progress is not None:
+            self._on_progress(end)
 
     def check(self, declared: str | None) -> None:
         """After the last byte: the size, and the digest if the client sent one."""

@@ -49,12 +49,14 @@ async def create_upload(
     auto_commit: bool = False,
     internal: bool = False,
     part: bool = False,
+    instant: bool = True,
 ) -> Upload:
     """Reserve the space for a file of ``size`` bytes and record the upload.
 
     It belongs to ``who``, or to ``owner``, whom an admin may name.
     With ``sha256``, content of that digest and size that its owner has already completes it at once; content of
-    others counts for nothing. ``size`` None: to be said later (``set_size``). ``auto_commit``: see ``finish.py``.
+    others counts for nothing. ``instant`` False: not so, its bytes are on their way.
+    ``size`` None: to be said later (``set_size``). ``auto_commit``: see ``finish.py``.
     ``part``: it is to become a part of another upload, so no event tells of it.
     Raises Denied, HookFailed, UploadTooLarge, QuotaExceeded, TooManyUploads, OutOfSpace.
     """
@@ -88,7 +90,7 @@ async def create_upload(
         largest=allowed.largest,
         notes=notes or {},
     )
-    if sha256 is not None and size is not None and await _complete_instantly(engine, upload, sha256):
+    if instant and sha256 is not None and size is not None and await _complete_instantly(engine, upload, sha256):
         return await engine.catalog.get_upload(upload.id)
     recorded = await record_new(engine, upload, size or 0)
     record_upload("upload.created", recorded)

@@ -7,6 +7,7 @@ from partwise.protocols.box.routes import dialect as box
 from partwise.protocols.drf.routes import dialect as drf
 from partwise.protocols.fine.routes import dialect as fine
 from partwise.protocols.pulp.routes import dialect as pulp
+from partwise.protocols.resumable.routes import dialect as resumable
 from partwise.protocols.tus.routes import dialect as tus
 
 #: By the name that the setting ``dialects`` has for each.
@@ -16,4 +17,5 @@ DIALECTS: dict[str, MakeDialect] = {
     "drf": drf,
     "fine": fine,
     "box": box,
+    "resumable": resumable,
 }

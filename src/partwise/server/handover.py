@@ -31,6 +31,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from partwise.core.errors import BodyInterrupted
 from partwise.engine.ports import BLOCK, Sink
 from partwise.http.intake import ABORT, RequestBody
+from partwise.http.interim import INTERIM
+from partwise.server.interim import interim_of
 from partwise.server.one_write import OneWrite
 from partwise.server.pace import Pace
 from partwise.storage.files import on_thread
@@ -69,12 +71,14 @@ class HandoverProtocol(HttpToolsProtocol):
         self.cycle.transport = OneWrite(self.transport, self.loop)  # type: ignore[assignment]
         length = _content_length(self.headers)
         # ASGI's type says that extensions are dictionaries; ASGI itself leaves their shape to whoever offers them.
-        extensions: dict[str, Any] = {ABORT: self.transport.abort, REST: partial(_rest_of_body, self.cycle)}
+        cycle = self.cycle
+        extensions: dict[str, Any] = {ABORT: self.transport.abort, REST: partial(_rest_of_body, cycle)}
+        extensions[INTERIM] = interim_of(cycle)
         if self.offers_handover and self.scheme == "http" and length >= SMALLEST:
-            extensions[EXTENSION] = Handover(self, self.cycle, length)
+            extensions[EXTENSION] = Handover(self, cycle, length)
         self.scope["extensions"] = extensions
         if EXTENSION in extensions:
-            _note_receive(self.cycle, extensions)
+            _note_receive(cycle, extensions)
 
     def data_received(self, data: bytes) -> None:
         """Skip what is left of a body that was given back; the rest is for the parser."""

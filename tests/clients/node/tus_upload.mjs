@@ -35,7 +35,9 @@ const upload = new tus.Upload(stream ? createReadStream(file) : await readFile(f
   },
   onAfterResponse(request, response) {
     const offset = Number(request.getHeader("Upload-Offset"));
-    if (response.getStatus() === 204 && response.getHeader("Upload-Offset") !== undefined) {
+    // The drafts of the IETF answer an append with 201, and HEAD with 204.
+    const appended = request.getMethod() !== "HEAD" && [201, 204].includes(response.getStatus()) && offset >= 0;
+    if (appended && response.getHeader("Upload-Offset") !== undefined) {
       const size = Number(response.getHeader("Upload-Offset")) - offset;
       accepted += size;
       say("sent", { offset, size, method: request.getMethod() });

@@ -19,6 +19,8 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from partwise.server.interim import interim_of
+
 HEAD = b"PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n"
 
 
@@ -112,6 +114,25 @@ async def test_an_end_is_told_by_the_cycle(connection: Connection) -> None:
     assert protocol.parser is None, "a connection that has ended is not known by its parser"
     assert cycle.body == bytearray(b"1234"), "what came before the end is not kept"
     assert (await cycle.receive())["type"] == "http.disconnect", "receive gives out what came before the end by itself"
+
+
+async def test_interim_answers_are_written_before_the_answer(connection: Connection) -> None:
+    protocol = connection.protocol
+    protocol.data_received(HEAD)
+    send = interim_of(protocol.cycle)
+    assert send(104, "Upload Resumption Supported", {"Upload-Offset": "5"})
+    assert connection.transport.written == b"HTTP/1.1 104 Upload Resumption Supported\r\nUpload-Offset: 5\r\n\r\n"
+    await protocol.cycle.send({"type": "http.response.start", "status": 200, "headers": []})
+    assert not send(104, "Upload Resumption Supported", {}), "cycle.response_started does not tell that it has begun"
+
+
+async def test_no_interim_answer_to_who_is_gone(connection: Connection) -> None:
+    protocol = connection.protocol
+    protocol.data_received(HEAD)
+    send = interim_of(protocol.cycle)
+    protocol.connection_lost(None)
+    assert not send(104, "Upload Resumption Supported", {})
+    assert connection.transport.written == b""
 
 
 async def test_reading_can_be_paused(connection: Connection) -> None:

@@ -74,6 +74,9 @@ class UploadRecords(Protocol):
         QuotaExceeded; Conflict when a chunk lies beyond ``size``.
         """
 
+    async def commit_when_whole(self, upload_id: str, now: datetime) -> Upload:
+        """Set ``auto_commit`` of an open upload. Idempotent."""
+
     async def get_upload(self, upload_id: str) -> Upload:
         """The upload, or NotFound."""
 
@@ -207,8 +210,8 @@ class CommitRecords(Protocol):
         ``generation``: the epoch that the judgement is about. StaleGeneration, and no change, when it is another now.
 
         ``found_sha256``: what the file amounts to, when that is not what was expected; StaleGeneration when the commit
-        of now does expect it. ``lost``: offsets of chunks to
-        un-record, since their bytes are not to be had any more.
+        of now does expect it. ``auto_commit`` ends where that was the digest declared with the upload: the same commit
+        again would fail again. ``lost``: offsets of chunks to un-record, since their bytes are not to be had any more.
         """
 
     async def complete_commit(
