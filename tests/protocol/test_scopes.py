@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,8 @@ DATA = b"the contents of a file"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     folder = tmp_path_factory.mktemp("scopes")
-    with ServerProcess(folder / "data", auth="token", max_failed_sign_ins=5, trusted_proxies="127.0.0.1") as server:
+    settings: dict[str, Any] = {"auth": "token", "max_failed_sign_ins": 5, "trusted_proxies": "127.0.0.1"}
+    with ServerProcess(folder / "data", dialects="pulp,box", **settings) as server:
         yield server
 
 
@@ -64,3 +66,18 @@ def test_an_address_that_guesses_is_refused_and_its_neighbours_are_not(server: S
         assert http("GET", f"{API}uploads/", **known, **here).status == 200
         assert http("GET", f"{API}uploads/", **here).status == 401
         assert http("GET", f"{API}uploads/", **wrong, **there).status == 401
+
+
+def test_who_guesses_in_the_body_of_a_sign_in_is_refused_too(server: ServerProcess) -> None:
+    """Box's clients send their secret there, and no header field."""
+    known = make_token(server, "client")
+    here, there = {"X_Forwarded_For": "203.0.113.11"}, {"X_Forwarded_For": "203.0.113.12"}
+    with Http(server.port) as http:
+
+        def sign_in(secret: str, **fields: str) -> int:
+            return http("POST", "/box/oauth2/token", {"client_secret": secret}, **fields).status
+
+        assert sign_in(known, **here) == 200
+        assert [sign_in("partwise_" + "x" * 43, **here) for _ in range(6)] == [401] * 5 + [429]
+        assert http("GET", f"{API}uploads/", **bearer(known), **here).status == 200
+        assert sign_in(known, **there) == 200

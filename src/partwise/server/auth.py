@@ -252,9 +252,13 @@ class TokenRequired:
         if scope["type"] != "http" or self._is_public(scope):
             await self._app(scope, receive, send)
             return
-        if (wait := self._failures.wait_of(scope)) and not self._may_be_known(scope):
+        signs_in = scope["path"] in self._sign_in
+        if (wait := self._failures.wait_of(scope)) and (signs_in or not self._may_be_known(scope)):
             response = refuse(TOO_MANY_FAILURES, "", {"Retry-After": str(wait)}, setting="max_failed_sign_ins")
             await response(scope, receive, send)
+            return
+        if signs_in:
+            await self._app(scope, receive, self._failures.counting(scope, send))
             return
         try:
             who, credentials = await self._ask(scope)
@@ -316,8 +320,6 @@ class TokenRequired:
 
     def _is_public(self, scope: AsgiScope) -> bool:
         path = scope["path"]
-        if path in self._sign_in:
-            return True
         return scope["method"] in _SAFE and (path in self._public or path.startswith(self._public_below))
 
     def _is_greeted(self, scope: AsgiScope) -> bool:

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable
 
-from starlette.types import Scope
+from starlette.types import Message, Scope, Send
 
 _MINUTE = 60.0
 #: Addresses that are remembered; with more of them all begin anew.
@@ -28,6 +28,16 @@ class FailedSignIns:
             return 0
         until, count = self._counts.get(address, (0.0, 0))
         return max(0, math.ceil(until - self._monotonic())) if count >= self._limit else 0
+
+    def counting(self, scope: Scope, send: Send) -> Send:
+        """Return ``send`` for a request that has its token in the body: a failure is noted when the answer is 401."""
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 401:
+                self.count(scope)
+            await send(message)
+
+        return counted
 
     def count(self, scope: Scope) -> None:
         """Note a failure."""
