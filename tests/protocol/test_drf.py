@@ -196,6 +196,20 @@ def test_a_file_in_one_request(http: Http) -> None:
     assert http("GET", f"{API}uploads/?state=open").json["count"] == before, "what was refused leaves nothing behind"
 
 
+def test_the_file_is_given_where_no_other_protocol_is_on(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path, dialects="drf", auth="token") as server, Http(server.port) as http:
+        hers, his = (Drf(http, Authorization=f"Token {make_token(server, name)}") for name in ("alice", "bob"))
+        writer = f"Token {make_token(server, 'ci', '--user', 'alice', '--scope', 'upload')}"
+        record = hers.complete(hers.begin(DATA)).json
+        path = record["file"].removeprefix(server.url)
+        assert hers.get(path).body == hers.get(path.rstrip("/")).body == DATA
+        part = http("GET", path, Range="bytes=5-9", **hers.headers)
+        assert (part.status, part.body) == (206, DATA[5:10])
+        assert his.get(path).status == 404
+        assert http("GET", path).status == 401
+        assert http("GET", path, Authorization=writer).status == 403
+
+
 def test_owners(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, dialects="drf,pulp", auth="token", quota=2_500_000) as server:
         alice, bob = (f"Token {make_token(server, name)}" for name in ("alice", "bob"))

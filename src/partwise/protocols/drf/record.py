@@ -13,6 +13,9 @@ from partwise.http.dialect import Site
 #: Where uploads are begun, and below which they are.
 PREFIX = "/drf/"
 
+#: Below which the files are that uploads have become, by the ids of their artifacts.
+FILES = f"{PREFIX}files/"
+
 #: The states of an upload.
 _UPLOADING, _COMPLETE = 1, 2
 
@@ -23,9 +26,7 @@ def record(site: Site, request: Request, upload: Upload, offset: int) -> dict[st
     return {
         "id": upload.id,
         "url": site.absolute(request, f"{PREFIX}{upload.id}/"),
-        "file": site.absolute(request, f"{site.api_prefix}artifacts/{upload.artifact_id}/download/")
-        if upload.artifact_id
-        else None,
+        "file": site.absolute(request, f"{FILES}{upload.artifact_id}/") if upload.artifact_id else None,
         "filename": upload.filename or "",
         "offset": upload.size if complete else offset,
         "created_at": upload.created.isoformat(),

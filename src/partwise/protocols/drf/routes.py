@@ -12,7 +12,7 @@ from starlette.routing import Route
 from partwise.http.dialect import Dialect, Site
 from partwise.http.problems import METHOD_NOT_ALLOWED, ProblemResponse, Refusal
 from partwise.protocols.drf import uploads
-from partwise.protocols.drf.record import PREFIX
+from partwise.protocols.drf.record import FILES, PREFIX
 
 Handler = Callable[[Site, Request], Awaitable[Response]]
 
@@ -21,7 +21,9 @@ def dialect(site: Site) -> Dialect:
     """drf-chunked-upload, below ``/drf/``. Every path may be written with or without its final slash."""
     root = _dispatch(site, {"GET": uploads.index, "PUT": uploads.begin, "POST": uploads.store})
     one = _dispatch(site, {"GET": uploads.show, "HEAD": uploads.show, "PUT": uploads.append, "POST": uploads.complete})
-    paths = {PREFIX: root, PREFIX.rstrip("/"): root, f"{PREFIX}{{upload_id}}/": one, f"{PREFIX}{{upload_id}}": one}
+    file = _dispatch(site, {"GET": uploads.download, "HEAD": uploads.download})
+    handlers = {PREFIX: root, f"{PREFIX}{{upload_id}}/": one, f"{FILES}{{artifact_id}}/": file}
+    paths = handlers | {path.rstrip("/"): endpoint for path, endpoint in handlers.items()}
     methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
     routes = [Route(path, endpoint, methods=methods) for path, endpoint in paths.items()]
     ticketed = [(frozenset({"GET", "HEAD", "PUT", "POST"}), re.compile(f"{PREFIX}(?P<id>[^/]+)/?"))]

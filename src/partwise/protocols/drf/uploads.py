@@ -26,10 +26,13 @@ from partwise.core.errors import (
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Principal, TaskState, Upload
 from partwise.engine import uploads
+from partwise.engine.artifacts import get_artifact
 from partwise.engine.chunks import Early, put_chunk
 from partwise.engine.commit import commit
+from partwise.engine.context import check_scope
 from partwise.engine.whole import digests_of, gaps_of
 from partwise.http.dialect import Site
+from partwise.http.downloads import give
 from partwise.http.forms import FormBody, is_form
 from partwise.http.problems import LENGTH_REQUIRED, UNSUPPORTED_TYPE, Problem, Refusal
 from partwise.http.requests import (
@@ -132,6 +135,13 @@ async def store(site: Site, request: Request) -> Response:
         await asyncio.shield(_forget(site, who, upload.id))
         raise
     return JSONResponse(record(site, request, upload, upload.size or 0))
+
+
+async def download(site: Site, request: Request) -> Response:
+    """Give the bytes of a file that has been uploaded."""
+    who = site.who(request)
+    check_scope(who)
+    return await give(site.engine, request, await get_artifact(site.engine, who, request.path_params["artifact_id"]))
 
 
 def _place(request: Request) -> tuple[ByteRange, int]:
