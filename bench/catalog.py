@@ -60,13 +60,14 @@ _ROWS = (
     "INSERT INTO tasks (id, owner, upload_id, created, state, finished, artifact_id) "
     f"{_NUMBERS} SELECT {_ID}, {_OWNER}, {_ID}, {_CREATED}, 'completed', {_CREATED}, {_ID} FROM n",
 )
+# Their ids are such as a server makes: of others it takes no staging file for an upload's.
 _OPEN_ROWS = (
-    f"{_UPLOADS} {_NUMBERS} SELECT 'open-' || i, {_OWNER}, 100000, {_CREATED}, {{now}}, 'open', 0, 1, 1, 1000, 1, "
+    f"{_UPLOADS} {_NUMBERS} SELECT 'a-' || i, {_OWNER}, 100000, {_CREATED}, {{now}}, 'open', 0, 1, 1, 1000, 1, "
     f"1000, {_NAME}, NULL, NULL, NULL, '{{{{}}}}', {_NAME} FROM n"
 )
 _CHUNK_ROWS = (
     'INSERT INTO chunks (upload_id, "offset", size, verified, seq) '
-    f"{_NUMBERS} SELECT 'open-0', i * 2, 1, {{no}}, i + 1 FROM n"
+    f"{_NUMBERS} SELECT 'a-0', i * 2, 1, {{no}}, i + 1 FROM n"
 )
 
 
@@ -87,7 +88,7 @@ def main() -> None:
             staging = folder / "data" / "staging"
             staging.mkdir(parents=True)
             for number in range(OPEN):
-                with (staging / f"open-{number}").open("wb") as file:
+                with (staging / f"a-{number}").open("wb") as file:
                     file.truncate(100_000)
             started = time.perf_counter()
             with partwise(folder / "data", catalog=url) as server:
@@ -142,7 +143,7 @@ def _measure(server: Partwise, count: int) -> None:
         "tasks: failed": f"{API}tasks/?limit=100&state=failed",
         "artifacts: by name": f"{API}artifacts/?filename=disk-77.iso",
         "artifacts: search, one found": f"{API}artifacts/?search=disk-77.iso",
-        "what 50,000 chunks leave missing": f"{API}uploads/open-0/?fields=missing,missing_count",
+        "what 50,000 chunks leave missing": f"{API}uploads/a-0/?fields=missing,missing_count",
     }
     with _connected(server.port) as connection:
         for name, path in paths.items():
