@@ -40,4 +40,4 @@ def open_client(client: Any, server: str, token: str | None, patience: float = 3
     try:
         return client(server, token=token, patience_seconds=patience)
     except ClientError as error:
-        raise typer.BadParameter(str(error), param_hint="--server") from None
+        raise typer.BadParameter(str(error), param_hint="--server or --token") from None
