@@ -69,18 +69,6 @@ def _optional_sha256(value: object) -> str | None:
     return None if value is None or value == "" else parse_sha256(value)
 
 
-Size = Annotated[
-    int,
-    BeforeValidator(parse_size),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "integer", "minimum": 0, "maximum": MAX_SIZE},
-                {"type": "string", "pattern": "^[0-9]{1,19}$"},
-            ]
-        }
-    ),
-]
 Sha256 = Annotated[
     str | None,
     BeforeValidator(_optional_sha256),
@@ -93,6 +81,32 @@ MediaType = Annotated[str | None, Field(max_length=255), AfterValidator(_check_m
 Flag = Annotated[bool, BeforeValidator(_flag)]
 
 
+#: The size of a file whose end is not known yet. A word, so that no missing value of a program passes for it.
+UNKNOWN = "unknown"
+
+
+def _size_or_unknown(value: object) -> int | None:
+    return None if value == UNKNOWN else parse_size(value)
+
+
+def _optional_size(value: object) -> int | None:
+    return None if value is None or value == "" else parse_size(value)
+
+
+_SIZES: list[dict[str, Any]] = [
+    {"type": "integer", "minimum": 0, "maximum": MAX_SIZE},
+    {"type": "string", "pattern": "^[0-9]{1,19}$"},
+]
+DeclaredSize = Annotated[
+    int | None,
+    BeforeValidator(_size_or_unknown),
+    WithJsonSchema({"anyOf": [*_SIZES, {"type": "string", "enum": [UNKNOWN]}]}),
+]
+FinalSize = Annotated[
+    int | None, BeforeValidator(_optional_size), WithJsonSchema({"anyOf": [*_SIZES, {"type": "null"}]})
+]
+
+
 class RequestModel(BaseModel):
     """What a client sends. Members that are not known are ignored, as Pulp does."""
 
@@ -100,13 +114,13 @@ class RequestModel(BaseModel):
 
 
 class UploadCreate(RequestModel):
-    """A new upload: ``size`` in bytes, and what is known about the file.
+    """A new upload: ``size`` in bytes (or ``unknown``), and what is known about the file.
 
     ``user``: whose it is to be, for admins. ``metadata``: what an application notes. ``auto_commit``: the server
     commits it once all bytes are there. ``ticket``: answer with a secret that opens this upload alone.
     """
 
-    size: Size
+    size: DeclaredSize
     filename: FileName = None
     media_type: MediaType = None
     sha256: Sha256 = None
@@ -117,9 +131,13 @@ class UploadCreate(RequestModel):
 
 
 class UploadCommit(RequestModel):
-    """The SHA-256 of the whole file; may be left out when every chunk came with a digest that matched."""
+    """The SHA-256 of the whole file; may be left out when every chunk came with a digest that matched.
+
+    ``size`` in bytes: of an upload that was created without one.
+    """
 
     sha256: Sha256 = None
+    size: FinalSize = None
 
 
 class CopyWanted(RequestModel):

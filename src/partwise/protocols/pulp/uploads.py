@@ -9,9 +9,16 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from partwise.core.content_range import ContentRange
-from partwise.core.errors import ArtifactDigestMismatch, BodySizeMismatch, ChunkOverlap, NotFound, StorageFailed
+from partwise.core.errors import (
+    ArtifactDigestMismatch,
+    BadBody,
+    BodySizeMismatch,
+    ChunkOverlap,
+    NotFound,
+    StorageFailed,
+)
 from partwise.core.ranges import ByteRange, Gaps
-from partwise.core.records import Chunk, TaskState, Upload
+from partwise.core.records import Chunk, Principal, TaskState, Upload
 from partwise.core.state import UploadState
 from partwise.engine import chunks, uploads
 from partwise.engine.chunks import Early
@@ -185,8 +192,9 @@ async def _receive(api: Api, request: Request, target: ContentRange, body: Body,
 async def commit_task(api: Api, request: Request) -> Response:
     """Commit, and answer with a task to follow."""
     wish = await read_model(api, request, UploadCommit)
-    upload_id = request.path_params["upload_id"]
-    task = await commit(api.engine, api.who(request), upload_id, wish.sha256, wait=TASK_WAIT)
+    who, upload_id = api.who(request), request.path_params["upload_id"]
+    await _declare_size(api, who, upload_id, wish.size)
+    task = await commit(api.engine, who, upload_id, wish.sha256, wait=TASK_WAIT)
     # Nothing else in it: Pulp's clients take any other member for a finished result.
     return json_response(request, TaskHref(task=api.href("tasks", task.id)), 202)
 
@@ -195,6 +203,7 @@ async def commit_now(api: Api, request: Request) -> Response:
     """Commit, and answer with the completed upload; with a task when it takes long."""
     wish = await read_model(api, request, UploadCommit)
     who, upload_id = api.who(request), request.path_params["upload_id"]
+    await _declare_size(api, who, upload_id, wish.size)
     task = await commit(api.engine, who, upload_id, wish.sha256, wait=COMMIT_WAIT)
     if task.state is TaskState.RUNNING:
         href = api.href("tasks", task.id)
@@ -205,6 +214,17 @@ async def commit_now(api: Api, request: Request) -> Response:
     if task.state is not TaskState.COMPLETED:
         raise StorageFailed(task.error or "The commit failed; try again.")
     return json_response(request, upload_out(api, upload))
+
+
+async def _declare_size(api: Api, who: Principal, upload_id: str, size: int | None) -> None:
+    """Fix the size of an upload that was created without one. Raises BadBody when it has another size."""
+    if size is None:
+        return
+    upload = await uploads.get_upload(api.engine, who, upload_id)
+    if upload.size is None:
+        await uploads.set_size(api.engine, who, upload_id, size)
+    elif upload.size != size:
+        raise BadBody(f"The upload has {upload.size} bytes, not {size}. Send its size, or none.", field="size")
 
 
 async def copy(api: Api, request: Request) -> Response:
