@@ -20,6 +20,7 @@ from partwise.core.errors import UploadTooLarge
 from partwise.embed import Allowed, Creation, Denied, Event, Partwise, Principal, Settings
 from partwise.engine import creation
 from partwise.engine.uploads import set_size
+from partwise.protocols.pulp import event_stream
 from tests.support.until import until
 
 API = "/files/pulp/api/v3/"
@@ -162,6 +163,22 @@ async def test_the_hook_is_asked_once_before_anything_is_reserved(tmp_path: Path
         assert tus.headers["Location"].startswith("/files/tus/")
         with pytest.raises(UploadTooLarge):
             await set_size(files.engine, Principal("team"), tus.headers["Location"].rpartition("/")[2], 101)
+
+
+@pytest.mark.parametrize("lifetime", [60.0, 0.0])
+async def test_a_stream_of_events_ends_with_the_session_or_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lifetime: float
+) -> None:
+    """The host's server does not tell that it stops, and waits for answers that have begun."""
+    monkeypatch.setattr(event_stream, "TRUST_SECONDS", 0.0)
+    monkeypatch.setattr(event_stream, "SHORTEST_SILENCE", 0.01)
+    monkeypatch.setattr(event_stream, "LIFETIME_SECONDS", lifetime)
+    session = iter(["ann", "ann", "ann"])
+    async with mounted(guest(tmp_path / "data", identity=lambda _request: next(session, None))) as client:
+        answer = await client.get(f"{API}events/?wait=0", headers={"Accept": "text/event-stream"})
+    assert answer.status_code == 200
+    # The first comment comes at once, and after each look at who reads there is another one.
+    assert answer.text.count(":\nid: 0\n\n") == (2 if lifetime else 1)
 
 
 def _raises(_wanted: Creation) -> None:

@@ -30,7 +30,8 @@
     │   ├── QuotaExceeded         user's quota is exhausted
     │   ├── TooManyUploads        user has too many open uploads
     │   ├── TooManyArtifacts      user has too many artifacts
-    │   └── TooManyChunks         upload has too many chunks
+    │   ├── TooManyChunks         upload has too many chunks
+    │   └── TooManyStreams        user reads too many event streams at once
     ├── OutOfSpace                storage has no free space
     └── StorageFailed             storage or database is unavailable; nothing is known about stored bytes
         ├── SyncFailed            sync to disk failed: chunks that were not durable are lost
@@ -324,6 +325,16 @@ class TooManyChunks(LimitExceeded):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"The upload has {limit} chunks, which is the limit. Send larger chunks.", limit)
+
+
+class TooManyStreams(LimitExceeded):
+    """The user reads too many event streams at once."""
+
+    setting = "max_event_streams"
+    retry_after = 30
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"You read {limit} event streams, which is the limit. Close one, or use one for all.", limit)
 
 
 class OutOfSpace(PartwiseError):

@@ -42,6 +42,8 @@ class Limits:
     completed_expiry: timedelta = timedelta(days=7)
     #: The horizon of the feed: an event is kept for this long.
     event_expiry: timedelta = timedelta(days=30)
+    #: Streams of events that each user reads at once, in one process.
+    max_event_streams: int | None = None
 
     @property
     def owner(self) -> OwnerLimits:

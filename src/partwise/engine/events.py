@@ -1,9 +1,9 @@
-"""Read the feed of events, and wait for new ones."""
+"""Read the feed of events, and wait for new ones: a page at a time, or as a stream."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from partwise.core.events import EventPage, EventType
 from partwise.core.records import Principal
@@ -33,6 +33,29 @@ async def read_events(
             return page
         after = page.cursor
         await engine.workers.events.wait(after, left)
+
+
+async def follow_events(
+    engine: Context, who: Principal, *, after: int | None = None, types: Sequence[EventType] = (), silence: float
+) -> AsyncIterator[EventPage]:
+    """Yield page after page of what ``read_events`` returns, until the process is about to stop.
+
+    The first page comes at once. A page without events, whose cursor may have moved on, comes whenever there was none
+    for ``silence`` seconds. CursorExpired, also later, when events were deleted that the caller has not taken yet.
+    """
+    owner, watch = None if who.admin else who.name, engine.workers.events
+    spoken = float("-inf")
+    while True:
+        page = await engine.catalog.list_events(owner, after=after, types=types)
+        now = time.monotonic()
+        if page.events or now >= spoken + silence:
+            yield page
+            now = spoken = time.monotonic()
+        if watch.streams_end:
+            return
+        after = page.cursor
+        if not page.more:
+            await watch.wait(after, spoken + silence - now, is_stream=True)
 
 
 async def newest_position(engine: Context) -> int:

@@ -1,11 +1,18 @@
-"""Watches the feed for new events: one look for all who wait in this process, and none while nobody does."""
+"""Watches the feed for new events: one look for all who wait in this process, and none while nobody does.
+
+A *poll* is one request that waits for one page. A *stream* is a request that reads page after page until it is ended.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
-from partwise.core.errors import PartwiseError
+from partwise.core.errors import PartwiseError, TooManyStreams
 from partwise.engine.ports import Catalog
 
 log = logging.getLogger(__name__)
@@ -14,22 +21,51 @@ log = logging.getLogger(__name__)
 POLL = 0.2
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiter:
+    """One who waits for an event behind ``position``."""
+
+    position: int
+    is_stream: bool
+
+
 class EventWatch:
     """Wakes up those who wait for events. Events of all processes count."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._waiting: dict[asyncio.Future[None], int] = {}
+        self._waiting: dict[asyncio.Future[None], _Waiter] = {}
+        self._streams: Counter[str] = Counter()
         self._task: asyncio.Task[None] | None = None
         #: Whether waits return at once.
         self.closed = False
+        #: Tells whether the process stops soon. Streams end then, and polls go on.
+        self.draining: Callable[[], bool] = lambda: False
 
-    async def wait(self, position: int, seconds: float) -> None:
+    @property
+    def streams_end(self) -> bool:
+        """Whether streams are to end, after the page that they are at."""
+        return self.closed or self.draining()
+
+    @contextmanager
+    def stream(self, owner: str, limit: int | None) -> Iterator[None]:
+        """Count a stream of ``owner`` inside the context. TooManyStreams beyond ``limit``."""
+        if limit is not None and self._streams[owner] >= limit:
+            raise TooManyStreams(limit)
+        self._streams[owner] += 1
+        try:
+            yield
+        finally:
+            self._streams[owner] -= 1
+            if not self._streams[owner]:
+                del self._streams[owner]
+
+    async def wait(self, position: int, seconds: float, *, is_stream: bool = False) -> None:
         """Return once there is an event behind ``position``, after ``seconds``, or once ``close`` was called."""
         if self.closed:
             return
         waiter = asyncio.get_running_loop().create_future()
-        self._waiting[waiter] = position
+        self._waiting[waiter] = _Waiter(position, is_stream)
         if self._task is None:
             self._task = asyncio.create_task(self._watch(), name="watch events")
         try:
@@ -40,9 +76,7 @@ class EventWatch:
     def close(self) -> None:
         """End all waits, now and from now on: the process stops serving."""
         self.closed = True
-        for waiter in self._waiting:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._wake(lambda _waiter: True)
 
     async def stop(self) -> None:
         """End the looks."""
@@ -55,6 +89,8 @@ class EventWatch:
         try:
             while self._waiting:
                 await asyncio.sleep(POLL)
+                if self.draining():
+                    self._wake(lambda waiter: waiter.is_stream)
                 await self._look()
         finally:
             self._task = None
@@ -65,6 +101,9 @@ class EventWatch:
         except PartwiseError as error:
             log.warning("the feed could not be looked at: %s", error)
             return
-        for waiter, position in self._waiting.items():
-            if newest > position and not waiter.done():
-                waiter.set_result(None)
+        self._wake(lambda waiter: newest > waiter.position)
+
+    def _wake(self, concerns: Callable[[_Waiter], bool]) -> None:
+        for future, waiter in self._waiting.items():
+            if not future.done() and concerns(waiter):
+                future.set_result(None)

@@ -33,6 +33,11 @@ async def any_token(_secret: str) -> bool:
     return True
 
 
+async def always_known(_request: Request) -> bool:
+    """Where nobody's rights change."""
+    return True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """What a dialect is given: the engine, the bodies of requests, who asks, and how the operator presents it all."""
@@ -42,6 +47,8 @@ class Site:
     who: Callable[[Request], Principal]
     #: Whether ``who`` may be asked; not so on paths that ``Dialect.greeting`` names.
     signed_in: Callable[[Request], bool] = lambda _request: True
+    #: Whether whoever made a request would be let in once more, with the same rights: for answers that take long.
+    still_known: Callable[[Request], Awaitable[bool]] = always_known
     #: Whether a secret is a token that opens something here.
     is_token: Callable[[str], Awaitable[bool]] = any_token
     #: Whether requests need credentials.

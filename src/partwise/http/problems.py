@@ -90,6 +90,7 @@ PROBLEMS: Mapping[type[errors.PartwiseError], Problem] = {
     errors.TooManyUploads: Problem("too-many-uploads", 413, "Too many open uploads"),
     errors.TooManyArtifacts: Problem("too-many-artifacts", 413, "Too many artifacts"),
     errors.TooManyChunks: Problem("too-many-chunks", 413, "Too many chunks"),
+    errors.TooManyStreams: Problem("too-many-streams", 429, "Too many event streams"),
     errors.OutOfSpace: Problem("out-of-space", 507, "Out of space"),
     errors.StorageFailed: Problem("storage-failed", 503, "Storage unavailable"),
     errors.SyncFailed: Problem("sync-failed", 503, "Sync to disk failed"),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from starlette.types import Message, Send
 
+#: In the scope of a request whose answer lasts for as long as the client reads: its time is no measure of the server.
+LASTING = "partwise.lasting"
+
 
 class Sending:
     """ASGI's ``send``, which notes that something was sent."""

@@ -20,11 +20,11 @@ from structlog.contextvars import bind_contextvars
 
 from partwise.core.records import Principal
 from partwise.engine.engine import Engine
-from partwise.http.dialect import AnswerErrors, Dialect, InDialect, Site, any_token
+from partwise.http.dialect import AnswerErrors, Dialect, InDialect, Site, always_known, any_token
 from partwise.http.problems import ADMINS_ONLY, ERRORS_PAGE, errors_page, refuse, render_any
 from partwise.protocols import DIALECTS
 from partwise.server.assembly import make_engine
-from partwise.server.auth import Authenticator, Identity, TokenRequired, is_known, principal_of
+from partwise.server.auth import Authenticator, Identity, TokenRequired, is_known, is_still_known, principal_of
 from partwise.server.body import Intake
 from partwise.server.connection import STATE_KEY, ConnectionLimits
 from partwise.server.cors import cors
@@ -110,6 +110,7 @@ def assemble(
     metrics = Metrics(limit_values(settings, max_connections), shared=shared, workers=workers)
     engine, tokens = make_engine(settings)
     engine.observe, engine.limited = metrics.observe, metrics.limited
+    engine.workers.events.draining = lambda: lifecycle.draining or lifecycle.stopping
     senders = [WebhookSender(webhook) for webhook in settings.webhooks]
     engine.endpoints, engine.attempted = [sender.endpoint for sender in senders], metrics.attempted
     authenticator = Authenticator(tokens)
@@ -133,6 +134,7 @@ def assemble(
         body_of=intake.body_of,
         who=_noted(principal_of if with_tokens else _everyone),
         signed_in=is_known if with_tokens else lambda _request: True,
+        still_known=is_still_known if with_tokens else always_known,
         is_token=authenticator.is_token if with_tokens else any_token,
         authenticated=with_tokens,
         api_prefix=settings.api_prefix,

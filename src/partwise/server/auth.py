@@ -22,6 +22,7 @@ from base64 import b64decode
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -53,6 +54,9 @@ PREFIX = "partwise_"
 
 #: Who asks, in the scope of a request.
 PRINCIPAL = "partwise.principal"
+
+#: And what tells who that is now, as the principal or None.
+_ASK_AGAIN = "partwise.ask-again"
 
 #: Where a page gets the cookie for downloads (POST), and gives it back (DELETE).
 SESSION_PATH = "/session"
@@ -282,7 +286,7 @@ class TokenRequired:
         elif who.scope is Scope.READ and scope["method"] not in _SAFE:
             await render_any(Request(scope), OutOfScope(who.scope))(scope, receive, send)
         else:
-            scope[PRINCIPAL] = who
+            scope[PRINCIPAL], scope[_ASK_AGAIN] = who, partial(self._ask, scope)
             await self._app(scope, receive, send)
 
     async def _ask(self, scope: AsgiScope) -> tuple[Principal | None, Credentials | None]:
@@ -353,6 +357,17 @@ def principal_of(request: Request) -> Principal:
     """Who makes a request that ``TokenRequired`` let pass."""
     principal: Principal = request.scope[PRINCIPAL]
     return principal
+
+
+async def is_still_known(request: Request) -> bool:
+    """Return whether the request would be let pass once more, for the same principal with the same rights."""
+    try:
+        who, _ = await request.scope[_ASK_AGAIN]()
+    except Exception as error:
+        # The client asks again, and is told.
+        _logger.info("who reads on could not be found out: %r", error)
+        return False
+    return bool(who == principal_of(request))
 
 
 def is_known(request: Request) -> bool:

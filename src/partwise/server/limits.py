@@ -29,6 +29,7 @@ LIMITS: Mapping[str, str | None] = {
     "max_open_uploads": None,
     "max_artifacts": None,
     "max_completed_uploads": None,
+    "max_event_streams": None,
     "max_chunks": None,
     "free_space_floor": "partwise_storage_bytes",
     "idle_expiry_days": None,

@@ -17,6 +17,7 @@ from partwise.core.records import Principal
 from partwise.engine.ports import Sink
 from partwise.http.intake import RequestBody
 from partwise.http.problems import PROBLEM, SETTING
+from partwise.http.sending import LASTING
 from partwise.server.auth import PRINCIPAL
 from partwise.server.logs import ACCESS
 from partwise.server.metrics import Metrics
@@ -70,7 +71,8 @@ class Observed:
         received, problem = scope.get(RECEIVED, 0), scope.get(PROBLEM)
         metrics = self._metrics
         metrics.requests.labels(method, str(answer.status)).inc()
-        metrics.request_seconds.labels(method).observe(seconds)
+        if not scope.get(LASTING):
+            metrics.request_seconds.labels(method).observe(seconds)
         metrics.received.inc(received)
         metrics.sent.inc(answer.sent)
         if problem is not None:

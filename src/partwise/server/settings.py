@@ -225,6 +225,9 @@ class Settings(BaseSettings):
         7, gt=0, description="Days after which a completed upload is removed from the list"
     )
     event_days: float = Field(30, gt=0, description="Days for which events are kept")
+    max_event_streams: int | None = Field(
+        20, ge=1, description="Largest number of event streams that each user reads at once, in each process"
+    )
 
     release_folder: Path | None = Field(
         None,
@@ -378,6 +381,7 @@ class Settings(BaseSettings):
             idle_expiry=timedelta(days=self.idle_expiry_days),
             completed_expiry=timedelta(days=self.completed_expiry_days),
             event_expiry=timedelta(days=self.event_days),
+            max_event_streams=self.max_event_streams,
         )
 
 

@@ -140,8 +140,11 @@ def _answer(operation: Operation, status: int) -> dict[str, Any]:
     if model is not None:
         answer["content"] = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
     if operation.binary and (status == 200 or (model is None and status != 304)):
-        answer.setdefault("content", {})[operation.binary] = {"schema": {"type": "string", "format": "binary"}}
-        answer["description"] = "The bytes"
+        text = operation.binary.startswith("text/")
+        schema = {"type": "string"} if text else {"type": "string", "format": "binary"}
+        answer.setdefault("content", {})[operation.binary] = {"schema": schema}
+        if not text:
+            answer["description"] = "The bytes"
     return answer
 
 

@@ -10,7 +10,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from partwise.core import signature
-from partwise.protocols.pulp import artifacts, download, events, releases, signatures, status, tasks, tickets, uploads
+from partwise.protocols.pulp import (
+    artifacts,
+    download,
+    event_stream,
+    events,
+    releases,
+    signatures,
+    status,
+    tasks,
+    tickets,
+    uploads,
+)
 from partwise.protocols.pulp import models as m
 from partwise.protocols.pulp.api import Api
 
@@ -300,9 +311,11 @@ OPERATIONS: tuple[Operation, ...] = (
             Parameter("types", "Only events of this type", many=True),
             Parameter("limit", "The most events to answer with, at most 1000 (100 if not given)", schema="integer"),
             Parameter("wait", "Seconds to wait for an event, at most 55 (0 if not given)", schema="integer"),
+            Parameter("Last-Event-ID", "In place of `after`, for a stream that goes on", where="header"),
             *FIELDS,
         ),
-        errors=(400, 410),
+        binary=event_stream.MEDIA_TYPE,
+        errors=(400, 410, 429),
     ),
     Operation(
         id="status_read",

@@ -31,6 +31,7 @@ def dialect(site: Site) -> Dialect:
         public=[f"{api.prefix}docs/{name}.json" for name in ("api", "openapi")],
         greeting=[form for path in greeting for form in (path, path.rstrip("/"))],
         downloads=f"{api.prefix}artifacts/",
+        request_fields=("Last-Event-ID",),
         ticketed=[
             (frozenset({"GET", "HEAD", "PUT"}), re.compile(f"{re.escape(api.prefix)}uploads/(?P<id>[^/]+)/?")),
             (frozenset({"PUT", "POST"}), re.compile(f"{re.escape(api.prefix)}uploads/(?P<id>[^/]+)/commit/?")),
