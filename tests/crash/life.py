@@ -29,7 +29,8 @@ from tests.crash.known import Event, Known
 from tests.crash.objects import LATER, alone, keep_house, tidy
 from tests.crash.points import Killer, names
 from tests.crash.power import WatchedCalls, lose_power
-from tests.support.engines import fast_folder, new_data_folder, open_engine, open_objects
+from tests.support.engines import new_data_folder, open_engine, open_objects
+from tests.support.folders import fast_folder
 from tests.support.until import until
 
 #: Seconds after which a process that neither died nor ended is a failure of its own.

@@ -19,7 +19,8 @@ from partwise.engine.commit import commit
 from partwise.storage.files import LOST
 from tests.crash.test_faults import DATA, NAMES, WHO, FaultyCalls, running
 from tests.support.bodies import BytesBody, sha256
-from tests.support.engines import fast_folder, new_data_folder
+from tests.support.engines import new_data_folder
+from tests.support.folders import fast_folder
 
 #: Nothing is known of the bytes after these, whatever call says so.
 UNKNOWN = (

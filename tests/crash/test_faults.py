@@ -25,7 +25,8 @@ from partwise.engine.commit import commit
 from partwise.engine.engine import Engine
 from partwise.storage.files import SystemCalls
 from tests.support.bodies import BytesBody, sha256
-from tests.support.engines import fast_folder, new_data_folder, open_engine
+from tests.support.engines import new_data_folder, open_engine
+from tests.support.folders import fast_folder
 from tests.support.server import API, Http, ServerProcess
 
 WHO = Principal("alice")

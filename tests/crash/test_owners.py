@@ -26,7 +26,8 @@ from partwise.engine.commit import commit
 from partwise.engine.engine import Engine
 from partwise.engine.finish import concatenate, finish
 from tests.support.bodies import BytesBody, sha256
-from tests.support.engines import fast_folder, new_data_folder, open_engine
+from tests.support.engines import new_data_folder, open_engine
+from tests.support.folders import fast_folder
 
 OWNERS = (Principal("alice"), Principal("eve"))
 CONTENTS = [random.Random(number).randbytes(60_000 + 7_000 * number) for number in range(3)]

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.engines import CATALOG, fast_folder, new_data_folder
+from tests.support.engines import CATALOG, new_data_folder
+from tests.support.folders import fast_folder
 from tests.support.server import API, Answer, Http, ServerProcess, sha256
 
 _SIZE, _CHUNK = 2 << 20, 128 << 10

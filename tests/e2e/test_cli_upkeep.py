@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +16,13 @@ import pytest
 from tests.e2e.conftest import Cli
 from tests.support.records import migrate_to
 from tests.support.server import Http, ServerProcess, sha256
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One of its own: what other tests leave on a shared one is found here, too."""
+    with ServerProcess(tmp_path_factory.mktemp("data")) as server:
+        yield server
 
 
 @pytest.fixture

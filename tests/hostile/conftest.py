@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.engines import fast_folder, new_data_folder
+from tests.support.engines import new_data_folder
+from tests.support.folders import fast_folder
 from tests.support.server import Http, ServerProcess
 
 

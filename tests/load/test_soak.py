@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.load.soak import Held, locks_held, remove_uploads, soak
-from tests.support.engines import fast_folder, new_data_folder
+from tests.support.engines import new_data_folder
+from tests.support.folders import fast_folder
 from tests.support.server import ServerProcess
 
 

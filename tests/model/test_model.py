@@ -45,7 +45,8 @@ from partwise.testing.memory import MemoryStorage
 from tests.conftest import Engines
 from tests.model.model import ModelChunk, ModelUpload, Sent
 from tests.support.bodies import BytesBody, sha256
-from tests.support.engines import Clock, catalog_of, fast_folder, new_data_folder, open_engine, open_objects
+from tests.support.engines import Clock, catalog_of, new_data_folder, open_engine, open_objects
+from tests.support.folders import fast_folder
 from tests.support.missing import missing
 
 T = TypeVar("T")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from partwise.catalog import SqlCatalog, migrate, open_catalog
+from partwise.catalog import SqlCatalog, open_catalog
 from partwise.catalog.postgres import PostgresCatalog
 from partwise.engine.context import no_failpoint
 from partwise.engine.engine import Engine
@@ -20,6 +17,7 @@ from partwise.storage.local import LocalStorage
 from partwise.storage.objects.storage import ObjectStorage
 from partwise.storage.s3.store import open_url
 from tests.support.folders import make_data_folder
+from tests.support.records import new_records
 
 CATALOG = "catalog.sqlite3"
 
@@ -38,24 +36,10 @@ class Clock:
         self.now += timedelta(**by)
 
 
-def fast_folder() -> str | None:
-    """Where temporary folders are in memory, if this machine has such a place: a sync costs nothing there."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-
-
-@cache
-def _empty_catalog() -> bytes:
-    with tempfile.TemporaryDirectory(dir=fast_folder()) as folder:
-        path = Path(folder) / CATALOG
-        migrate(f"sqlite:///{path}")
-        return path.read_bytes()
-
-
 def new_data_folder(data: Path) -> Path:
     """Make ``data`` as a first start leaves it, with the catalog in it; copying one is quicker than migrating."""
     make_data_folder(data)
-    (data / CATALOG).write_bytes(_empty_catalog())
-    (data / CATALOG).chmod(0o600)
+    new_records(data / CATALOG)
     return data
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+from tests.support.engines import new_data_folder
 from tests.support.forkserver import ForkedProcess
 from tests.support.leaks import SERVERS
 from tests.support.until import wait_until
@@ -52,6 +53,9 @@ class ServerProcess:
         self.workers = workers
         self.port = port
         settings = type(self).engines() | settings
+        # Most tests mean no first start, which takes as long as three others.
+        if self.forked and "catalog" not in settings and (not data.exists() or not any(data.iterdir())):
+            new_data_folder(data)
         #: What its environment says; for commands beside it, too.
         self.settings = {f"PARTWISE_{name.upper()}": str(value) for name, value in settings.items()}
         self._process: subprocess.Popen[bytes] | ForkedProcess | None = None

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from partwise.catalog import SqlCatalog, migrate, open_catalog
+from partwise.catalog import SqlCatalog, open_catalog
+from tests.support.records import new_records
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.engines)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgres":
         return str(request.getfixturevalue("postgres_url"))
-    made = f"sqlite:///{tmp_path / 'catalog.db'}"
-    migrate(made)
-    return made
+    return new_records(tmp_path / "catalog.db")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from partwise.catalog import SqlCatalog, migrate, open_catalog
+from partwise.catalog import SqlCatalog, open_catalog
 from partwise.catalog.postgres import PostgresCatalog
 from partwise.core.records import Principal
 from partwise.engine.engine import Engine
@@ -15,6 +15,8 @@ from partwise.storage.local import LocalStorage
 from partwise.storage.objects.storage import ObjectStorage
 from partwise.storage.s3.store import open_url
 from partwise.testing.memory import MemoryStorage
+from tests.support.folders import make_data_folder
+from tests.support.records import new_records
 
 ALICE, BOB, ADMIN = Principal("alice"), Principal("bob"), Principal("root", admin=True)
 
@@ -46,8 +48,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 def catalog(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> SqlCatalog:
     if kind == "objects":
         return open_catalog(request.getfixturevalue("postgres_url"))
-    url = f"sqlite:///{tmp_path / 'catalog.db'}"
-    migrate(url)
+    url = new_records(tmp_path / "catalog.db")
     return open_catalog(url)
 
 
@@ -56,7 +57,7 @@ def storage(kind: str, catalog: SqlCatalog, tmp_path: Path, request: pytest.Fixt
     if kind == "objects":
         assert isinstance(catalog, PostgresCatalog)
         return ObjectStorage(open_url(request.getfixturevalue("s3_url")), catalog)
-    return MemoryStorage() if kind == "memory" else LocalStorage(tmp_path / "data")
+    return MemoryStorage() if kind == "memory" else LocalStorage(make_data_folder(tmp_path / "data"))
 
 
 @pytest.fixture

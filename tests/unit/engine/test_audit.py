@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from partwise.catalog import migrate, open_catalog
+from partwise.catalog import open_catalog
 from partwise.core.records import Principal
 from partwise.engine.audit import AUDIT
 from partwise.engine.deliveries import LONGEST, WAITS, Courier, Endpoint, Receipt
@@ -17,6 +17,7 @@ from partwise.engine.ports import Delivery
 from partwise.engine.tickets import make_ticket, revoke_tickets
 from partwise.engine.uploads import create_upload, delete_upload
 from partwise.testing.memory import MemoryStorage
+from tests.support.records import new_records
 from tests.unit.engine.conftest import Clock
 
 ALICE = Principal("alice")
@@ -24,8 +25,7 @@ ALICE = Principal("alice")
 
 @pytest.fixture
 async def engine(tmp_path: Path, clock: Clock) -> AsyncIterator[Engine]:
-    url = f"sqlite:///{tmp_path / 'catalog.db'}"
-    migrate(url)
+    url = new_records(tmp_path / "catalog.db")
     engine = Engine(MemoryStorage(), open_catalog(url), clock=clock)
     await engine.open()
     yield engine

@@ -23,7 +23,8 @@ from partwise.engine.engine import Engine
 from partwise.engine.ports import BLOCK
 from tests.support.bodies import BytesBody, sha256
 from tests.support.edits import Edit, cut, edited, noise, scripts, sign
-from tests.support.engines import fast_folder, new_data_folder, open_engine
+from tests.support.engines import new_data_folder, open_engine
+from tests.support.folders import fast_folder
 from tests.unit.engine.conftest import ADMIN, ALICE, BOB
 
 DATA = noise(1, 2_500_000)

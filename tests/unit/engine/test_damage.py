@@ -23,7 +23,8 @@ from partwise.engine.commit import commit, drive
 from partwise.engine.engine import Engine
 from partwise.storage.files import SystemCalls
 from tests.support.bodies import BytesBody, sha256
-from tests.support.engines import catalog_of, fast_folder, new_data_folder, open_engine
+from tests.support.engines import catalog_of, new_data_folder, open_engine
+from tests.support.folders import fast_folder
 from tests.unit.engine.conftest import ALICE
 
 DATA = random.Random(7).randbytes(3000)

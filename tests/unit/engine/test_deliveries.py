@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from partwise.catalog import SqlCatalog, migrate, open_catalog
+from partwise.catalog import SqlCatalog, open_catalog
 from partwise.core.records import Principal
 from partwise.engine import deliveries
 from partwise.engine.deliveries import Courier, Endpoint, Receipt
@@ -20,6 +20,7 @@ from partwise.engine.engine import Engine
 from partwise.engine.ports import Delivery
 from partwise.engine.uploads import create_upload, delete_upload
 from partwise.testing.memory import MemoryStorage
+from tests.support.records import new_records
 from tests.unit.engine.conftest import Clock
 
 ALICE = Principal("alice")
@@ -29,8 +30,7 @@ FAILED = Receipt(accepted=False, status=500, error="The receiver answered 500.")
 
 @pytest.fixture
 async def engine(tmp_path: Path, clock: Clock) -> AsyncIterator[Engine]:
-    url = f"sqlite:///{tmp_path / 'catalog.db'}"
-    migrate(url)
+    url = new_records(tmp_path / "catalog.db")
     engine = Engine(MemoryStorage(), open_catalog(url), clock=clock)
     await engine.open()
     yield engine

@@ -25,7 +25,8 @@ from partwise.engine.engine import Engine
 from partwise.engine.recovery import recover
 from partwise.storage.files import SystemCalls
 from tests.support.bodies import BytesBody, sha256
-from tests.support.engines import CATALOG, catalog_of, fast_folder, new_data_folder, open_engine
+from tests.support.engines import CATALOG, catalog_of, new_data_folder, open_engine
+from tests.support.folders import fast_folder
 from tests.support.until import until
 from tests.unit.engine.conftest import ALICE
 

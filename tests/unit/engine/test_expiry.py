@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from partwise.catalog import migrate, open_catalog
+from partwise.catalog import open_catalog
 from partwise.core.errors import NotFound
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Task, Upload
@@ -22,6 +22,7 @@ from partwise.engine.expiry import Grace, TaskSweep, expire, expired, prune_task
 from partwise.storage.local import LocalStorage
 from tests.support.bodies import BytesBody, sha256
 from tests.support.folders import make_data_folder
+from tests.support.records import new_records
 from tests.unit.engine.conftest import ALICE, Clock
 
 DATA = b"0123456789" * 10
@@ -30,8 +31,7 @@ DATA = b"0123456789" * 10
 @pytest.fixture
 async def local(tmp_path: Path, clock: Clock) -> AsyncIterator[Engine]:
     """An engine whose rounds do not run."""
-    url = f"sqlite:///{tmp_path / 'catalog.db'}"
-    migrate(url)
+    url = new_records(tmp_path / "catalog.db")
     engine = Engine(LocalStorage(make_data_folder(tmp_path / "data")), open_catalog(url), clock=clock)
     await engine.open()
     yield engine
