@@ -10,7 +10,8 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, fal
 
 from partwise.catalog import counts, events, objects
 from partwise.catalog.pages import newest_first
-from partwise.catalog.tables import ARTIFACT, artifact_links, artifacts, folded, has_name, name_prefix
+from partwise.catalog.search import candidates, count_some, holds
+from partwise.catalog.tables import ARTIFACT, artifact_links, artifacts, folded, name_prefix
 from partwise.core.errors import NotFound
 from partwise.core.events import EventType
 from partwise.core.records import Artifact, Page, PageKey
@@ -107,11 +108,11 @@ def list_artifacts(
         if "\0" in filename:  # none has it, and PostgreSQL refuses to look for one
             conditions = [false()]
     if search:
-        conditions.append(has_name(artifact_links.c.search_name, search))
+        conditions += [*candidates(connection, search), holds(artifact_links.c.search_name, search)]
     if sha256 is None and filename is None and not search:
         count = counts.count(connection, "link", owner)
     else:
-        count = connection.execute(select(func.count()).select_from(artifact_links).where(*conditions)).scalar_one()
+        count = count_some(connection, artifact_links, conditions)
     items, more = newest_first(
         connection,
         _LINKS.where(*conditions),

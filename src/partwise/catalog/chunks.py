@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, text, update
 
 from partwise.catalog import events, objects, tasks
-from partwise.catalog.tables import CHUNK, UPLOAD, artifacts, chunks, meta, uploads
+from partwise.catalog.tables import CHUNK, UPLOAD, artifacts, chunks, meta, unfinished, uploads
 from partwise.catalog.uploads import UNFINISHED, change_upload, get_upload, lock_upload
 from partwise.core.errors import BadContentRange, ChunkOverlap, TooManyChunks
 from partwise.core.events import EventType
@@ -82,7 +82,10 @@ _SET_DURABLE = (
     .where(uploads.c.id == bindparam("key"), uploads.c.durable_seq < bindparam("durable"))
     .values(durable_seq=bindparam("durable"))
 )
-_PENDING = select(*UPLOAD).where(uploads.c.state.in_(UNFINISHED), uploads.c.seq > uploads.c.durable_seq)
+# In the words of the index of those that are not completed: there may be a million others.
+_PENDING = select(*UPLOAD).where(
+    uploads.c.state.in_(UNFINISHED), unfinished(uploads), uploads.c.seq > uploads.c.durable_seq
+)
 
 
 def _chunk(row: Any) -> Chunk:

@@ -106,6 +106,34 @@ def _version(connection: Connection) -> int:
     return row[0]
 
 
+def has_trigrams(connection: Connection) -> bool:
+    """Whether this SQLite can index trigrams: it was built with FTS5, and is 3.34 or newer."""
+    plain = raw(connection)
+    try:
+        plain.execute("CREATE VIRTUAL TABLE temp.partwise_probe USING fts5(name, tokenize = 'trigram')")
+    except sqlite3.OperationalError:
+        return False
+    plain.execute("DROP TABLE temp.partwise_probe")
+    return True
+
+
+def drop_unusable_index(connection: Connection) -> None:
+    """Drop the triggers of the index of names where this SQLite, unlike the one that made it, has no FTS5.
+
+    They would let each commit fail. Searches read all names then.
+    """
+    plain = raw(connection)
+    triggers = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name GLOB 'search_artifact_links_*'"
+    if not (names := plain.execute(triggers).fetchall()):
+        return
+    try:
+        plain.execute("SELECT rowid FROM artifact_search LIMIT 0")
+    except sqlite3.OperationalError as error:
+        logger.warning("this SQLite has no index of names, searches read all of them from now on: %s", error)
+        for (name,) in names:
+            plain.execute(f"DROP TRIGGER {name}")
+
+
 def raw(connection: Connection) -> sqlite3.Connection:
     """The driver's connection under SQLAlchemy's."""
     inner = connection.connection.dbapi_connection
@@ -217,13 +245,18 @@ class SqliteRunner:
             self._reading = make_engine(look_only_url(self._url), readers=READERS)
             return
         try:
-            connection = await asyncio.to_thread(self._writing.connect)
+            connection = await asyncio.to_thread(self._connect)
         except DBAPIError as error:
             raise _translated(error) from error
         # A daemon: a process that ends without `stop` does not hang, and nothing unanswered was promised.
         self._writer = threading.Thread(target=self._run, args=(connection,), name="catalog-writer", daemon=True)
         self._writer.start()
         self._keep_headroom()
+
+    def _connect(self) -> Connection:
+        connection = self._writing.connect()
+        drop_unusable_index(connection)
+        return connection
 
     async def stop(self) -> None:
         """Refuse new work, finish what waits, and close connections. May be called again without effect."""

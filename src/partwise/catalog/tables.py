@@ -391,8 +391,3 @@ def unfinished(table: Table) -> ColumnElement[bool]:
 def folded(filename: str | None) -> str:
     """What ``search_name`` holds for a file name, and what a search for part of it looks for."""
     return (filename or "").casefold()
-
-
-def has_name(column: Column[str], search: str) -> ColumnElement[bool]:
-    """Whether a ``search_name`` holds ``search``. None holds a NUL, and PostgreSQL refuses to look for one."""
-    return false() if "\0" in search else column.contains(folded(search), autoescape=True)

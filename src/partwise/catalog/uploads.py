@@ -18,7 +18,6 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
-    or_,
     select,
     update,
 )
@@ -26,11 +25,11 @@ from sqlalchemy import (
 from partwise.catalog import counts, events, objects
 from partwise.catalog.pages import newest_first
 from partwise.catalog.quotas import owner_quota
+from partwise.catalog.search import count_some, holds
 from partwise.catalog.tables import (
     UPLOAD,
     chunks,
     folded,
-    has_name,
     unfinished,
     uploads,
 )
@@ -51,6 +50,8 @@ _OPEN = select(uploads.c.id).where(
     uploads.c.id.in_(bindparam("ids", expanding=True)), uploads.c.state == UploadState.OPEN
 )
 _TOUCH = _UPDATE.where(uploads.c.state == UploadState.OPEN)
+#: So many uploads are told by their ids.
+_FEW = 500
 _LAST_CHUNK = (
     select(chunks.c.offset, chunks.c.size)
     .where(chunks.c.upload_id == bindparam("upload_id"))
@@ -165,16 +166,18 @@ def list_uploads(
     if owner is not None:
         conditions.append(uploads.c.owner == owner)
     if states:
-        conditions += _is_in(states, owner)
+        conditions += _is_in(connection, states, owner)
+    counted = counts.count(connection, "upload", owner, states)
+    # Internal ones are few, and have an index of their own. Left out by their ids, the index of a list's order has all
+    # that is needed to skip rows of it.
+    hidden = [] if internal else connection.execute(select(uploads.c.id).where(uploads.c.internal)).scalars().all()
+    if hidden:
+        of = select(func.count()).select_from(uploads).where(*conditions, uploads.c.id.in_(hidden))
+        counted -= connection.execute(of).scalar_one()
+        conditions.append(uploads.c.id.not_in(hidden))
     if search:
-        conditions.append(has_name(uploads.c.search_name, search))
-    counted = select(func.count()).select_from(uploads).where(*conditions)
-    count = connection.execute(counted).scalar_one() if search else counts.count(connection, "upload", owner, states)
-    if not internal:
-        # The few internal ones have an index of their own.
-        if hidden := connection.execute(select(uploads.c.id).where(uploads.c.internal)).scalars().all():
-            count -= connection.execute(counted.where(uploads.c.id.in_(hidden))).scalar_one()
-        conditions.append(~uploads.c.internal)
+        conditions.append(holds(uploads.c.search_name, search))
+        counted = count_some(connection, uploads, conditions)
     items, more = newest_first(
         connection,
         select(*UPLOAD).where(*conditions),
@@ -184,19 +187,26 @@ def list_uploads(
         limit=limit,
         after=after,
     )
-    return Page(items, count, more)
+    return Page(items, counted, more)
 
 
-def _is_in(states: Sequence[str], owner: str | None) -> list[ColumnElement[bool]]:
+def _is_in(connection: Connection, states: Sequence[str], owner: str | None) -> list[ColumnElement[bool]]:
     """Return conditions for uploads in one of ``states``, so that a database reads the newest in an index's order.
 
     A database that looks up several states, or one that many uploads are in, sorts all that it finds. So the states are
-    told by the others, where an index begins with no state. Without completed ones the index of the others is named.
+    told by the others, where an index begins with no state: by the ids of the uploads in those, if they are few.
+    Without completed ones the index of the others is named.
     """
     if owner is not None and (len(states) == 1 or UploadState.COMPLETED not in states):
         return [uploads.c.state.in_(states)]
-    told: list[ColumnElement[bool]] = [uploads.c.state.not_in([state for state in UploadState if state not in states])]
-    return told if UploadState.COMPLETED in states else [*told, unfinished(uploads)]
+    others = [state for state in UploadState if state not in states]
+    told: list[ColumnElement[bool]] = [uploads.c.state.not_in(others)]
+    if UploadState.COMPLETED not in states:
+        return [*told, unfinished(uploads)]
+    if others and counts.count(connection, "upload", None, others) > _FEW:
+        return told
+    those = select(uploads.c.id).where(uploads.c.state.in_(others), unfinished(uploads))
+    return [uploads.c.id.not_in(ids)] if (ids := connection.execute(those).scalars().all()) else []
 
 
 def begin_delete(connection: Connection, upload_id: str, *, reason: str | None = "deleted") -> Upload:
@@ -229,18 +239,17 @@ def idle_uploads(
     connection: Connection, *, open_before: datetime, completed_before: datetime, limit: int
 ) -> list[Upload]:
     """Those to expire, and those whose deletion was begun."""
-    rows = connection.execute(
-        select(*UPLOAD)
-        .where(
-            or_(
-                and_(uploads.c.state == UploadState.OPEN, uploads.c.updated < open_before),
-                and_(uploads.c.state == UploadState.COMPLETED, uploads.c.completed < completed_before),
-                uploads.c.state == UploadState.DELETING,
-            )
-        )
-        .limit(limit)
+    # One after the other: of all in one query a database may read every upload there is.
+    of = (
+        and_(uploads.c.state == UploadState.OPEN, uploads.c.updated < open_before, unfinished(uploads)),
+        and_(uploads.c.state == UploadState.COMPLETED, uploads.c.completed < completed_before),
+        and_(uploads.c.state == UploadState.DELETING, unfinished(uploads)),
     )
-    return [Upload(**row._mapping) for row in rows]
+    found: list[Upload] = []
+    for condition in of:
+        rows = connection.execute(select(*UPLOAD).where(condition).limit(limit - len(found)))
+        found += [Upload(**row._mapping) for row in rows]
+    return found
 
 
 def expire_upload(connection: Connection, upload_id: str, *, open_before: datetime, completed_before: datetime) -> bool:
@@ -284,7 +293,8 @@ def touch(connection: Connection, upload_id: str, now: datetime) -> None:
 
 def list_committing(connection: Connection) -> list[str]:
     """The ids of uploads that are committing."""
-    return list(connection.execute(select(uploads.c.id).where(uploads.c.state == UploadState.COMMITTING)).scalars())
+    committing = select(uploads.c.id).where(uploads.c.state == UploadState.COMMITTING, unfinished(uploads))
+    return list(connection.execute(committing).scalars())
 
 
 def list_internal(connection: Connection) -> list[Upload]:
@@ -301,7 +311,10 @@ def closed_uploads(connection: Connection, upload_ids: Sequence[str]) -> list[st
 def list_unattended(connection: Connection) -> list[Upload]:
     """Those that the server itself has to go on with."""
     whole = select(*UPLOAD).where(
-        uploads.c.state == UploadState.OPEN, uploads.c.auto_commit, uploads.c.received == uploads.c.size
+        uploads.c.state == UploadState.OPEN,
+        unfinished(uploads),
+        uploads.c.auto_commit,
+        uploads.c.received == uploads.c.size,
     )
     # In the words of its index.
     joined = select(*UPLOAD).where(uploads.c.parts != literal_column("'[]'"), uploads.c.state != UploadState.DELETING)

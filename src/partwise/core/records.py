@@ -196,7 +196,7 @@ PageKey = tuple[datetime, str]
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a listing, and how many items there are in all."""
+    """One page of a listing, and how many items there are in all. Of a search not all may have been counted."""
 
     items: list[T]
     count: int

@@ -256,7 +256,7 @@ class ArtifactRecords(Protocol):
         after: PageKey | None = None,
     ) -> Page[Artifact]:
         """Links of ``owner`` (None: anyone's), newest first; of one digest; searched as in ``list_uploads``; those with
-        exactly this ``filename``, which an index finds."""
+        exactly this ``filename``. With any of these the page's ``count`` may stop at a bound."""
 
     async def unlink_artifact(self, artifact_id: str) -> bool:
         """Delete an owner's link; True when it was the last one and the artifact's record went with it. NotFound."""
