@@ -219,7 +219,8 @@ async def _serve_objects(
     urls: dict[str, str], known: Known, rng: random.Random, plan: _Plan, tell: Callable[[Event], None], killer: Killer
 ) -> None:
     await alone(urls["catalog"])
-    engine, storage, catalog = open_objects(urls, failpoint=killer, later=LATER)
+    # The store copies objects of any size, as small as those of these lives.
+    engine, storage, catalog = open_objects(urls, failpoint=killer, later=LATER, copy_least=1)
     last = not (plan.nth or plan.after)
     engine.endpoints = [endpoint(known, rng, tell)]
     if last:

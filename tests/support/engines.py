@@ -14,6 +14,7 @@ from partwise.engine.engine import Engine
 from partwise.engine.ports import Storage
 from partwise.storage.files import SystemCalls
 from partwise.storage.local import LocalStorage
+from partwise.storage.objects.origins import LEAST_PART
 from partwise.storage.objects.storage import ObjectStorage
 from partwise.storage.s3.store import open_url
 from tests.support.folders import make_data_folder
@@ -68,6 +69,7 @@ def open_objects(
     *,
     failpoint: Callable[[str], None] = no_failpoint,
     later: timedelta = timedelta(0),
+    copy_least: int = LEAST_PART,
     **settings: Any,
 ) -> tuple[Engine, ObjectStorage, PostgresCatalog]:
     """An engine, to be started, on a ``catalog`` in PostgreSQL and a ``storage`` of objects; and what it has of them.
@@ -77,6 +79,11 @@ def open_objects(
     catalog = open_catalog(urls["catalog"])
     assert isinstance(catalog, PostgresCatalog)
     storage = ObjectStorage(
-        open_url(urls["storage"]), catalog, pause=1e9, failpoint=failpoint, clock=lambda: datetime.now(UTC) + later
+        open_url(urls["storage"]),
+        catalog,
+        pause=1e9,
+        copy_least=copy_least,
+        failpoint=failpoint,
+        clock=lambda: datetime.now(UTC) + later,
     )
     return Engine(storage, catalog, failpoint=failpoint, **settings), storage, catalog

@@ -81,7 +81,7 @@ async def put_chunk(
                     with suppress(BodySizeMismatch):  # too little came for the storage to keep
                         await record(engine, receiver, None)
                 raise
-            if same is not None and receiver.unchanged:
+            if same is not None and await receiver.is_unchanged():
                 if engine.durable_chunks and same.seq > upload.durable_seq:
                     # Whoever recorded it died before it could say that it is on disk; a power loss would take it.
                     writer.close()

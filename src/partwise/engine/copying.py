@@ -7,6 +7,7 @@ the bytes come from the storage in place of a connection.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
@@ -23,16 +24,16 @@ from partwise.core.errors import (
     RangeBusy,
     Superseded,
 )
-from partwise.core.ranges import MAX_SIZE, ByteRange, split
+from partwise.core.ranges import MAX_SIZE, ByteRange
 from partwise.core.records import Artifact, Principal, Upload
 from partwise.engine.chunks import put_chunk
 from partwise.engine.context import Context
-from partwise.engine.ports import Sink
+from partwise.engine.ports import CopyRefused, Origin, Sink
+
+log = logging.getLogger(__name__)
 
 #: The largest range that is copied at once, in bytes: a request must end in time.
 MAX_COPY = 1 << 30
-#: Bytes that one turn on a thread has the storage copy.
-MOVE_STEP = 16 << 20
 #: Seconds after which a request copies no further range. Its client asks for the rest again.
 COPY_SECONDS = 20.0
 
@@ -137,17 +138,19 @@ class _StoredBody:
     def __init__(self, engine: Context, sha256: str, span: ByteRange) -> None:
         self._engine, self._source, self._span = engine, sha256, span
 
-    async def move(self, put: Callable[[object, ByteRange], None], sink: Sink) -> None:
+    async def move(self, put: Callable[[Origin], None], sink: Sink) -> None:
         """See ``StoredBody.move``. Raises _SourceFailed."""
         try:
-            source = await self._engine.storage.open_artifact(self._source)
-            if source is not None:
-                for part in split(self._span, MOVE_STEP):
-                    await self._run(partial(put, source, part))
-                return
+            origins = await self._engine.storage.open_artifact(self._source, self._span)
+            for origin in origins:
+                await self._run(partial(put, origin))
         except (NotFound, BytesLost) as error:
             raise _SourceFailed(error) from error
-        await self.drain(sink)
+        except CopyRefused as refusal:
+            log.info("The storage copies no range by itself: it is read and written. %s", refusal)
+            origins = ()
+        if not origins:
+            await self.drain(sink)
 
     async def drain(self, sink: Sink) -> None:
         """See ``Body.drain``. Raises _SourceFailed."""

@@ -16,6 +16,7 @@ from partwise.core.errors import (
     BytesLost,
     ChunkDigestMismatch,
     LimitExceeded,
+    NotFound,
     OutOfSpace,
     SyncFailed,
 )
@@ -23,7 +24,7 @@ from partwise.core.ranges import ByteRange, split
 from partwise.core.records import Chunk, Upload
 from partwise.engine.context import Context
 from partwise.engine.follower import InFlight
-from partwise.engine.ports import BLOCK, ChunkWriter
+from partwise.engine.ports import BLOCK, ChunkWriter, CopyRefused, Origin
 from partwise.engine.reading import TURN
 from partwise.engine.uploads import chunk_limit, grow
 
@@ -82,8 +83,11 @@ class Receiver:
         self._declared = declared
         self._on_progress = on_progress
         self._comparing = same is not None and writer.overwrites
-        hashed = hashed or declared is not None or not writer.overwrites
-        self._hasher = hashlib.sha256() if hashed else None
+        self._hashed = hashed
+        wants_digest = hashed or declared is not None or not writer.overwrites
+        self._hasher = hashlib.sha256() if wants_digest else None
+        #: Whether the storage copied the bytes, so that none of them came here.
+        self._is_moved = False
         #: The digest that was made of what is stored.
         self._read_back: str | None = None
         self._loop = asyncio.get_running_loop()
@@ -139,14 +143,19 @@ class Receiver:
     @property
     def digest(self) -> str | None:
         """The SHA-256 of what came, where it was computed."""
+        if self._is_moved:
+            return None
         return self._hasher.hexdigest() if self._hasher else self._read_back
 
-    @property
-    def unchanged(self) -> bool:
+    async def is_unchanged(self) -> bool:
         """Whether the recorded chunk of the same range has the same bytes."""
-        if self.writer.overwrites:
+        if self.writer.overwrites or self._same is None:
             return self._comparing
-        return self._same is not None and self._same.sha256 == self.digest
+        try:
+            recorded = self._same.sha256 or await self._stored_digest(self._same, self._same.range)
+        except (BytesLost, NotFound):
+            return False
+        return recorded == self.digest
 
     @property
     def replaced(self) -> Chunk | None:
@@ -175,14 +184,20 @@ class Receiver:
     @property
     def is_blind(self) -> bool:
         """Whether nothing here looks at the bytes: then the storage may copy them by itself."""
-        return self.writer.overwrites and not self._comparing and self._hasher is None and self._room is None
+        compared = self._comparing or (self._same is not None and not self.writer.overwrites)
+        return not (compared or self._hashed or self._declared or self._room is not None)
 
-    def move(self, source: object, part: ByteRange) -> None:
-        """A part of an opened artifact, in order, in place of blocks of a body."""
+    def move(self, origin: Origin) -> None:
+        """A part of an artifact, in order, in place of blocks of a body. CopyRefused: all bytes come as blocks then."""
         assert self.is_blind
-        assert self.received + part.size <= self.span.size, "the body knows its size"
-        self.writer.copy(self.span.offset + self.received, source, part)
-        self.received += part.size
+        assert self.received + origin.span.size <= self.span.size, "the body knows its size"
+        try:
+            self.writer.copy(self.span.offset + self.received, origin)
+        except CopyRefused:
+            self.received, self._is_moved = 0, False
+            raise
+        self.received += origin.span.size
+        self._is_moved = True
         self.inflight.advance(self.received)
 
     def _replace(self) -> None:
@@ -253,13 +268,16 @@ class Receiver:
         """
         if self._hasher is not None or not self.received:
             return
+        written = ByteRange(self.span.offset, self.received)
+        self._read_back = await self._stored_digest(Chunk(offset=written.offset, size=written.size), written)
+
+    async def _stored_digest(self, chunk: Chunk, part: ByteRange) -> str:
+        """The SHA-256 of a part of what is stored of a chunk. StorageFailed, BytesLost, NotFound."""
         hasher = self._engine.storage.running_hash(self.upload.id)
         try:
-            written = ByteRange(self.span.offset, self.received)
-            chunk = Chunk(offset=written.offset, size=written.size)
-            for span in split(written, TURN):
+            for span in split(part, TURN):
                 await hasher.feed([(chunk, span)])
-            self._read_back = await hasher.digest()
+            return await hasher.digest()
         finally:
             hasher.close()
 

@@ -23,7 +23,7 @@ from partwise.core.backoff import Backoff
 from partwise.core.errors import BytesLost, NotFound, RangeBusy, StorageFailed, Superseded, WrongState
 from partwise.core.ranges import ByteRange
 from partwise.core.state import Event, UploadState
-from partwise.engine.ports import Stored
+from partwise.engine.ports import Origin, Stored
 from partwise.storage.files import FailPoint, OpenFile, SystemCalls, failures, in_thread, open_file, reading, syncing
 from partwise.storage.joining import copy_between
 from partwise.storage.locks import PAUSES, WHOLE_FILE, Area, LockFile, is_locked, try_lock, unlock
@@ -79,12 +79,12 @@ class LocalWriter:
         finally:
             self._leave()
 
-    def copy(self, offset: int, source: object, span: ByteRange) -> None:
-        """Have the kernel copy ``span`` of another file. It shares blocks where file system and places allow that."""
-        assert isinstance(source, OpenFile), "opened by the same storage"
-        fd = self._enter(offset, span.size)
+    def copy(self, offset: int, origin: Origin) -> None:
+        """Have the kernel copy a part of another file. It shares blocks where file system and places allow that."""
+        assert isinstance(origin.source, OpenFile), "opened by the same storage"
+        fd = self._enter(offset, origin.span.size)
         try:
-            copy_between(self._claims.calls, source.fd, fd, span, offset)
+            copy_between(self._claims.calls, origin.source.fd, fd, origin.span, offset)
             self._claims.failpoint("write.copied")
         finally:
             self._leave()

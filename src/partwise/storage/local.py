@@ -22,9 +22,9 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from functools import partial
 
 from partwise.core.errors import BytesLost, NotFound, OutOfSpace, StorageFailed, WrongState
-from partwise.core.ranges import ByteRange
+from partwise.core.ranges import ByteRange, split
 from partwise.core.records import Chunk
-from partwise.engine.ports import BLOCK, ChunkWriter, Lock, Purpose, RunningHash, Sink, Space
+from partwise.engine.ports import BLOCK, ChunkWriter, Lock, Origin, Purpose, RunningHash, Sink, Space
 from partwise.storage.artifact_files import FOLDERS, ArtifactFiles
 from partwise.storage.claims import Claims
 from partwise.storage.files import (
@@ -50,6 +50,8 @@ from partwise.storage.locks import WHOLE_FILE, LockFile, name_byte
 from partwise.storage.place import Place
 from partwise.storage.probe import can_allocate, check_fitness
 
+#: Bytes that one turn on a thread has the kernel copy.
+_COPY_STEP = 16 << 20
 _UPLOAD_ID = re.compile(r"[0-9a-f-]{1,64}", re.ASCII)
 
 
@@ -348,9 +350,10 @@ class LocalStorage:
         """Blocks of at most 1 MiB. The file is opened with the first, and closed with the last or with the iterator."""
         return self._artifacts.read(sha256, span, block)
 
-    async def open_artifact(self, sha256: str) -> object | None:
-        """Its file, which the kernel copies from."""
-        return await self._artifacts.open(sha256)
+    async def open_artifact(self, sha256: str, span: ByteRange) -> Sequence[Origin]:
+        """Its file, which the kernel copies from, in steps."""
+        file = await self._artifacts.open(sha256)
+        return [Origin(part, file) for part in split(span, _COPY_STEP)]
 
     async def store_signature(self, sha256: str, data: bytes) -> None:
         """In a file beside the artifact's. It counts for nobody, but leaves the floor of free space alone."""

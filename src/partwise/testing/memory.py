@@ -14,7 +14,7 @@ from partwise.core.errors import BytesLost, NotFound, OutOfSpace, RangeBusy, Sto
 from partwise.core.ranges import MAX_SIZE, ByteRange, split
 from partwise.core.records import Chunk
 from partwise.core.state import Event, UploadState
-from partwise.engine.ports import BLOCK, ChunkWriter, Lock, Purpose, RunningHash, Sink, Space, Stored
+from partwise.engine.ports import BLOCK, ChunkWriter, Lock, Origin, Purpose, RunningHash, Sink, Space, Stored
 from partwise.storage.hashing import ThreadedHash, one_by_one
 from partwise.storage.joining import placed
 
@@ -67,7 +67,7 @@ class MemoryWriter:
                 data.extend(bytes(offset - len(data)))
             data[offset : offset + len(block)] = block
 
-    def copy(self, offset: int, source: object, span: ByteRange) -> None:
+    def copy(self, offset: int, origin: Origin) -> None:
         """Never asked for: ``open_artifact`` opens nothing here."""
         raise NotImplementedError
 
@@ -291,9 +291,9 @@ class MemoryStorage:
                 raise BytesLost("The storage lost bytes: an artifact is shorter than its record says.")
             yield data
 
-    async def open_artifact(self, sha256: str) -> object | None:
-        """None: bytes are read."""
-        return None
+    async def open_artifact(self, sha256: str, span: ByteRange) -> Sequence[Origin]:
+        """Nothing: bytes are read."""
+        return []
 
     async def store_signature(self, sha256: str, data: bytes) -> None:
         """Keep it."""

@@ -56,7 +56,8 @@ def catalog(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> SqlCat
 def storage(kind: str, catalog: SqlCatalog, tmp_path: Path, request: pytest.FixtureRequest) -> Storage:
     if kind == "objects":
         assert isinstance(catalog, PostgresCatalog)
-        return ObjectStorage(open_url(request.getfixturevalue("s3_url")), catalog)
+        # Small objects are copied by the store, too, as large ones are elsewhere.
+        return ObjectStorage(open_url(request.getfixturevalue("s3_url")), catalog, copy_least=1)
     return MemoryStorage() if kind == "memory" else LocalStorage(make_data_folder(tmp_path / "data"))
 
 

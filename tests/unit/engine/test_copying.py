@@ -20,7 +20,7 @@ from partwise.engine.commit import commit
 from partwise.engine.context import Limits
 from partwise.engine.copying import Copied, CopyRange, CopyState, copy_ranges
 from partwise.engine.engine import Engine
-from partwise.engine.ports import BLOCK
+from partwise.engine.ports import BLOCK, Origin
 from tests.support.bodies import BytesBody, sha256
 from tests.support.edits import Edit, cut, edited, noise, scripts, sign
 from tests.support.engines import new_data_folder, open_engine
@@ -49,8 +49,9 @@ async def copy(engine: Engine, upload: Upload, *ranges: CopyRange, who: Principa
     return states(results)
 
 
-async def nothing(sha256: str) -> None:
+async def nothing(sha256: str, span: ByteRange) -> list[Origin]:
     """In the place of ``open_artifact``: have the bytes read."""
+    return []
 
 
 async def test_copied_ranges_are_chunks(engine: Engine) -> None:

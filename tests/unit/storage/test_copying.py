@@ -53,10 +53,10 @@ async def storage(tmp_path: Path, calls: Calls) -> AsyncIterator[LocalStorage]:
 
 
 async def copy(storage: LocalStorage, upload_id: str, offset: int, span: ByteRange) -> None:
-    source = await storage.open_artifact(DIGEST)
+    (origin,) = await storage.open_artifact(DIGEST, span)
     writer = await storage.claim(upload_id, ByteRange(offset, span.size))
     try:
-        await asyncio.to_thread(writer.copy, offset, source, span)
+        await asyncio.to_thread(writer.copy, offset, origin)
     finally:
         writer.close()
 
@@ -125,18 +125,18 @@ async def test_a_source_that_is_too_short_is_lost(storage: LocalStorage) -> None
 
 async def test_a_source_that_is_not_there(storage: LocalStorage) -> None:
     with pytest.raises(NotFound):
-        await storage.open_artifact("0" * 64)
+        await storage.open_artifact("0" * 64, ByteRange(0, 1))
 
 
 async def test_a_writer_that_was_closed_copies_nothing(storage: LocalStorage, calls: Calls) -> None:
-    source = await storage.open_artifact(DIGEST)
+    (origin,) = await storage.open_artifact(DIGEST, ByteRange(0, 100))
     async with staged(storage, size=len(DATA)) as upload_id:
         writer = await storage.claim(upload_id, ByteRange(0, 100))
         with pytest.raises(ValueError, match="not within"):
-            writer.copy(50, source, ByteRange(0, 51))
+            writer.copy(1, origin)
         writer.close()
         with pytest.raises(Superseded):
-            writer.copy(0, source, ByteRange(0, 100))
+            writer.copy(0, origin)
     assert calls.asked == []
 
 

@@ -44,7 +44,7 @@ the answer is lost                             nothing                       a r
 
 from __future__ import annotations
 
-from partwise.engine.ports.bodies import BLOCK, Body, Piece, Sink, StoredBody
+from partwise.engine.ports.bodies import BLOCK, Body, CopyRefused, Origin, Piece, Sink, StoredBody
 from partwise.engine.ports.catalog import (
     ArtifactRecords,
     Catalog,
@@ -71,12 +71,14 @@ __all__ = [
     "ChunkRecords",
     "ChunkWriter",
     "CommitRecords",
+    "CopyRefused",
     "Delivery",
     "DeliveryCount",
     "DeliveryRecords",
     "EventRecords",
     "Lock",
     "ObjectRecords",
+    "Origin",
     "OwnerLimits",
     "Piece",
     "Purpose",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from partwise.core.ranges import ByteRange
@@ -38,12 +39,28 @@ class Body(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Bytes ``span`` of an artifact, and where the storage that gave it finds them.
+
+    What ``source`` holds open is closed when nobody refers to it.
+    """
+
+    span: ByteRange
+    source: object
+
+
+class CopyRefused(Exception):
+    """The storage copied nothing of what it was given, from the first on: read the bytes, and write all of them."""
+
+
 @runtime_checkable
 class StoredBody(Body, Protocol):
     """A body whose bytes the storage has already."""
 
-    async def move(self, put: Callable[[object, ByteRange], None], sink: Sink) -> None:
-        """Like ``drain``, but give parts of an opened artifact to ``put`` where the storage can copy by itself.
+    async def move(self, put: Callable[[Origin], None], sink: Sink) -> None:
+        """Like ``drain``, but give parts of an artifact to ``put`` where the storage can copy by itself.
 
-        ``put`` takes the parts in order and on worker threads, as ``sink`` takes blocks.
+        ``put`` takes the parts in order and on worker threads, as ``sink`` takes blocks. When it raises CopyRefused,
+        all bytes go to ``sink``.
         """

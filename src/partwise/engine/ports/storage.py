@@ -10,7 +10,7 @@ from typing import Protocol
 
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Chunk
-from partwise.engine.ports.bodies import BLOCK, Piece, Sink
+from partwise.engine.ports.bodies import BLOCK, Origin, Piece, Sink
 
 
 class Purpose(Enum):
@@ -58,10 +58,10 @@ class ChunkWriter(Protocol):
         Raises OutOfSpace, StorageFailed, and Superseded once the writer is closed.
         """
 
-    def copy(self, offset: int, source: object, span: ByteRange) -> None:
-        """Put the bytes ``span`` of what ``Storage.open_artifact`` gave at ``offset``, whole, below the server.
+    def copy(self, offset: int, origin: Origin) -> None:
+        """Put bytes that ``Storage.open_artifact`` found at ``offset``, whole, most of them below the server.
 
-        Raises what ``write`` does, and BytesLost when the source cannot be read.
+        Raises what ``write`` does, BytesLost when the source cannot be read, and CopyRefused.
         """
 
     async def finish(self, size: int, *, durable: bool = False) -> Stored:
@@ -254,10 +254,10 @@ class Storage(Protocol):
         Raises NotFound when all its bytes are gone, BytesLost.
         """
 
-    async def open_artifact(self, sha256: str) -> object | None:
-        """Open an artifact for ``ChunkWriter.copy``; None: this storage copies nothing by itself, read the bytes.
+    async def open_artifact(self, sha256: str, span: ByteRange) -> Sequence[Origin]:
+        """Find what to give ``ChunkWriter.copy``, one after another, for a part of an artifact.
 
-        It is closed when nobody refers to it. NotFound when its bytes are gone, BytesLost.
+        Empty: this storage does not copy it by itself, read it. NotFound when its bytes are gone, BytesLost.
         """
 
     async def store_signature(self, sha256: str, data: bytes) -> None:

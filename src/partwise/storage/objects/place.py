@@ -7,11 +7,14 @@ from contextlib import contextmanager
 from itertools import islice
 
 from partwise.core.errors import StorageFailed
-from partwise.core.ranges import ByteRange
+from partwise.core.ranges import ByteRange, split
+from partwise.engine.ports import BLOCK
 from partwise.storage.objects.store import ObjectMissing, ObjectStore
 
 #: The key of the object that says whose the place is.
 MARKER = "installation"
+#: The most bytes that a store copies in one request (S3: 5 GiB, and all parts but the last of one size).
+COPY_SIZE = 1 << 30
 
 
 class Place:
@@ -46,9 +49,7 @@ class Place:
                     f"and prefix? If the bytes are gone for good, store an object '{MARKER}' with the content "
                     f"'{installation}' there, and start again."
                 )
-            put = self.store.put(MARKER, len(installation))
-            put.write(memoryview(installation.encode()))
-            put.finish()
+            self.put_object(MARKER, installation.encode())
         elif found != installation:
             raise StorageFailed(
                 f"{where} belongs to another installation ({found}) than the metadata database ({installation}). "
@@ -101,6 +102,28 @@ class Place:
         """As ``ObjectStore.copy``. NotFound: the source is missing for certain."""
         with self._certain():
             return self.store.copy(key, upload, part, source, span)
+
+    def copy_object(self, key: str, source: str, size: int) -> None:
+        """Make another object of the same bytes, inside the store. NotFound when ``source`` is missing for certain."""
+        upload = self.store.begin(key)
+        try:
+            parts = enumerate(split(ByteRange(0, size), COPY_SIZE), 1)
+            tags = [self.copy(key, upload, part, source, span) for part, span in parts]
+            self.store.complete(key, upload, tags)
+        except BaseException:
+            self.store.abort(key, upload)
+            raise
+
+    def put_object(self, key: str, data: bytes) -> None:
+        """Store a small object."""
+        put = self.store.put(key, len(data))
+        try:
+            for piece in split(ByteRange(0, len(data)), BLOCK):
+                put.write(memoryview(data)[piece.offset : piece.end])
+            put.finish()
+        except BaseException:
+            put.abort()
+            raise
 
     def size(self, key: str) -> int:
         """An object's size. NotFound: it is missing for certain."""

@@ -26,12 +26,24 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from partwise.core.errors import BytesLost, NotFound, RangeBusy, StorageFailed
-from partwise.core.ranges import MAX_SIZE, ByteRange, split
-from partwise.core.records import Chunk
-from partwise.engine.ports import BLOCK, ChunkWriter, Lock, ObjectRecords, Piece, Purpose, RunningHash, Sink, Space
+from partwise.core.ranges import MAX_SIZE, ByteRange
+from partwise.core.records import Chunk, Segment
+from partwise.engine.ports import (
+    BLOCK,
+    ChunkWriter,
+    Lock,
+    ObjectRecords,
+    Origin,
+    Piece,
+    Purpose,
+    RunningHash,
+    Sink,
+    Space,
+)
 from partwise.storage.files import no_failpoint, on_thread
 from partwise.storage.hashing import ThreadedHash, cores
 from partwise.storage.objects.housekeeping import SIGNATURES, Housekeeping
+from partwise.storage.objects.origins import LEAST_PART, find_origins
 from partwise.storage.objects.place import Place
 from partwise.storage.objects.store import ObjectStore, within
 from partwise.storage.objects.writer import ObjectWriter
@@ -41,8 +53,6 @@ T = TypeVar("T")
 
 #: Threads that wait for the store.
 THREADS = 32
-#: The most bytes that a store copies in one request (S3: 5 GiB, and all parts but the last of one size).
-COPY_SIZE = 1 << 30
 #: Seconds that a newcomer waits for a writer to leave.
 PATIENCE = 10.0
 #: Segments that a download looks up at once.
@@ -56,6 +66,7 @@ class ObjectStorage:
 
     ``grace``: how long an object that nothing needs is kept for those who still read it. ``margin``: how old an
     object must be that no record knows, to be taken for abandoned. ``pause``: seconds between rounds of housekeeping.
+    ``copy_least``: see ``origins.LEAST_PART``.
     """
 
     remote = True
@@ -69,6 +80,7 @@ class ObjectStorage:
         grace: timedelta = timedelta(hours=1),
         margin: timedelta = timedelta(days=1),
         pause: float = 5.0,
+        copy_least: int = LEAST_PART,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         failpoint: Callable[[str], None] = no_failpoint,
     ) -> None:
@@ -88,7 +100,7 @@ class ObjectStorage:
             # A redirect needs one object for the whole artifact, however large its chunks were.
             merge_below=MAX_SIZE if redirect else None,
         )
-        self._pause, self._clock = pause, clock
+        self._pause, self._clock, self._copy_least = pause, clock, copy_least
         #: Writers of bodies that may end early, by upload.
         self._partial: dict[str, set[ObjectWriter]] = {}
         self._rounds: asyncio.Task[None] | None = None
@@ -157,7 +169,7 @@ class ObjectStorage:
 
     def _writer(self, upload_id: str, chunk: ByteRange, *, exact: bool) -> ObjectWriter:
         writer = ObjectWriter(
-            self.store,
+            self.place,
             f"chunks/{upload_id}/{uuid.uuid4().hex}",
             chunk,
             exact=exact,
@@ -200,7 +212,7 @@ class ObjectStorage:
             for chunk in chunks:
                 assert chunk.ref is not None, "every chunk here is an object"
                 key = f"chunks/{upload_id}/{uuid.uuid4().hex}"
-                await self._run(_copy_object, self.place, key, chunk.ref, chunk.size)
+                await self._run(self.place.copy_object, key, chunk.ref, chunk.size)
                 made.append(replace(chunk, offset=offset, ref=key))
                 offset += chunk.size
         return made
@@ -297,13 +309,20 @@ class ObjectStorage:
             return False
         return hasher.hexdigest() == sha256
 
-    async def open_artifact(self, sha256: str) -> object | None:
-        """None: an object of a chunk is made of bytes that are read."""
-        return None
+    async def open_artifact(self, sha256: str, span: ByteRange) -> Sequence[Origin]:
+        """Segments, whose objects stay for the time of grace even if the artifact is deleted or merged meanwhile."""
+        segments: list[Segment] = []
+        while not segments or segments[-1].range.end < span.end:
+            start = segments[-1].range.end if segments else span.offset
+            page = await self._records.list_segments(sha256, start=start)
+            if not page or page[-1].range.end <= start:
+                raise NotFound("artifact")
+            segments += page
+        return find_origins(segments, span, least=self._copy_least)
 
     async def store_signature(self, sha256: str, data: bytes) -> None:
         """As an object of its own. Whose artifact was deleted meanwhile, housekeeping finds it as abandoned."""
-        await self._run(_put_object, self.store, SIGNATURES + sha256, data)
+        await self._run(self.place.put_object, SIGNATURES + sha256, data)
 
     async def signature_size(self, sha256: str) -> int | None:
         """Of its object."""
@@ -354,28 +373,3 @@ class _NothingHeld:
 
     def release(self) -> None:
         """Nothing to give back."""
-
-
-def _put_object(store: ObjectStore, key: str, data: bytes) -> None:
-    """Store a small object. Blocks."""
-    put = store.put(key, len(data))
-    try:
-        for piece in split(ByteRange(0, len(data)), BLOCK):
-            put.write(memoryview(data)[piece.offset : piece.end])
-        put.finish()
-    except BaseException:
-        put.abort()
-        raise
-
-
-def _copy_object(place: Place, key: str, source: str, size: int) -> None:
-    """Make another object of the same bytes, inside the store. Blocks. NotFound when ``source`` is gone."""
-    upload = place.store.begin(key)
-    try:
-        spans = split(ByteRange(0, size), COPY_SIZE)
-        place.store.complete(
-            key, upload, [place.copy(key, upload, part, source, span) for part, span in enumerate(spans, 1)]
-        )
-    except BaseException:
-        place.store.abort(key, upload)
-        raise

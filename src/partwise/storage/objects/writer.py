@@ -9,10 +9,12 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import IO, ParamSpec, Protocol, TypeVar
 
-from partwise.core.errors import StorageFailed, Superseded
+from partwise.core.errors import BytesLost, NotFound, StorageFailed, Superseded
 from partwise.core.ranges import ByteRange
-from partwise.engine.ports import BLOCK, Stored
-from partwise.storage.objects.store import MAX_PARTS, ObjectStore, Put
+from partwise.core.records import Segment
+from partwise.engine.ports import BLOCK, CopyRefused, Origin, Stored
+from partwise.storage.objects.place import Place
+from partwise.storage.objects.store import MAX_PARTS, Put, within
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,7 +58,7 @@ class ObjectWriter:
 
     def __init__(
         self,
-        store: ObjectStore,
+        place: Place,
         key: str,
         span: ByteRange,
         *,
@@ -65,7 +67,7 @@ class ObjectWriter:
         executor: Executor,
         follow_on: Callable[[ByteRange], ObjectWriter],
     ) -> None:
-        self._store, self._key, self.span = store, key, span
+        self._place, self._store, self._key, self.span = place, place.store, key, span
         #: Done once ``close`` was called.
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._knocked = asyncio.Event()
@@ -77,6 +79,8 @@ class ObjectWriter:
         self._put: Put | None = None
         self._upload: str | None = None
         self._etags: list[str] = []
+        #: Whether the object is there already, made of other objects.
+        self._is_copied = False
         #: Bytes taken, and how many of them are in the part that is being filled.
         self._taken = self._filled = 0
         self._mutex = threading.Lock()
@@ -123,14 +127,56 @@ class ObjectWriter:
     def _end_part(self) -> None:
         if self._gathered is not None:
             self._put = self._begin(self._filled)
-            _copy(self._gathered, self._put)
+            _send(self._gathered, self._put)
         assert self._put is not None
         self._etags.append(self._put.finish())
         self._put, self._filled = None, 0
 
-    def copy(self, offset: int, source: object, span: ByteRange) -> None:
-        """Never asked for: the storage opens no artifact."""
-        raise NotImplementedError
+    def copy(self, offset: int, origin: Origin) -> None:
+        """Make the next part of bytes that other objects have, and the object with the last one."""
+        try:
+            with self._mutex:
+                if self._closed:
+                    raise Superseded
+                assert offset == self.span.offset + self._taken, "bytes come in order"
+                self._copy(origin)
+        finally:
+            if self._closed:
+                self.close()
+
+    def _copy(self, origin: Origin) -> None:
+        assert self._gathered is None, "a copy has a size"
+        try:
+            if self._upload is None:
+                self._upload = self._store.begin(self._key)
+            self._etags.append(self._copy_part(self._upload, len(self._etags) + 1, origin))
+            self._taken += origin.span.size
+            if self._taken == self.span.size:
+                self._store.complete(self._key, self._upload, self._etags)
+                self._upload, self._is_copied = None, True
+        except StorageFailed as error:
+            # Stores differ in what they copy, and in the sizes of parts that they take.
+            self._forget_parts()
+            self._etags, self._taken = [], 0
+            raise CopyRefused(str(error)) from error
+        except NotFound as error:
+            raise BytesLost("The object store has lost an object.") from error
+
+    def _copy_part(self, upload: str, number: int, origin: Origin) -> str:
+        """Make a part within the store, or of bytes that are read here; its tag."""
+        source, span = origin.source, origin.span
+        if isinstance(source, Segment):
+            inside = ByteRange(span.offset - source.offset, span.size)
+            return self._place.copy(self._key, upload, number, source.ref, inside)
+        assert isinstance(source, tuple), "opened by the same storage"
+        put = self._store.put(self._key, span.size, upload=upload, part=number)
+        try:
+            for block in self._place.read(within(source, span)):
+                put.write(memoryview(block))
+            return put.finish()
+        except BaseException:
+            put.abort()
+            raise
 
     async def finish(self, size: int, *, durable: bool = False) -> Stored:
         """Wait until the store has the object."""
@@ -148,11 +194,13 @@ class ObjectWriter:
 
     def _complete(self, size: int) -> Stored:
         assert size == self._taken, "as many bytes as were written"
+        if self._is_copied:
+            return Stored(size, self._key, durable=True)
         if self._gathered is not None and not self._etags:
             self._parts = False  # small enough to be one object after all
             if size:
                 self._put = self._store.put(self._key, size)
-                _copy(self._gathered, self._put)
+                _send(self._gathered, self._put)
         elif self._filled and (self._gathered is not None or self._taken == self.span.size) and self._parts:
             self._end_part()
         if not self._parts:
@@ -198,15 +246,18 @@ class ObjectWriter:
             if self._gathered is not None:
                 self._gathered.close()
                 self._gathered = None
-            if self._upload is not None:
-                upload, self._upload = self._upload, None
-                # Nobody waits for it; should it fail, housekeeping finds what is left.
-                self._executor.submit(self._store.abort, self._key, upload)
+            self._forget_parts()
         finally:
             self._mutex.release()
 
+    def _forget_parts(self) -> None:
+        """Give up an object in parts. Nobody waits for it; should it fail, housekeeping finds what is left."""
+        if self._upload is not None:
+            upload, self._upload = self._upload, None
+            self._executor.submit(self._store.abort, self._key, upload)
 
-def _copy(source: IO[bytes], put: Put) -> None:
+
+def _send(source: IO[bytes], put: Put) -> None:
     """Send all that was gathered, and empty the file."""
     source.seek(0)
     while block := source.read(BLOCK):
