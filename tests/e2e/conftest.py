@@ -36,9 +36,10 @@ class Cli:
 
     def __init__(self, server: str, state: Path) -> None:
         self.server = server
-        hidden = {"http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "PARTWISE_TOKEN"}
+        hidden = {"http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "PARTWISE_TOKEN", "PARTWISE_PROFILE"}
         self.environment = {name: value for name, value in os.environ.items() if name not in hidden}
-        self.environment |= {"XDG_STATE_HOME": str(state), "PARTWISE_SERVER": server, "COLUMNS": "200"}
+        self.environment |= {"XDG_STATE_HOME": str(state), "XDG_CONFIG_HOME": str(state / "config")}
+        self.environment |= {"PARTWISE_SERVER": server, "COLUMNS": "200"}
 
     def __call__(self, *arguments: object, code: int = 0, **environment: str) -> Ran:
         """Run it to its end, which must have this exit ``code``."""

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from partwise.cli import admin, feed, upkeep
+from partwise.cli import admin, feed, login, upkeep
 from partwise.cli import migrate as migration
 from partwise.cli import settings as server_settings
 from partwise.cli import token as token_commands
 from partwise.cli.exits import MEANINGS, Exit
 from partwise.cli.help import App
-from partwise.cli.options import DEFAULT_SERVER, Server, Token, open_client
+from partwise.cli.options import Profile, Server, Token, open_client
 from partwise.cli.sizes import parse_size
 
 _EXAMPLES = (
@@ -176,8 +176,9 @@ def serve(
 @app.command()
 def upload(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files to upload, one after another.")],
-    server: Server = DEFAULT_SERVER,
+    server: Server = None,
     token: Token = None,
+    profile: Profile = None,
     parallel: Annotated[
         int | None,
         typer.Option(
@@ -302,7 +303,7 @@ def upload(
         for path, inside in selected:
             typer.echo(inside or path)
         return
-    with open_client(Client, server, token, patience) as client:
+    with open_client(Client, server, token, profile, patience) as client:
         raise SystemExit(
             upload_files(client, selected, settings, skip_existing=skip_existing, as_json=as_json, quiet=quiet)
         )
@@ -354,8 +355,9 @@ def download(
             rich_help_panel=_TRANSFER_PANEL,
         ),
     ] = None,
-    server: Server = DEFAULT_SERVER,
+    server: Server = None,
     token: Token = None,
+    profile: Profile = None,
     patience: Patience = 300,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -376,7 +378,7 @@ def download(
     from partwise.client import Client
 
     settings = {"base": base, "delta": delta}
-    with open_client(Client, server, token, patience) as client:
+    with open_client(Client, server, token, profile, patience) as client:
         raise SystemExit(
             download_artifacts(client, references, output, settings, force=force, as_json=as_json, quiet=quiet)
         )
@@ -390,8 +392,9 @@ def list_all(
     sort: Annotated[str, typer.Option(metavar="BY", help="time, size or name.")] = "time",
     reverse: Annotated[bool, typer.Option("--reverse", help="Oldest, smallest or last name first.")] = False,
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, metavar="N", help="No more of each.")] = None,
-    server: Server = DEFAULT_SERVER,
+    server: Server = None,
     token: Token = None,
+    profile: Profile = None,
     as_json: AsJson = False,
 ) -> None:
     """List uploads and artifacts, newest first."""
@@ -404,40 +407,44 @@ def list_all(
         raise typer.BadParameter("give time, size or name.", param_hint="--sort") from None
     choice = listings.Choice(search=search, sort=by, reverse=reverse, limit=limit)
     both = uploads == artifacts
-    with open_client(Client, server, token) as client:
+    with open_client(Client, server, token, profile) as client:
         listings.list_all(client, choice, uploads=uploads or both, artifacts=artifacts or both, as_json=as_json)
 
 
 @app.command()
 def show(
     reference: Annotated[str, typer.Argument(metavar="ID|SHA256", help="An upload or an artifact.")],
-    server: Server = DEFAULT_SERVER,
+    server: Server = None,
     token: Token = None,
+    profile: Profile = None,
     as_json: AsJson = False,
 ) -> None:
     """Show one upload, with its missing ranges, or one artifact."""
     from partwise.cli import listings
     from partwise.client import Client
 
-    with open_client(Client, server, token) as client:
+    with open_client(Client, server, token, profile) as client:
         listings.show(client, reference, as_json=as_json)
 
 
 @app.command("rm")
 def remove(
     references: Annotated[list[str], typer.Argument(metavar="ID|SHA256...", help="Uploads or artifacts.")],
-    server: Server = DEFAULT_SERVER,
+    server: Server = None,
     token: Token = None,
+    profile: Profile = None,
 ) -> None:
     """Delete uploads or artifacts. Deleting a completed upload keeps its artifact."""
     from partwise.cli import listings
     from partwise.client import Client
 
-    with open_client(Client, server, token) as client:
+    with open_client(Client, server, token, profile) as client:
         listings.remove(client, references)
 
 
 app.add_typer(feed.app, name="events")
+app.command()(login.login)
+app.command()(login.logout)
 app.add_typer(admin.app, name="admin", rich_help_panel=_OPERATOR_PANEL)
 app.add_typer(token_commands.app, name="token", rich_help_panel=_OPERATOR_PANEL)
 app.command("config", rich_help_panel=_OPERATOR_PANEL)(server_settings.show)

@@ -10,7 +10,7 @@ import typer
 from partwise.cli.exits import Exit
 from partwise.cli.help import App
 from partwise.cli.local import AsJson, Data, with_catalog
-from partwise.cli.options import DEFAULT_SERVER, Server, Token, open_client
+from partwise.cli.options import Profile, Server, Token, open_client
 
 if TYPE_CHECKING:
     from partwise.engine.ports import Delivery
@@ -39,8 +39,9 @@ def events(
     types: Annotated[
         list[str] | None, typer.Option("--type", metavar="TYPE", help="Only events of this type. May be repeated.")
     ] = None,
-    server: Server = DEFAULT_SERVER,
+    server: Server = None,
     token: Token = None,
+    profile: Profile = None,
 ) -> None:
     """Print events as JSON, one on each line, or run a command for each.
 
@@ -54,7 +55,7 @@ def events(
     from partwise.cli import events as reader
     from partwise.client import Client
 
-    with open_client(Client, server, token) as client:
+    with open_client(Client, server, token, profile) as client:
         raise SystemExit(
             reader.follow(client, after=after, types=types or (), cursor=cursor, command=command, forever=follow)
         )

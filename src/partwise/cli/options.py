@@ -6,18 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
-DEFAULT_SERVER = "http://127.0.0.1:24817"
-
 _SERVER_PANEL = "Server"
 
 Server = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--server",
         "-s",
-        envvar="PARTWISE_SERVER",
         metavar="URL",
-        help="URL of the server.",
+        help="URL of the server. (default: PARTWISE_SERVER, the profile's, or http://127.0.0.1:24817)",
         rich_help_panel=_SERVER_PANEL,
     ),
 ]
@@ -25,19 +22,28 @@ Token = Annotated[
     str | None,
     typer.Option(
         "--token",
-        envvar="PARTWISE_TOKEN",
         metavar="TOKEN",
-        help="Access token. Prefer the environment, because other users of the machine can read command lines.",
+        help="Access token. Other users of the machine can read command lines: prefer `partwise login`, or the "
+        "environment. (default: PARTWISE_TOKEN, or the profile's)",
+        rich_help_panel=_SERVER_PANEL,
+    ),
+]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        metavar="NAME",
+        help="Profile stored by `partwise login`. (default: PARTWISE_PROFILE, or 'default')",
         rich_help_panel=_SERVER_PANEL,
     ),
 ]
 
 
-def open_client(client: Any, server: str, token: str | None, patience: float = 300) -> Any:
-    """A client for ``server``; an address that is none is a mistake in the command line."""
+def open_client(client: Any, server: str | None, token: str | None, profile: str | None, patience: float = 300) -> Any:
+    """A client for the server that these options name; a wrong one is a mistake in the command line."""
     from partwise.client import ClientError
 
     try:
-        return client(server, token=token, patience_seconds=patience)
+        return client(server, token=token, profile=profile, patience_seconds=patience)
     except ClientError as error:
-        raise typer.BadParameter(str(error), param_hint="--server or --token") from None
+        raise typer.BadParameter(str(error), param_hint="--server, --token or --profile") from None

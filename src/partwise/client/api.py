@@ -25,6 +25,7 @@ from partwise.client.models import (
     UploadInfo,
     UploadResult,
 )
+from partwise.client.profiles import find_server
 from partwise.client.retry import Patience, persist
 from partwise.client.source import LocalFile
 from partwise.client.upload import Options, Uploader
@@ -33,7 +34,6 @@ from partwise.core.ranges import ByteRange
 
 T = TypeVar("T")
 
-DEFAULT_SERVER = "http://127.0.0.1:24817"
 _PAGE = 100
 
 
@@ -45,17 +45,21 @@ class Client:
 
     def __init__(
         self,
-        server: str = DEFAULT_SERVER,
+        server: str | None = None,
         *,
         token: str | None = None,
+        profile: str | None = None,
         patience_seconds: float = 300,
         timeout_seconds: float = 60,
     ) -> None:
-        """``patience_seconds``: how long a transfer goes on trying while every request fails.
+        """``server`` is a URL. What is not given is taken from PARTWISE_SERVER and PARTWISE_TOKEN, else from a profile.
 
+        ``token=""`` sends none. ``profile`` is the name of one that `partwise login` stored; it takes the place of the
+        environment. ``patience_seconds``: how long a transfer goes on trying while every request fails.
         ``timeout_seconds``: the longest silence of the server within one request.
         """
-        self._http = Http(server, token=token, timeout_seconds=timeout_seconds, connections=64)
+        found = find_server(server, token, profile)
+        self._http = Http(found.server, token=found.token, timeout_seconds=timeout_seconds, connections=64)
         self._patience_seconds = patience_seconds
 
     def upload(
@@ -240,6 +244,15 @@ class Client:
         href = self.artifact(artifact).href if is_sha256(artifact.lower()) else _href("artifacts", artifact)
         self._ask("DELETE", href)
 
+    def check_access(self) -> str | None:
+        """Ask the server whether it accepts this client. Returns the user's name, where the server tells it.
+
+        Raises NotAllowed, CannotReachServer.
+        """
+        self._ask("GET", "uploads/", {"limit": 1})
+        user = self._ask("GET", "status/").get("user")
+        return user if isinstance(user, str) else None
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
@@ -271,7 +284,7 @@ class AsyncClient:
     Cancelling an `upload` or `download` stops it; what was transferred is taken up by the next call.
     """
 
-    def __init__(self, server: str = DEFAULT_SERVER, **options: Any) -> None:
+    def __init__(self, server: str | None = None, **options: Any) -> None:
         """Takes what `Client` takes."""
         self._client = Client(server, **options)
 
@@ -316,6 +329,10 @@ class AsyncClient:
     async def release(self, artifact: str, path: str) -> None:
         """`Client.release`."""
         await asyncio.to_thread(self._client.release, artifact, path)
+
+    async def check_access(self) -> str | None:
+        """`Client.check_access`."""
+        return await asyncio.to_thread(self._client.check_access)
 
     async def delete_upload(self, upload: str) -> None:
         """`Client.delete_upload`."""

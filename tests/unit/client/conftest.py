@@ -17,9 +17,18 @@ def fake() -> Iterator[FakeServer]:
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Journals of tests stay with the tests, and no proxy of this machine stands between."""
+    """Journals of tests stay with the tests, and no profile or proxy of this machine counts."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+    for name in (
+        "PARTWISE_SERVER",
+        "PARTWISE_TOKEN",
+        "PARTWISE_PROFILE",
+        "http_proxy",
+        "HTTP_PROXY",
+        "all_proxy",
+        "ALL_PROXY",
+    ):
         monkeypatch.delenv(name, raising=False)
     return tmp_path / "state" / "partwise" / "uploads"
 
