@@ -99,14 +99,19 @@ _HEAD = """\
 
 <!-- Written by `make bench`: run it rather than edit this page. -->
 
-Measured {date} by `make bench` in one run, {minutes:.0f} minutes long. Figures of different runs, or machines, do not
-compare: the same machine drifts by a factor of two between hours. So whatever is compared here ran in turn, round by
-round; tables show **medians** (in brackets the smallest and largest), and every ratio is the median of the rounds'
-ratios. What the figures led to is told in [decisions](decisions/README.md).
+Use this page to compare partwise with other ways to transfer a file, and to find the limits of one server.
+`make bench` measured all figures on {date}, in one run of {minutes:.0f} minutes.
 
-How to read it: the load generator sends from the page cache over loopback and shares the machine's cores with the
-server, as a real network would not. The clock of an upload starts before it is created and stops with the answer that
-the artifact is verified. MB are 10⁶ bytes; chunks are of 16 MiB unless a line says otherwise.
+- **Compare only figures of one run.** The speed of the same machine varies by a factor of two between hours. Compared
+  variants therefore run in turn, in every round.
+- **Tables show medians**, with the smallest and largest value in brackets. Every ratio is the median of the ratios of
+  the rounds.
+- **The load generator shares the cores with the server.** It sends from the page cache over loopback, unlike a real
+  network.
+- **The time of an upload** starts before its creation and ends with the response that the artifact is verified.
+- MB are 10⁶ bytes. Chunks have 16 MiB unless stated otherwise.
+
+[Decisions](decisions/README.md) describes the designs that follow from these figures.
 """
 
 

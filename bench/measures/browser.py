@@ -27,8 +27,8 @@ def run(bench: Bench) -> Section:
     section = Section(
         "The upload page against the command line",
         f"{size_text(size)} from a file to a verified artifact. The page sends a digest with each chunk, as "
-        "`--verify-chunks` does, over at most five connections. Its time runs from the choice of the file, in a "
-        "browser that is open already; that of the command line has its start in it. Browser and server share the "
+        "`--verify-chunks` does, over at most five connections. Its time starts when the file is chosen in a "
+        "running browser. The time of the command line includes its start. Browser and server share the "
         "processors.",
     )
     program = shutil.which("chromium")

@@ -42,10 +42,10 @@ def run(bench: Bench) -> Section:
     size = bench.scale.size
     section = Section(
         "The command line against curl",
-        f"{size_text(size)} between a file and a server, with the start of the programs and the digest at both "
-        f"ends. Each curl process sends its share of the {size_text(bench.scale.chunk)} pieces, which were cut "
-        "beforehand, over one connection. What `partwise upload` does besides: it finds the chunk size, keeps a "
-        "journal to resume from, and retries.",
+        f"{size_text(size)} between a file and a server, including the start of the programs and the digest at both "
+        f"ends. Each curl process sends its share of the {size_text(bench.scale.chunk)} pieces over one connection. "
+        "The pieces were split before the measurement. `partwise upload` also determines the chunk size, keeps a "
+        "journal for resuming, and retries.",
     )
     for found in (uploads, downloads):
         first = next(iter(found.values()))

@@ -31,10 +31,10 @@ def run(bench: Bench) -> Section:
             rows.append((size, found))
     section = Section(
         "Commit after the last byte",
-        "Milliseconds from the answer to the last chunk to the answer of the commit, "
+        "Milliseconds from the response to the last chunk to the response to the commit, "
         f"{rounds} rounds over {_CONNECTIONS} connections. "
-        "Behind chunks in order the digest follows along; what is left at full speed is how far sending "
-        "outruns SHA-256 on this machine. When the first byte comes last, the whole file is still to be hashed.",
+        "If chunks arrive in order, the background hasher keeps up. At full speed the commit waits until the hasher "
+        "has caught up. If the first byte arrives last, the whole file remains to be hashed.",
     )
     head = ("size", *rows[0][1])
     section.tables.append(

@@ -33,8 +33,8 @@ def run(bench: Bench) -> Section:
                 bench.say(f"  {name}: {figures}")
     section = Section(
         "Bytes written, memory, disk",
-        f"{size_text(size)} over {_CONNECTIONS} connections, one run for each line; of all server processes, as the "
-        "kernel counts.",
+        f"{size_text(size)} over {_CONNECTIONS} connections, one run for each line. The kernel's counters of "
+        "all server processes.",
     )
     head = ("chunks", "bytes written ÷ size", "disk peak ÷ size", "peak memory (MiB)", "processor seconds")
     section.tables.append(Table(head, rows))

@@ -25,8 +25,8 @@ def run(bench: Bench) -> Section:
         by_uploads = bench.in_turn(uploads, rounds)
     section = Section(
         "Growth",
-        f"{size_text(size)} in all, verified, {rounds} rounds: one upload over many connections; and many uploads at "
-        "once, each of its share of the bytes over one connection.",
+        f"{size_text(size)} in total, verified, {rounds} rounds. The first table shows one upload over many "
+        "connections. The second shows many uploads at once, each with its share of the bytes over one connection.",
     )
     for name, found in (("connections", by_connections), ("uploads at once", by_uploads)):
         rows = [(count, spread(series), rate(size, series.median)) for count, series in found.items()]

@@ -91,8 +91,8 @@ def _section(bench: Bench, found: dict[str, Series], most: int) -> Section:
     section = Section(
         "From the first byte to a verified artifact",
         f"{size_text(size)} in chunks of {size_text(bench.scale.chunk)}, {bench.scale.rounds} rounds. nginx (2 "
-        "workers) stores the pieces and verifies nothing, so the SHA-256 of the stored pieces is made after it; it "
-        "syncs nothing to disk either, while partwise does.",
+        "workers) stores the pieces without verification, so `sha256sum` of the stored pieces runs after it. partwise "
+        "syncs to disk, nginx does not.",
     )
     head = ("", "seconds", "MB/s", "× of the hash alone")
     rows = [

@@ -27,8 +27,8 @@ def run(bench: Bench) -> Section:
     size = bench.scale.size
     section = Section(
         "Server processes",
-        f"{size_text(size)}, verified, over {_CONNECTIONS} connections, {rounds} rounds: as one upload, and as "
-        f"{_UPLOADS} at once.",
+        f"{size_text(size)}, verified, over {_CONNECTIONS} connections, {rounds} rounds, as one upload and as "
+        f"{_UPLOADS} uploads at once.",
     )
     rows = [
         (
