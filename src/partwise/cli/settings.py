@@ -65,8 +65,11 @@ def _lines(settings: Settings) -> Iterator[str]:
             source = "environment"
         yield f"# {field.description}. ({source})"
         if name == "webhooks":
-            # Tables, which hold secrets: their names are enough.
+            # Tables, which hold secrets: their names are enough, or their URL.
             yield f"# webhooks = {[webhook.name for webhook in value]}"
+            continue
+        if name == "before_create" and value is not None:
+            yield f"# before_create = {value.url}"
             continue
         # Secrets hide themselves behind asterisks, here too.
         text = json.dumps(value if isinstance(value, bool | int | float) else str(value), ensure_ascii=False)

@@ -15,8 +15,8 @@
     ├── OutOfScope                the token's scope does not allow the request
     ├── NotFound                  upload, artifact or task does not exist, or belongs to another user
     ├── CursorExpired             events after the cursor were deleted
-    ├── Denied                    the embedding application does not allow the upload
-    ├── HookFailed                the embedding application did not decide
+    ├── Denied                    the application does not allow the upload
+    ├── HookFailed                the application did not decide
     ├── Conflict                  the current state does not allow the request
     │   ├── ChunkOverlap          range partly overlaps recorded chunks
     │   ├── IncompleteUpload      commit with missing ranges
@@ -171,14 +171,14 @@ class CursorExpired(PartwiseError):
 
 
 class Denied(PartwiseError):
-    """The application that embeds partwise does not allow this upload. The message is the application's own."""
+    """The application does not allow this upload. The message is the application's own."""
 
     def __init__(self, message: str = "The application does not allow this upload.") -> None:
         super().__init__(message)
 
 
 class HookFailed(PartwiseError):
-    """The application that embeds partwise did not decide about this upload. Nothing was created."""
+    """The application did not decide about this upload. Nothing was created."""
 
     retry_after = 2
 

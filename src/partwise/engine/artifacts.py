@@ -16,6 +16,7 @@ from partwise.engine.audit import record_artifact
 from partwise.engine.chunks import Early, put_chunk
 from partwise.engine.commit import commit
 from partwise.engine.context import Context, check_scope
+from partwise.engine.creation import acting
 from partwise.engine.ports import Body, Purpose
 from partwise.engine.uploads import create_upload, delete_upload, set_size
 
@@ -38,12 +39,15 @@ async def store_file(engine: Context, who: Principal, body: FileBody, *, bound: 
     The bytes take the way of an upload with one chunk, which nobody sees and which does not stay. Raises what
     ``create_upload`` and ``put_chunk`` raise, and ChunkDigestMismatch.
     """
-    server = replace(who, internal=True)
-    upload = await create_upload(engine, who, size=bound, internal=True)
+    upload = await create_upload(
+        engine, who, size=bound, filename=body.filename, media_type=body.media_type, internal=True
+    )
+    server = replace(acting(who, upload.owner), internal=True)
+    chosen = upload.filename if upload.filename != body.filename else None
     lock = await engine.storage.try_lock(upload.id, Purpose.RECEIVE)
     try:
         sha256 = await _receive(engine, server, upload.id, body, bound)
-        await engine.catalog.set_name(upload.id, body.filename, body.media_type, engine.clock())
+        await engine.catalog.set_name(upload.id, chosen or body.filename, body.media_type, engine.clock())
         task = await commit(engine, server, upload.id, sha256, wait=3600)
         if task.state is not TaskState.COMPLETED or task.artifact_id is None:
             raise StorageFailed(task.error or "The file could not be stored; try again.")

@@ -1,13 +1,18 @@
-"""Ask the application that partwise is part of whether an upload may be created, before anything is reserved for it."""
+"""Ask the application whether an upload may be created, before anything is reserved for it.
+
+A function of the host application is asked, or a URL of the settings (``server/permission.py``).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from partwise.core.errors import Denied, HookFailed
+from partwise.core.errors import BadBody, Denied, HookFailed
+from partwise.core.members import MAX_FILENAME, check_filename, check_metadata, check_user
 from partwise.core.records import Principal
 from partwise.engine.context import Context
 
@@ -28,6 +33,8 @@ class Creation:
     media_type: str | None = None
     sha256: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    #: Whether it is to become a part of another upload (tus), about which the application is asked too.
+    part: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +55,39 @@ async def ask(engine: Context, who: Principal, creation: Creation) -> Allowed:
     try:
         async with asyncio.timeout(HOOK_SECONDS):
             allowed = await engine.before_create(creation)
-    except Denied:
+    except (Denied, HookFailed):
         raise
+    except TimeoutError as error:
+        log.error("the hook before an upload of %s did not answer within %g s", who.name, HOOK_SECONDS)
+        raise HookFailed from error
     except Exception as error:
         log.exception("the hook before an upload of %s failed", who.name)
         raise HookFailed from error
     if allowed is not None and not isinstance(allowed, Allowed):
         log.error("the hook before an upload returned %r: it returns None or an Allowed", allowed)
         raise HookFailed
-    return allowed or Allowed()
+    allowed = allowed or Allowed()
+    try:
+        _check(allowed)
+    except (BadBody, TypeError, ValueError, AttributeError) as error:
+        log.error("the hook before an upload of %s allowed what cannot be: %s (%r)", who.name, error, allowed)
+        raise HookFailed from error
+    return allowed
+
+
+def _check(allowed: Allowed) -> None:
+    """Raise unless each member has its type, and keeps to the rules of the same member in a request."""
+    check_user(allowed.owner)
+    check_filename(allowed.filename)
+    check_metadata(allowed.metadata or {})
+    metadata = allowed.metadata or {}
+    "".join([allowed.filename or "", *metadata, *metadata.values()]).encode()  # no half of a surrogate pair
+    if len(allowed.filename or "") > MAX_FILENAME:
+        raise ValueError(f"the file name has more than {MAX_FILENAME} characters")
+    if allowed.largest is not None and (isinstance(allowed.largest, bool) or operator.index(allowed.largest) < 0):
+        raise ValueError("the largest size is no number of bytes")
+
+
+def acting(who: Principal, owner: str) -> Principal:
+    """Return who goes on inside the request that created an upload: its owner, where the application named another."""
+    return who if who.owns(owner) else Principal(owner, internal=who.internal, token=who.token, scope=who.scope)

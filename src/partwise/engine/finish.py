@@ -13,6 +13,7 @@ up what a process that died has left; nothing is lost between two of them:
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -22,6 +23,7 @@ from partwise.core.backoff import Backoff
 from partwise.core.errors import (
     ArtifactDigestMismatch,
     Conflict,
+    HookFailed,
     IncompleteUpload,
     NotFound,
     PartwiseError,
@@ -36,6 +38,8 @@ from partwise.engine.context import Context
 from partwise.engine.creation import Allowed, Creation, ask
 from partwise.engine.ports import Lock, Purpose
 from partwise.engine.uploads import check_size, get_upload, record_new, remove
+
+log = logging.getLogger(__name__)
 
 #: The longest pause, in seconds, between looks at work that another process does.
 POLL = 0.05
@@ -144,10 +148,15 @@ async def _made_once(engine: Context, who: Principal, upload_id: str, make: Call
 
 
 async def _ask(engine: Context, who: Principal, size: int, filename: str | None, media_type: str | None) -> Allowed:
-    """What the application allows of an upload whose id is made of its owner's name: so that stays."""
+    """What the application allows of an upload whose id has its owner's name: HookFailed when it names another."""
     check_size(engine, size)
     wanted = Creation(user=who.name, admin=who.admin, size=size, filename=filename, media_type=media_type)
     allowed = await ask(engine, who, wanted)
+    if allowed.owner not in (None, who.name):
+        log.error(
+            "the hook named %s as the owner of an upload of %s, whose id has its user's name", allowed.owner, who.name
+        )
+        raise HookFailed
     check_size(engine, size, allowed.largest)
     return allowed
 

@@ -70,6 +70,7 @@ async def create_upload(
         media_type=media_type,
         sha256=sha256,
         metadata=metadata or {},
+        part=part,
     )
     allowed = await ask(engine, who, wanted)
     check_size(engine, size or 0, allowed.largest)

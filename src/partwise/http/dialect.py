@@ -19,11 +19,15 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from partwise.core.errors import PartwiseError
-from partwise.core.records import Principal
+from partwise.core.records import Principal, Upload
+from partwise.engine.creation import acting
 from partwise.engine.engine import Engine
 from partwise.http.intake import ABORT, BodyOf
 from partwise.http.problems import RENDER, ProblemResponse, render_any
 from partwise.http.sending import Sending
+
+#: Who goes on with what a request has created, in its scope.
+ACTING = "partwise.acting"
 
 _logger = logging.getLogger(__name__)
 
@@ -65,6 +69,14 @@ class Site:
     #: Advice to clients: bytes of a chunk, and how many to send at once.
     chunk_size: int = 16 << 20
     parallel: int = 8
+
+    def act_for_owner(self, request: Request, upload: Upload) -> Principal:
+        """Have ``who`` say the owner of an upload that the request created, where the application chose another.
+
+        The application allowed the request as a whole. Later requests are their sender's own.
+        """
+        request.scope[ACTING] = acting(self.who(request), upload.owner)
+        return self.who(request)
 
     def absolute(self, request: Request, path: str) -> str:
         """The URL of a path of the server, for protocols that tell their clients whole URLs."""

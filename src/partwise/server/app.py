@@ -20,7 +20,7 @@ from structlog.contextvars import bind_contextvars
 
 from partwise.core.records import Principal
 from partwise.engine.engine import Engine
-from partwise.http.dialect import AnswerErrors, Dialect, InDialect, Site, always_known, any_token
+from partwise.http.dialect import ACTING, AnswerErrors, Dialect, InDialect, Site, always_known, any_token
 from partwise.http.problems import ADMINS_ONLY, ERRORS_PAGE, errors_page, refuse, render_any
 from partwise.protocols import DIALECTS
 from partwise.server.assembly import make_engine
@@ -35,6 +35,7 @@ from partwise.server.limits import RequestsInFlight, affordable_connections, lim
 from partwise.server.linger import LingeringClose
 from partwise.server.metrics import CONTENT_TYPE, Metrics
 from partwise.server.observe import Observed
+from partwise.server.permission import PermissionAsker
 from partwise.server.proxied import Proxied
 from partwise.server.schema_watch import watch_schema
 from partwise.server.settings import Settings
@@ -59,7 +60,7 @@ def _noted(who: Callable[[Request], Principal]) -> Callable[[Request], Principal
     """``who``, whose answer all log lines of the request have from then on."""
 
     def noted(request: Request) -> Principal:
-        principal = who(request)
+        principal: Principal = request.scope.get(ACTING) or who(request)
         bind_contextvars(user=principal.name)
         if principal.token is not None:
             bind_contextvars(token=principal.token)
@@ -113,6 +114,8 @@ def assemble(
     engine.workers.events.draining = lambda: lifecycle.draining or lifecycle.stopping
     senders = [WebhookSender(webhook) for webhook in settings.webhooks]
     engine.endpoints, engine.attempted = [sender.endpoint for sender in senders], metrics.attempted
+    asker = None if settings.before_create is None else PermissionAsker(settings.before_create)
+    engine.before_create = asker
     authenticator = Authenticator(tokens)
     intake = Intake(
         idle_timeout_seconds=settings.body_idle_timeout_seconds,
@@ -160,6 +163,8 @@ def assemble(
             intake.close()
             for sender in senders:
                 sender.close()
+            if asker is not None:
+                asker.close()
 
     page_tokens = identity is None and settings.auth != "proxy"
     app = Starlette(

@@ -113,6 +113,8 @@ class Partwise:
         It takes a ``Creation``. It returns None or an ``Allowed``, or raises ``Denied`` with a sentence for the user.
         When it raises anything else, or takes longer than 5 seconds, nothing is created (503).
         """
+        if self.settings.before_create is not None:
+            raise ValueError("The settings name a URL for before_create. Use the URL or a function, not both.")
         if self._before_create is not None:
             raise ValueError("before_create is already registered. Register one function.")
         self._before_create = function

@@ -53,17 +53,14 @@ def _listed(value: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (value or "").split(",") if name.strip())
 
 
-class Webhook(BaseModel):
-    """An endpoint that events are sent to."""
+class SignedUrl(BaseModel):
+    """A URL of the application's, which is sent signed requests."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")
     url: str
     #: ``whsec_`` and base64 each. Every request is signed with all of them.
     secrets: tuple[SecretStr, ...] = Field(min_length=1, max_length=8)
-    #: Empty: all.
-    types: tuple[EventType, ...] = ()
 
     @field_validator("url")
     @classmethod
@@ -79,6 +76,14 @@ class Webhook(BaseModel):
         for secret in value:
             parse_secret(secret.get_secret_value())
         return value
+
+
+class Webhook(SignedUrl):
+    """An endpoint that events are sent to."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")
+    #: Empty: all.
+    types: tuple[EventType, ...] = ()
 
 
 class _Environment(EnvSettingsSource):
@@ -234,6 +239,9 @@ class Settings(BaseSettings):
         description="Target folder for released artifacts, on the file system of the data folder",
     )
     webhooks: tuple[Webhook, ...] = Field((), description="Endpoints that receive events")
+    before_create: SignedUrl | None = Field(
+        None, description="URL that is asked before an upload is created, and secrets that sign the question"
+    )
 
     max_connections: int = Field(4096, ge=1, description="Largest number of connections of each process")
     max_requests: int = Field(4096, ge=1, description="Largest number of concurrent requests of each process")

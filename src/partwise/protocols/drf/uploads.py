@@ -77,11 +77,11 @@ async def begin(site: Site, request: Request) -> Response:
     if span.offset:
         raise _offsets_differ(0, span.offset)
     form = _form(site, request)
-    who = site.who(request)
-    upload = await uploads.create_upload(site.engine, who, size=total, media_type=form.media_type)
+    upload = await uploads.create_upload(site.engine, site.who(request), size=total, media_type=form.media_type)
+    who = site.act_for_owner(request, upload)
     try:
         received = await put_chunk(site.engine, who, upload.id, span, form, total=total)
-        await _name(site, upload.id, form)
+        await _name(site, upload, form)
     except BaseException:
         await asyncio.shield(_forget(site, who, upload.id))
         raise
@@ -117,14 +117,14 @@ async def store(site: Site, request: Request) -> Response:
     if length is None:
         raise Refusal(LENGTH_REQUIRED)
     form = _form(site, request)
-    who = site.who(request)
-    upload = await uploads.create_upload(site.engine, who, size=None)
+    upload = await uploads.create_upload(site.engine, site.who(request), size=None)
+    who = site.act_for_owner(request, upload)
     try:
         received = await put_chunk(
             site.engine, who, upload.id, ByteRange(0, length), form, early=Early.ACCEPT, hashed=True
         )
         await uploads.set_size(site.engine, who, upload.id, received.chunk.size)
-        await _name(site, upload.id, form)
+        await _name(site, upload, form)
         upload = await _completed(site, who, upload.id, form.fields)
     except BodySizeMismatch as error:
         await asyncio.shield(_forget(site, who, upload.id))
@@ -159,14 +159,17 @@ def _form(site: Site, request: Request) -> FormBody:
     return FormBody(site.body_of(request), content_type(request))
 
 
-async def _name(site: Site, upload_id: str, form: FormBody) -> None:
-    """Give the upload the name that the form has in its field, which may come behind the file."""
+async def _name(site: Site, upload: Upload, form: FormBody) -> None:
+    """Give the upload the name that the form has in its field, which may come behind the file.
+
+    One that the application chose before stays.
+    """
     filename = form.fields.get("filename")
     if not filename:
         raise BadBody("This field is required.", field="filename")
     if "\0" in filename or len(filename) > 255:
         raise BadBody("A file name has at most 255 characters, and no NUL.", field="filename")
-    await site.engine.catalog.set_name(upload_id, filename, None, site.engine.clock())
+    await site.engine.catalog.set_name(upload.id, upload.filename or filename, None, site.engine.clock())
 
 
 async def _completed(site: Site, who: Principal, upload_id: str, fields: dict[str, str]) -> Upload:

@@ -66,6 +66,8 @@ async def _from_form(api: Api, request: Request, length: int) -> Artifact:
     who, kind = api.who(request), content_type(request)
     if length > MAX_SMALL_BODY:
         body = FormBody(api.body_of(request), kind, digest, on_head=_check_head)
+        if api.engine.before_create is not None:
+            await body.begin()  # the application is told what the file is called
         return await artifacts.store_file(api.engine, who, body, bound=length)
     form = parse_small_form(kind, await read_small(api, request))
     if form.file is None:

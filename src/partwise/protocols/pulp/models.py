@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from partwise.core.digests import parse_sha256
 from partwise.core.errors import BadBody
 from partwise.core.media_types import is_media_type
+from partwise.core.members import MAX_FILENAME, check_filename, check_metadata, check_user
 from partwise.core.numbers import parse_size
 from partwise.core.ranges import MAX_SIZE
 from partwise.engine.copying import MAX_COPY, CopyState
@@ -24,12 +25,6 @@ def _check_media_type(value: str | None) -> str | None:
     return value or None
 
 
-def _check_filename(value: str | None) -> str | None:
-    if value and "\0" in value:
-        raise BadBody("The file name contains a NUL character. Remove it.", field="filename")
-    return value or None
-
-
 def _check_reference(value: str) -> str:
     if "\0" in value:
         raise BadBody("The path contains a NUL character. Remove it.", field="upload")
@@ -39,24 +34,6 @@ def _check_reference(value: str) -> str:
 def _check_artifact(value: str) -> str:
     if "\0" in value:
         raise BadBody("The path contains a NUL character. Remove it.", field="artifact")
-    return value
-
-
-def _check_metadata(value: dict[str, str]) -> dict[str, str]:
-    if len(value) > 32 or any(not 1 <= len(name) <= 64 or len(text) > 1024 for name, text in value.items()):
-        raise BadBody(
-            "Metadata is too large. "
-            "Send at most 32 members, with names of at most 64 and texts of at most 1024 characters.",
-            field="metadata",
-        )
-    if any("\0" in name + text for name, text in value.items()):
-        raise BadBody("Metadata contains a NUL character. Remove it.", field="metadata")
-    return value
-
-
-def _check_user(value: str | None) -> str | None:
-    if value is not None and (not value.strip() or not value.isprintable() or len(value) > 100):
-        raise BadBody("The user name is not valid. Use 1 to 100 printable characters.", field="user")
     return value
 
 
@@ -74,7 +51,7 @@ Sha256 = Annotated[
     BeforeValidator(_optional_sha256),
     WithJsonSchema({"type": ["string", "null"], "pattern": "^([0-9a-fA-F]{64})?$"}),
 ]
-FileName = Annotated[str | None, Field(max_length=1024), AfterValidator(_check_filename)]
+FileName = Annotated[str | None, Field(max_length=MAX_FILENAME), AfterValidator(check_filename)]
 MediaType = Annotated[str | None, Field(max_length=255), AfterValidator(_check_media_type)]
 
 
@@ -124,8 +101,8 @@ class UploadCreate(RequestModel):
     filename: FileName = None
     media_type: MediaType = None
     sha256: Sha256 = None
-    user: Annotated[str | None, AfterValidator(_check_user)] = None
-    metadata: Annotated[dict[str, str], AfterValidator(_check_metadata)] = {}
+    user: Annotated[str | None, AfterValidator(check_user)] = None
+    metadata: Annotated[dict[str, str], AfterValidator(check_metadata)] = {}
     auto_commit: Flag = False
     ticket: Flag = False
 

@@ -82,6 +82,7 @@ async def create(api: Api, request: Request) -> Response:
         auto_commit=wish.auto_commit,
     )
     out = upload_out(api, upload)
+    who = api.act_for_owner(request, upload)
     ticket = await make_ticket(api.engine, who, upload.id) if wish.ticket else None
     created = UploadCreated(**out.model_dump(), **_advice(api), ticket=ticket)
     return json_response(request, created, 201, {"Location": out.pulp_href})

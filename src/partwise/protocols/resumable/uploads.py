@@ -69,6 +69,7 @@ async def create(site: Site, request: Request) -> Response:
         auto_commit=complete or (said.version.by_length and size is not None),
         instant=False,
     )
+    site.act_for_owner(request, upload)
     told = not conventional and tell_resource(site, request, said.version, upload)
     if told:
         request.state.upload = upload

@@ -94,6 +94,7 @@ async def create(tus: Site, request: Request) -> Response:
         auto_commit=parts is None,
         part=parts is not None,
     )
+    who = tus.act_for_owner(request, upload)
     offset = 0
     if has_body:
         try:
