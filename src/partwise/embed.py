@@ -15,6 +15,8 @@
     app.mount("/files", files.app)
 """
 
+from typing import Any
+
 from partwise.core.errors import Denied
 from partwise.core.records import Principal
 from partwise.engine.creation import Allowed, Creation
@@ -22,4 +24,23 @@ from partwise.server.connection import BoundedProtocol
 from partwise.server.embedding import Event, Partwise
 from partwise.server.settings import Settings
 
-__all__ = ["Allowed", "BoundedProtocol", "Creation", "Denied", "Event", "Partwise", "Principal", "Settings"]
+__all__ = [
+    "Allowed",
+    "BoundedProtocol",
+    "Creation",
+    "Denied",
+    "Event",
+    "GunicornWorker",  # noqa: F822 (see __getattr__)
+    "Partwise",
+    "Principal",
+    "Settings",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the worker class when gunicorn asks for it: it needs packages that other hosts do not have."""
+    if name == "GunicornWorker":
+        from partwise.server.gunicorn_worker import GunicornWorker
+
+        return GunicornWorker
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

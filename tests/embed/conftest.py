@@ -20,6 +20,19 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 SERVERS = {
     "bypass": ("{module}.py",),
     "uvicorn": ("-m", "uvicorn", "{module}:app", "--port", "{port}", "--log-level", "warning"),
+    "gunicorn": ("-m", "gunicorn", "-k", "partwise.embed.GunicornWorker", "-b", "127.0.0.1:{port}", "{module}:app"),
+    "gunicorn-workers": ("-m", "gunicorn", "-k", "asgi", "-w", "2", "-b", "127.0.0.1:{port}", "{module}:app"),
+    "uvicorn-workers": (
+        "-m",
+        "uvicorn",
+        "{module}:app",
+        "--port",
+        "{port}",
+        "--workers",
+        "2",
+        "--log-level",
+        "warning",
+    ),
     "hypercorn": ("-m", "hypercorn", "{module}:app", "--bind", "127.0.0.1:{port}"),
     "granian": ("-m", "granian", "--interface", "asgi", "{module}:app", "--port", "{port}"),
 }

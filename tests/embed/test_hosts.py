@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from partwise.client import Client
+from partwise.embed import BoundedProtocol, GunicornWorker
 from tests.embed.conftest import EXAMPLES, hosted
 from tests.support.server import Http, sha256
 from tests.support.until import wait_until
@@ -27,7 +28,7 @@ def cookie(http: Http, name: str) -> str:
     return str(answer.headers["Set-Cookie"].partition(";")[0])
 
 
-@pytest.mark.parametrize("server", ["bypass", "uvicorn", "hypercorn", "granian"])
+@pytest.mark.parametrize("server", ["bypass", "gunicorn", "uvicorn", "hypercorn", "granian"])
 def test_fastapi(tmp_path: Path, server: str) -> None:
     data = os.urandom(LARGE)
     with hosted(EXAMPLES / "fastapi", "app", tmp_path / "data", server) as port, Http(port) as http:
@@ -65,7 +66,7 @@ def test_fastapi(tmp_path: Path, server: str) -> None:
         assert http("GET", "/files/").status == 404  # there is no page
 
 
-@pytest.mark.parametrize("server", ["bypass", "hypercorn"])
+@pytest.mark.parametrize("server", ["gunicorn", "hypercorn"])
 def test_starlette_with_a_middleware_that_reads_bodies(tmp_path: Path, server: str) -> None:
     data, ann = os.urandom(LARGE), {"X_API_Key": "key-of-ann"}
     with hosted(EXAMPLES / "starlette", "app", tmp_path / "data", server) as port, Http(port) as http:
@@ -78,6 +79,25 @@ def test_starlette_with_a_middleware_that_reads_bodies(tmp_path: Path, server: s
             assert http("PUT", f"{href}commit", {"sha256": sha256(data)}, **ann).status == 200
             assert http("DELETE", href, **ann).status == 204
         wait_until(lambda: len(http("GET", "/events").json) == 4, "the host heard of all")
+
+
+@pytest.mark.parametrize("server", ["gunicorn-workers", "uvicorn-workers"])
+def test_several_workers_of_the_hosts_server(tmp_path: Path, server: str) -> None:
+    """All of them prepare an empty folder at once, and go on with each other's uploads."""
+    data, ann = os.urandom(LARGE), {"X_API_Key": "key-of-ann"}
+    with hosted(EXAMPLES / "starlette", "app", tmp_path / "data", server) as port:
+        with Http(port) as http:
+            href = http("POST", f"{FILES}uploads/", {"size": LARGE}, **ann).json["pulp_href"]
+        for offset in range(0, LARGE, LARGE // 4):
+            with Http(port) as http:
+                piece = data[offset : offset + LARGE // 4]
+                assert http.put(href, offset, piece, LARGE, **ann).status == 200
+        with Http(port) as http:
+            assert http("PUT", f"{href}commit", {"sha256": sha256(data)}, **ann).status == 200
+
+
+def test_gunicorn_has_the_bypass() -> None:
+    assert GunicornWorker.CONFIG_KWARGS["http"] is BoundedProtocol
 
 
 def test_a_ticket_from_the_host(tmp_path: Path) -> None:
