@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
@@ -57,6 +58,11 @@ def dialect(site: Site) -> Dialect:
         routes=[Route(path, _dispatch(site, handlers), methods=_METHODS) for path, handlers in calls.items()],
         request_fields=("Digest", "Content-MD5", "If-Match", "X-Box-Client-Event-Info"),
         sign_in=(TOKENS,),
+        ticketed=[
+            (frozenset({"GET", "PUT"}), re.compile(f"{re.escape(SESSIONS)}/(?P<id>[^/]+)")),
+            (frozenset({"GET"}), re.compile(f"{re.escape(SESSIONS)}/(?P<id>[^/]+)/parts")),
+            (frozenset({"POST"}), re.compile(f"{re.escape(SESSIONS)}/(?P<id>[^/]+)/commit")),
+        ],
         render=problem,
     )
 
