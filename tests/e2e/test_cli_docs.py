@@ -17,6 +17,7 @@ from tests.support.server import ServerProcess
 DOCS = Path(__file__).parents[2] / "docs"
 CLI_PAGE = (DOCS / "cli.md").read_text()
 CLIENT_PAGE = (DOCS / "python-client.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```", CLIENT_PAGE, re.DOTALL)
 
 
 def test_the_page_and_the_help_know_every_exit_code() -> None:
@@ -56,9 +57,7 @@ def test_every_error_is_on_the_page() -> None:
             assert f"`{name}`" in CLIENT_PAGE
 
 
-@pytest.mark.parametrize(
-    "example", re.findall(r"```python\n(.*?)```", CLIENT_PAGE, re.DOTALL), ids=["plain", "observed", "async"]
-)
+@pytest.mark.parametrize("example", EXAMPLES, ids=[f"{number}" for number in range(len(EXAMPLES))])
 def test_the_examples_run(example: str, server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))

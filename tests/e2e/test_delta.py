@@ -238,7 +238,7 @@ def test_the_local_file_changes_while_it_is_used(
     old = changed(tmp_path, files.name, files.new)
 
     class Changing(Observer):
-        def progress(self, phase: Phase, done: int, total: int) -> None:
+        def progress(self, phase: Phase, done: int, total: int | None) -> None:
             if phase is Phase.COMPARING and done == total:
                 old.write_bytes(bytes(len(files.new)))
 
@@ -299,7 +299,7 @@ def test_a_download_that_was_stopped_goes_on(
     old, target = changed(tmp_path, files.name, files.new), tmp_path / "target"
 
     class Stopping(Observer):
-        def progress(self, phase: Phase, done: int, total: int) -> None:
+        def progress(self, phase: Phase, done: int, total: int | None) -> None:
             if phase is Phase.RECEIVING and done > 5 * MIB:
                 raise Cancelled("Stopped.")
 

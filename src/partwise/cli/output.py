@@ -95,7 +95,15 @@ class _Rate(ProgressColumn):
 
 class _Amount(ProgressColumn):
     def render(self, task: Task) -> Text:
-        return Text(f"{format_size(task.completed)} of {format_size(task.total or 0)}", style="green")
+        of = "" if task.total is None else f" of {format_size(task.total)}"
+        return Text(f"{format_size(task.completed)}{of}", style="green")
+
+
+class _Percent(ProgressColumn):
+    """Nothing where the total is not known."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.total is None else f"{task.percentage:>3.0f} %")
 
 
 _WORDS = {
@@ -124,7 +132,7 @@ class ProgressView(Observer):
                 SpinnerColumn(),
                 TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
                 BarColumn(bar_width=None),
-                TextColumn("{task.percentage:>3.0f} %"),
+                _Percent(),
                 _Amount(),
                 _Rate(),
                 TimeRemainingColumn(),
@@ -154,7 +162,7 @@ class ProgressView(Observer):
         """The transfer of ``name`` begins."""
         self._name, self._phase = name, None
 
-    def progress(self, phase: Phase, done: int, total: int) -> None:
+    def progress(self, phase: Phase, done: int, total: int | None) -> None:
         """Update the bar, or print a line when one is due."""
         if self._bar is not None:
             if phase is not self._phase:
@@ -162,11 +170,14 @@ class ProgressView(Observer):
             self._bar.update(self._task, completed=done)
         elif not self._quiet and time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + _QUIET_SECONDS
-            percent = 100 * done // total if total else 100
-            say(f"{self._name}: {_WORDS[phase]} {percent} % ({format_size(done)} of {format_size(total)})")
+            if total is None:
+                far = format_size(done)
+            else:
+                far = f"{100 * done // total if total else 100} % ({format_size(done)} of {format_size(total)})"
+            say(f"{self._name}: {_WORDS[phase]} {far}")
         self._phase = phase
 
-    def _new_bar(self, phase: Phase, done: int, total: int) -> None:
+    def _new_bar(self, phase: Phase, done: int, total: int | None) -> None:
         assert self._bar is not None
         if self._task is not None:
             self._bar.remove_task(self._task)

@@ -9,7 +9,8 @@ Use `Client`, or `AsyncClient` in asynchronous code::
         print(result.sha256, result.artifact)
 """
 
-from partwise.client.api import AsyncClient, Client
+from partwise.client.aio import AsyncClient
+from partwise.client.api import Client
 from partwise.client.errors import (
     AlreadyRunning,
     AnswerError,
@@ -21,6 +22,7 @@ from partwise.client.errors import (
     NoRoom,
     NotAllowed,
     NotFound,
+    SourceFailed,
     VerificationFailed,
 )
 from partwise.client.models import (
@@ -53,6 +55,7 @@ __all__ = [
     "NotFound",
     "Observer",
     "Phase",
+    "SourceFailed",
     "UploadInfo",
     "UploadResult",
     "VerificationFailed",

@@ -1,16 +1,15 @@
-"""The client for programs: `Client`, and `AsyncClient` with the same calls as coroutines."""
+"""The client for programs: `Client`. Its calls as coroutines are in ``aio.py``."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from partwise.client.download import Downloader
 from partwise.client.errors import Cancelled, ClientError, NotFound
@@ -27,14 +26,16 @@ from partwise.client.models import (
 )
 from partwise.client.profiles import find_server
 from partwise.client.retry import Patience, persist
-from partwise.client.source import LocalFile
+from partwise.client.source import LocalFile, Memory
+from partwise.client.stream import Bytes, Readable, Stream
+from partwise.client.streaming import upload_stream
 from partwise.client.upload import Options, Uploader
 from partwise.core.digests import is_sha256
 from partwise.core.ranges import ByteRange
 
-T = TypeVar("T")
-
 _PAGE = 100
+#: What can be uploaded.
+UploadSource = str | os.PathLike[str] | Bytes | Readable | Iterable[Bytes]
 
 
 class Client:
@@ -64,9 +65,10 @@ class Client:
 
     def upload(
         self,
-        path: str | os.PathLike[str],
+        source: UploadSource,
         *,
         name: str | None = None,
+        size: int | None = None,
         chunk_size: int | None = None,
         parallel: int | None = None,
         verify_chunks: bool = False,
@@ -78,20 +80,32 @@ class Client:
         cancelled: threading.Event | None = None,
         journal_folder: Path | None = None,
     ) -> UploadResult:
-        """Upload the file at ``path`` in parallel chunks and return its verified artifact.
+        """Upload a file in parallel chunks and return its verified artifact.
 
-        ``name`` is the file name that the server notes (default: the path's own). ``chunk_size`` is in bytes;
+        ``source`` is a path, bytes, a binary file object, or an iterable of bytes. A file object is read from where it
+        stands to its end, and stays open. Parts of it and of an iterable wait in memory until the server has them:
+        64 MiB at most, or a ``chunk_size`` for each connection and one more. Both are read in the thread of the caller.
+
+        ``name`` is the file name that the server notes (default: the path's own). ``size`` (bytes) is that of an
+        iterable or file object, if you know it: then the space is reserved first. ``chunk_size`` is in bytes;
         ``parallel`` is the number of connections; both default to the server's advice. ``verify_chunks`` sends a
-        digest with each chunk, so that a damaged one is refused on arrival (RFC 9530). With ``resume`` an earlier
-        unfinished upload of the same file is taken up, as noted in ``journal_folder``; ``upload`` (an id or href) names
-        one to go on with that was begun elsewhere, such as in a browser. Set ``cancelled`` from another
+        digest with each chunk, so that a damaged one is refused on arrival (RFC 9530). Set ``cancelled`` from another
         thread to stop with `Cancelled`.
 
-        With ``delta`` only what changed is sent: the server copies the rest from ``base`` (an artifact's SHA-256, id or
-        href), or from your newest artifact of the same name. None decides by the size and the speed of the line.
+        With ``resume`` an earlier unfinished upload of the same path is taken up, as noted in ``journal_folder``;
+        ``upload`` (an id or href) names one to go on with that was begun elsewhere, such as in a browser. What was not
+        uploaded from a path cannot be resumed, so that an upload that fails is removed.
 
-        Raises FileChanged, VerificationFailed, AlreadyRunning besides; OSError when the file cannot be opened.
+        With ``delta`` only what changed is sent: the server copies the rest from ``base`` (an artifact's SHA-256, id or
+        href), or from your newest artifact of the same name. None decides by the size and the speed of the line. File
+        objects and iterables are sent as they are.
+
+        Raises FileChanged, VerificationFailed, AlreadyRunning, SourceFailed besides; OSError when the file cannot be
+        opened; TypeError and ValueError for what is no source, such as a file in text mode.
         """
+        whole = isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview))
+        if not whole and (base is not None or delta or upload is not None):
+            raise ValueError("base, delta and upload need a path or bytes: a stream is read once.")
         options = Options(
             name=name,
             chunk_size=_positive("chunk_size", chunk_size),
@@ -104,9 +118,16 @@ class Client:
             patience_seconds=self._patience_seconds,
             journal_folder=journal_folder,
         )
+        observer = observer or Observer()
         # An event of its own: the end of this transfer must not stop the caller's others.
-        with LocalFile(path) as file:
-            return Uploader(self._http, file, options, observer or Observer(), cancelled or threading.Event()).run()
+        cancelled = cancelled or threading.Event()
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            memory = Memory(memoryview(source).cast("B"))
+            return Uploader(self._http, memory, options, observer, cancelled).run()
+        if isinstance(source, (str, os.PathLike)):
+            with LocalFile(source) as file:
+                return Uploader(self._http, file, options, observer, cancelled).run()
+        return upload_stream(self._http, Stream(source, size), options, observer, cancelled)
 
     def download(
         self,
@@ -276,93 +297,6 @@ class Client:
         while page.get("next"):
             page = self._ask("GET", page["next"])
             yield from page["results"]
-
-
-class AsyncClient:
-    """`Client` for asynchronous code: the same calls as coroutines; the work is done in threads.
-
-    Cancelling an `upload` or `download` stops it; what was transferred is taken up by the next call.
-    """
-
-    def __init__(self, server: str | None = None, **options: Any) -> None:
-        """Takes what `Client` takes."""
-        self._client = Client(server, **options)
-
-    async def upload(self, path: str | os.PathLike[str], **options: Any) -> UploadResult:
-        """`Client.upload`, without ``cancelled``."""
-        return await _stoppable(lambda stop: self._client.upload(path, cancelled=stop, **options))
-
-    async def download(
-        self, artifact: str | ArtifactInfo, target: str | os.PathLike[str], **options: Any
-    ) -> DownloadResult:
-        """`Client.download`, without ``cancelled``."""
-        return await _stoppable(lambda stop: self._client.download(artifact, target, cancelled=stop, **options))
-
-    async def upload_info(self, upload: str) -> UploadInfo:
-        """`Client.upload_info`."""
-        return await asyncio.to_thread(self._client.upload_info, upload)
-
-    async def artifact(self, artifact: str) -> ArtifactInfo:
-        """`Client.artifact`."""
-        return await asyncio.to_thread(self._client.artifact, artifact)
-
-    async def find_artifact(self, reference: str) -> ArtifactInfo:
-        """`Client.find_artifact`."""
-        return await asyncio.to_thread(self._client.find_artifact, reference)
-
-    async def find_content(self, path: str | os.PathLike[str], **options: Any) -> ArtifactInfo | None:
-        """`Client.find_content`, without ``cancelled``."""
-        return await _stoppable(lambda stop: self._client.find_content(path, cancelled=stop, **options))
-
-    async def uploads(self, **options: Any) -> list[UploadInfo]:
-        """`Client.uploads`, as a list."""
-        return await asyncio.to_thread(lambda: list(self._client.uploads(**options)))
-
-    async def artifacts(self, **options: Any) -> list[ArtifactInfo]:
-        """`Client.artifacts`, as a list."""
-        return await asyncio.to_thread(lambda: list(self._client.artifacts(**options)))
-
-    async def events(self, **options: Any) -> EventBatch:
-        """`Client.events`."""
-        return await asyncio.to_thread(self._client.events, **options)
-
-    async def release(self, artifact: str, path: str) -> None:
-        """`Client.release`."""
-        await asyncio.to_thread(self._client.release, artifact, path)
-
-    async def check_access(self) -> str | None:
-        """`Client.check_access`."""
-        return await asyncio.to_thread(self._client.check_access)
-
-    async def delete_upload(self, upload: str) -> None:
-        """`Client.delete_upload`."""
-        await asyncio.to_thread(self._client.delete_upload, upload)
-
-    async def delete_artifact(self, artifact: str) -> None:
-        """`Client.delete_artifact`."""
-        await asyncio.to_thread(self._client.delete_artifact, artifact)
-
-    async def __aenter__(self) -> AsyncClient:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await asyncio.to_thread(self._client.close)
-
-
-async def _stoppable(call: Callable[[threading.Event], T]) -> T:
-    """Run ``call`` in a thread; when the awaiting task is cancelled, tell it to stop and wait until it has."""
-    stop = threading.Event()
-    work = asyncio.ensure_future(asyncio.to_thread(call, stop))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        stop.set()
-        await asyncio.wait([work])
-        # Its outcome no longer matters, but must be looked at.
-        work.cancelled() or work.exception()
-        raise
 
 
 def _href(kind: str, reference: str) -> str:

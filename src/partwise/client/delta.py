@@ -21,7 +21,7 @@ from partwise.client.models import ArtifactInfo, UploadInfo
 from partwise.client.plan import MIB
 from partwise.client.retry import Patience
 from partwise.client.signatures import NoSignature, fetch_signature
-from partwise.client.source import BLOCK, LocalFile
+from partwise.client.source import BLOCK, Source
 from partwise.core.delta import SMALLEST_COPY, Copy, Matcher, Script, Send
 from partwise.core.pieces import Cutter, Cutting
 from partwise.core.ranges import ByteRange, missing_ranges, split
@@ -72,7 +72,7 @@ class DeltaUpload:
     ``always``: also where sending the whole file may be quicker.
     """
 
-    def __init__(self, file: LocalFile, name: str, *, base: ArtifactInfo | None, always: bool) -> None:
+    def __init__(self, file: Source, name: str, *, base: ArtifactInfo | None, always: bool) -> None:
         self._file, self._name, self._base, self._always = file, name, base, always or base is not None
         #: Bytes that were copied, and not sent.
         self.copied = 0
@@ -117,7 +117,7 @@ class DeltaUpload:
         return None
 
 
-def is_fast(file: LocalFile, transfer: Callable[[ByteRange], None]) -> bool:
+def is_fast(file: Source, transfer: Callable[[ByteRange], None]) -> bool:
     """Whether a comparison with ``file`` would take longer than to transfer all.
 
     ``transfer`` moves the first two pieces of the file that is sent or received.
@@ -141,7 +141,7 @@ def best_rate(work: Callable[[ByteRange], None]) -> float:
     return best
 
 
-def looks_alike(file: LocalFile, matcher: Matcher, cutting: Cutting) -> bool:
+def looks_alike(file: Source, matcher: Matcher, cutting: Cutting) -> bool:
     """Whether a signature has a piece of any of some places of the file."""
     window = min(4 * cutting.maximum, file.size)
     for sample in range(_SAMPLES):
@@ -159,7 +159,7 @@ class _Filling:
 
     def __init__(
         self,
-        file: LocalFile,
+        file: Source,
         upload: str,
         base: str,
         matcher: Matcher,

@@ -11,6 +11,7 @@
     │   └── NoRoom            413, 429, 507: limits, quota, disk
     ├── VerificationFailed    the bytes are not those of the digest
     ├── FileChanged           the local file was changed while it was being sent
+    ├── SourceFailed          the data to upload could not be read, or has another size than was said
     ├── AlreadyRunning        another process is transferring the same file
     └── Cancelled             the caller asked to stop
 """
@@ -43,6 +44,13 @@ class VerificationFailed(ClientError):
 
 class FileChanged(ClientError):
     """The local file was changed while it was being sent; nothing was committed."""
+
+
+class SourceFailed(ClientError):
+    """The file object or iterator to upload raised an error, or has another size than was said.
+
+    ``__cause__`` is what it raised. The upload was removed.
+    """
 
 
 class AlreadyRunning(ClientError):

@@ -26,7 +26,7 @@ from urllib3.util import wait_for_write
 from partwise import __version__
 from partwise.client.errors import AnswerError, CannotReachServer, ClientError, FileChanged, answer_error
 from partwise.client.proxies import Proxy, proxy_for
-from partwise.client.source import BLOCK, LocalFile
+from partwise.client.source import BLOCK, LocalFile, Source
 from partwise.core.ranges import ByteRange
 
 DEFAULT_PREFIX = "/pulp/api/v3/"
@@ -38,9 +38,9 @@ _SILENCE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class FilePiece:
-    """A part of a request body that is sent straight from a file."""
+    """A part of a request body that is sent straight from a file or from memory."""
 
-    file: LocalFile
+    file: Source
     span: ByteRange
 
 
@@ -80,12 +80,13 @@ class _TlsPool(HTTPSConnectionPool):
 
 def _sendfile(sock: Any, piece: FilePiece) -> bool:
     """Send ``piece`` with sendfile(2). False, with nothing sent, where the file or socket does not support it."""
-    if not hasattr(os, "sendfile") or not isinstance(sock, socket.socket):
+    file = piece.file
+    if not (hasattr(os, "sendfile") and isinstance(sock, socket.socket) and isinstance(file, LocalFile)):
         return False
     offset, end = piece.span.offset, piece.span.end
     while offset < end:
         try:
-            count = os.sendfile(sock.fileno(), piece.file.fd, offset, end - offset)
+            count = os.sendfile(sock.fileno(), file.fd, offset, end - offset)
         except BlockingIOError:
             # A socket with a time-out is non-blocking underneath.
             if not wait_for_write(sock, sock.gettimeout()):
@@ -94,11 +95,11 @@ def _sendfile(sock: Any, piece: FilePiece) -> bool:
             if offset == piece.span.offset and error.errno in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
                 return False
             if error.errno == errno.EIO:
-                raise piece.file.unreadable(error) from error
+                raise file.unreadable(error) from error
             raise
         else:
             if count == 0:
-                raise FileChanged(f"{piece.file.path.name} became shorter during the upload. Run the upload again.")
+                raise FileChanged(f"{file.name} became shorter during the upload. Run the upload again.")
             offset += count
     return True
 
@@ -159,7 +160,7 @@ class Http:
             raise ClientError(f"{self.url(href)} did not return JSON. Check that it is a partwise server.")
         return response.status, answer
 
-    def put_file(self, href: str, file: LocalFile, span: ByteRange, headers: Mapping[str, str], on_sent: Any) -> None:
+    def put_file(self, href: str, file: Source, span: ByteRange, headers: Mapping[str, str], on_sent: Any) -> None:
         """PUT the bytes of ``span`` as a raw body; ``on_sent(count)`` is called as they go, and may raise to stop."""
 
         def pieces() -> Iterator[FilePiece]:

@@ -72,6 +72,10 @@ class Line:
         whole = int(wanted) // SMALLEST_BYTES * SMALLEST_BYTES
         return max(min(SMALLEST_BYTES, self._most), self._least, min(self._most, whole))
 
+    def never_less(self, size: int) -> None:
+        """Parts have at least ``size`` bytes from now on, unless the user chose their size."""
+        self._least, self._most = max(self._least, size), max(self._most, size)
+
     def refuses(self, size: int) -> bool:
         """Something before the server lets no ``size`` bytes through: send less. False if that cannot be."""
         if self._fixed is not None or size <= SMALLEST_BYTES:

@@ -172,8 +172,11 @@ class Phase(StrEnum):
 class Observer:
     """Follows a transfer; override what you want to know. Called from several threads, one call at a time."""
 
-    def progress(self, phase: Phase, done: int, total: int) -> None:
-        """``done`` of ``total`` bytes of this phase are through. May go back when a chunk has to be sent again."""
+    def progress(self, phase: Phase, done: int, total: int | None) -> None:
+        """``done`` of ``total`` bytes of this phase are through. May go back when a chunk has to be sent again.
+
+        ``total`` None: not known, as of a stream.
+        """
 
     def note(self, message: str) -> None:
         """Something worth a line: a resume, a lost connection, a repaired chunk."""

@@ -1,4 +1,4 @@
-"""The file that is being uploaded: its identity, its bytes, and its SHA-256 made while they are sent."""
+"""Files and bytes in memory that are uploaded: identity, bytes, and the SHA-256 made while they are sent."""
 
 from __future__ import annotations
 
@@ -31,7 +31,77 @@ class Identity:
     inode: int
 
 
-class LocalFile:
+class Source:
+    """Bytes to send, read at any offset. Threads may share it."""
+
+    @property
+    def name(self) -> str:
+        """The file's name for the server and for messages; empty if it has none."""
+        raise NotImplementedError
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        raise NotImplementedError
+
+    def blocks(self, span: ByteRange) -> Iterator[memoryview]:
+        """The bytes of ``span`` in blocks; each is valid until the next is asked for."""
+        raise NotImplementedError
+
+    def read_into(self, view: memoryview, offset: int) -> int:
+        """Read bytes from ``offset`` on into ``view``, which is not empty; how many. Raises FileChanged at the end."""
+        raise NotImplementedError
+
+    def check_unchanged(self) -> None:
+        """Raise FileChanged if the bytes are no longer what they were."""
+        return
+
+    def will_need(self, span: ByteRange) -> None:
+        """``span`` is read next."""
+        return
+
+    def done(self, span: ByteRange) -> None:
+        """The server has ``span``, which lies within a part that was taken up for sending."""
+        return
+
+    def sha256(self, span: ByteRange) -> str:
+        """The SHA-256 of the bytes of ``span``, in hex."""
+        digest = hashlib.sha256()
+        for block in self.blocks(span):
+            digest.update(block)
+        return digest.hexdigest()
+
+
+class Memory(Source):
+    """Bytes in memory."""
+
+    def __init__(self, data: memoryview, name: str = "") -> None:
+        """``data`` has the format ``B`` and one dimension."""
+        self._data, self._name = data, name
+
+    @property
+    def name(self) -> str:
+        """What it was given."""
+        return self._name
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self._data)
+
+    def blocks(self, span: ByteRange) -> Iterator[memoryview]:
+        """The bytes of ``span``, which are not copied."""
+        for offset in range(span.offset, span.end, BLOCK):
+            yield self._data[offset : min(offset + BLOCK, span.end)]
+
+    def read_into(self, view: memoryview, offset: int) -> int:
+        """Copy bytes from ``offset`` on into ``view``; how many."""
+        found = self._data[offset : offset + len(view)]
+        view[: len(found)] = found
+        return len(found)
+
+
+class LocalFile(Source):
     """An open file. The descriptor serves positioned reads only, so that threads may share it."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -46,6 +116,11 @@ class LocalFile:
         if self.size == 0 and self._has_bytes():
             os.close(self.fd)
             raise OSError(errno.EINVAL, "says that it is empty, and has bytes; copy it first", str(self.path))
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.path.name
 
     @property
     def size(self) -> int:
@@ -95,13 +170,6 @@ class LocalFile:
         """The error to raise when the disk, not the network, failed."""
         return ClientError(f"Cannot read {self.path}: {error.strerror}.")
 
-    def sha256(self, span: ByteRange) -> str:
-        """The SHA-256 of the bytes of ``span``, in hex."""
-        digest = hashlib.sha256()
-        for block in self.blocks(span):
-            digest.update(block)
-        return digest.hexdigest()
-
     def __enter__(self) -> LocalFile:
         return self
 
@@ -117,7 +185,7 @@ class LocalFile:
 class FileHasher:
     """Makes the SHA-256 of a whole file in a thread of its own, not far ahead of the chunks being sent."""
 
-    def __init__(self, file: LocalFile) -> None:
+    def __init__(self, file: Source) -> None:
         self.hashed = 0
         self._file = file
         self._stopped = False

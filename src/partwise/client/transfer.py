@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,9 @@ from partwise.client.errors import AnswerError, Cancelled, CannotReachServer, Cl
 from partwise.client.http import Http
 from partwise.client.line import Line
 from partwise.client.retry import Patience, persist, worth_another_try
-from partwise.client.source import LocalFile
+from partwise.client.source import Source
 from partwise.core.content_range import format_content_range
-from partwise.core.ranges import ByteRange, missing_ranges
+from partwise.core.ranges import MAX_SIZE, ByteRange, missing_ranges
 
 #: How often a chunk is sent again when the server says that its bytes came in wrong.
 _DAMAGED_TRIES = 3
@@ -39,9 +39,10 @@ class Transfer:
     def __init__(
         self,
         http: Http,
-        file: LocalFile,
+        file: Source,
         upload: str,
         *,
+        total: int | None,
         line: Line,
         verify_chunks: bool,
         patience: Patience,
@@ -51,11 +52,13 @@ class Transfer:
         on_progress: Callable[[int], None],
         on_trouble: Callable[[ClientError], None],
     ) -> None:
-        """``on_taken`` hears of each chunk taken up, ``on_progress`` of bytes sent (negative: they must go again).
+        """``total``: the bytes of the whole file; None: nobody knows yet.
+
+        ``on_taken`` hears of each chunk taken up, ``on_progress`` of bytes sent (negative: they must go again).
 
         ``on_trouble`` hears of errors after which the chunk is sent again. All three are called from the threads.
         """
-        self._http, self._file, self._upload = http, file, upload
+        self._http, self._file, self._upload, self._total = http, file, upload, total
         self._line, self._verify_chunks = line, verify_chunks
         self._patience, self._cancelled, self._counters = patience, cancelled, counters
         self._on_taken, self._on_progress, self._on_trouble = on_taken, on_progress, on_trouble
@@ -65,7 +68,10 @@ class Transfer:
         #: Whether a chunk was delivered since connections last broke.
         self._fruitful = False
         self._exact = False
+        #: Whether more parts may come than are left now.
+        self._coming = False
         self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
         self._error: BaseException | None = None
         self._left: deque[ByteRange] = deque()
 
@@ -74,30 +80,66 @@ class Transfer:
 
         ``exact``: as one each, since they are to take the places of chunks.
         """
-        self._left, self._exact, self._busy = deque(pieces), exact, 0
+        self._begin(pieces, self._line.most_parallel if pieces else 0, exact=exact)
+        self._finish()
+
+    def send_from(self, parts: Iterator[ByteRange | None]) -> None:
+        """Send parts as they come from ``parts``, which is iterated in this thread; raises what it and `send` raise.
+
+        It gives None where there is nothing now. It is not asked further once the transfer has failed, or is cancelled.
+        """
+        self._begin([], self._line.most_parallel, coming=True)
+        try:
+            for part in parts:
+                if part is not None:
+                    with self._lock:
+                        self._left.append(part)
+                        self._lock.notify_all()
+                if self._cancelled.is_set() or self._stop.is_set():
+                    self._stop.set()
+                    break
+            else:
+                with self._lock:
+                    self._coming = False
+                    self._lock.notify_all()
+        except BaseException:
+            self._abandon()
+            raise
+        self._finish()
+
+    def _begin(self, pieces: list[ByteRange], threads: int, *, exact: bool = False, coming: bool = False) -> None:
+        self._left, self._exact, self._coming, self._busy = deque(pieces), exact, coming, 0
         self._stop = threading.Event()
         self._error = None
-        threads = [
+        self._threads = [
             threading.Thread(target=self._work, name=f"partwise-send-{number}", daemon=True)
-            for number in range(self._line.most_parallel if pieces else 0)
+            for number in range(threads)
         ]
-        for thread in threads:
+        for thread in self._threads:
             thread.start()
+
+    def _finish(self) -> None:
+        """Wait until all is sent. Raises the first lasting error; Cancelled at a stop."""
         try:
-            for thread in threads:
+            for thread in self._threads:
                 while thread.is_alive():
                     thread.join(0.1)
                     if self._cancelled.is_set():
                         self._stop.set()
         except BaseException:
-            self._stop.set()
-            for thread in threads:
-                thread.join(2)
+            self._abandon()
             raise
         if self._error is not None:
             raise self._error
-        if self._left:
+        if self._left or self._coming:
             raise Cancelled("Stopped.")
+
+    def _abandon(self) -> None:
+        self._stop.set()
+        with self._lock:
+            self._lock.notify_all()
+        for thread in self._threads:
+            thread.join(2)
 
     def stop(self) -> None:
         """Let a running ``send`` end soon, with Cancelled. Call it from another thread."""
@@ -128,7 +170,7 @@ class Transfer:
                     # Under the lock, so that the calls come in the order of the offsets.
                     self._on_taken(piece)
                     return piece
-                if not self._left and not self._busy:
+                if not (self._left or self._busy or self._coming):
                     self._lock.notify_all()
                     return None
                 self._lock.wait(0.5)  # a part that breaks may come back
@@ -154,10 +196,13 @@ class Transfer:
                 missing = self._missing(piece)
                 self._on_progress(piece.size - sum(span.size for span in missing))
                 unsure = False
+                for kept in missing_ranges(piece.end, [ByteRange(0, piece.offset), *missing]):
+                    self._file.done(kept)
                 if not missing:
                     return
                 piece = self._put_back_all_but_first(missing)
             self._send_once(piece)
+            self._file.done(piece)
 
         def again(error: ClientError) -> bool:
             nonlocal damaged
@@ -197,11 +242,14 @@ class Transfer:
 
     def _missing(self, piece: ByteRange) -> list[ByteRange]:
         """What the server lacks of a chunk, lowest offset first."""
-        _, answer = self._http.call("GET", self._upload, query={"fields": "missing,missing_count"})
+        _, answer = self._http.call("GET", self._upload, query={"fields": "missing,missing_count,received"})
         gaps = [_range(gap) for gap in answer.get("missing", ())]
         if answer.get("missing_count") != len(gaps):  # only the first ones are listed
             _, answer = self._http.call("GET", self._upload, query={"fields": "chunks"})
-            gaps = list(missing_ranges(self._file.size, sorted(map(_range, answer["chunks"]))))
+            gaps = list(missing_ranges(self._total or MAX_SIZE, sorted(map(_range, answer["chunks"]))))
+        elif self._total is None:  # only those between chunks are listed
+            end = int(answer["received"]) + sum(gap.size for gap in gaps)
+            gaps.append(ByteRange(end, MAX_SIZE - end))
         return [
             ByteRange(begin, end - begin)
             for gap in gaps
@@ -226,7 +274,7 @@ class Transfer:
             if self._stop.is_set():
                 raise Cancelled("Stopped.")
 
-        headers = {"Content-Range": format_content_range(piece, self._file.size)}
+        headers = {"Content-Range": format_content_range(piece, self._total)}
         if self._verify_chunks:
             from partwise.core.digests import format_digest_field
 

@@ -13,45 +13,35 @@ what it has: 3 and 4 run in rounds, and the server's list of chunks is the only 
 
 from __future__ import annotations
 
-import mimetypes
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 from partwise.client.delta import DeltaUpload, Hooks, is_hopeless
 from partwise.client.errors import (
     AnswerError,
     Cancelled,
-    CannotReachServer,
-    ClientError,
     Conflict,
     FileChanged,
     NotFound,
     VerificationFailed,
 )
 from partwise.client.http import Http
+from partwise.client.job import DEFAULT_PARALLEL, UploadJob
 from partwise.client.journal import Journal
 from partwise.client.line import Line
 from partwise.client.models import ArtifactInfo, Observer, Phase, UploadInfo, UploadResult
 from partwise.client.plan import MOST_CHUNKS, choose_chunk_size, plan
-from partwise.client.retry import Patience, persist
-from partwise.client.source import FileHasher, LocalFile
-from partwise.client.transfer import Counters, Transfer
+from partwise.client.retry import Patience
+from partwise.client.source import FileHasher, LocalFile, Source
+from partwise.client.transfer import Transfer
 from partwise.core.ranges import ByteRange
 
-T = TypeVar("T")
-
-DEFAULT_PARALLEL = 8
-#: A server that is not there at the start is a mistake in the address more often than a restart.
-_FIRST_PATIENCE_SECONDS = 2.0
 #: Rounds of sending and committing before the client gives up on an upload that never becomes whole.
 _MOST_ROUNDS = 5
 _MOST_REPAIRS = 2
-_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,23 +63,17 @@ class Options:
     journal_folder: Path | None = None
 
 
-class Uploader:
-    """Uploads one file once."""
+class Uploader(UploadJob):
+    """Uploads one file, or bytes in memory, once."""
 
     def __init__(
-        self, http: Http, file: LocalFile, options: Options, observer: Observer, cancelled: threading.Event
+        self, http: Http, file: Source, options: Options, observer: Observer, cancelled: threading.Event
     ) -> None:
         """``file`` stays the caller's to close, after `run`."""
-        self._http, self._file, self._options = http, file, options
-        self._observer, self._cancelled = observer, cancelled
-        self._patience = Patience(min(options.patience_seconds, _FIRST_PATIENCE_SECONDS))
-        self._counters = Counters()
-        self._observing = threading.Lock()
-        self._sent = 0
+        super().__init__(http, options.name or file.name, file.size, observer, cancelled, options.patience_seconds)
+        self._file, self._options = file, options
         self._copied = 0
-        self._troubled = False
         self._repaired: list[ByteRange] = []
-        self._verdict = ""
         #: What a later run finds the upload by; None: nothing does.
         self._journal: Journal | None = None
 
@@ -126,12 +110,9 @@ class Uploader:
             seconds=time.monotonic() - began,
         )
 
-    @property
-    def _name(self) -> str:
-        name = self._options.name or self._file.path.name
-        return name.encode(errors="replace").decode()  # names of files need not be text
-
     def _enter_journal(self, stack: ExitStack) -> Journal | None:
+        if not isinstance(self._file, LocalFile):
+            return None  # bytes in memory are gone with this process
         journal = Journal(self._http.origin + self._http.root, self._file, self._options.journal_folder)
         try:
             return stack.enter_context(journal)
@@ -158,9 +139,8 @@ class Uploader:
         return self._journal is None or isinstance(error, FileChanged)
 
     def _give_up(self, href: str) -> None:
-        """Delete the upload, if the server can be reached now; else it expires there."""
-        with suppress(ClientError):
-            self._http.call("DELETE", href)
+        """Delete the upload, and what a later run would find it by."""
+        self._delete(href)
         if self._journal is not None:
             self._journal.forget()
 
@@ -187,12 +167,7 @@ class Uploader:
                     received = sum(chunk.size for chunk in upload.chunks)
                     self._note(f"Going on with an earlier upload: {received} of {upload.size} bytes are there.")
                     return upload, True
-        request: dict[str, Any] = {"size": self._file.size, "filename": self._name}
-        media_type, encoding = mimetypes.guess_type(self._name)
-        if media_type and not encoding:
-            request["media_type"] = media_type
-        # Not repeated when its answer is lost: that would reserve the space twice.
-        upload = UploadInfo.parse(self._ask("POST", "uploads/", data=request, again=_was_not_done)[1])
+        upload = self._create()
         self._remember(upload.href)
         return upload, False
 
@@ -214,6 +189,7 @@ class Uploader:
             self._http,
             self._file,
             upload.href,
+            total=self._file.size,
             line=Line(
                 most_parallel=upload.parallel or DEFAULT_PARALLEL,
                 most_bytes=chunk_size,
@@ -239,7 +215,7 @@ class Uploader:
                 transfer.send(pieces)
                 sha256 = self._await_digest(hasher)
                 self._file.check_unchanged()
-                committed = self._commit(upload.href, sha256)
+                committed = self._commit(upload.href, sha256, self._file.size)
                 if committed is not None:
                     return committed, self._artifact_of(committed, sha256), sha256
                 if repairs == _MOST_REPAIRS:
@@ -259,7 +235,7 @@ class Uploader:
         self, upload: UploadInfo, transfer: Transfer, hasher: FileHasher, chunk_size: int
     ) -> UploadInfo:
         """Have the server copy what it has of the file already, and send the rest; the upload as it is then."""
-        if self._options.delta is False or upload.state != "open":
+        if self._options.delta is False or upload.state != "open" or not (self._name or self._options.base):
             return upload
         hooks = Hooks(
             ask=self._ask,
@@ -294,29 +270,6 @@ class Uploader:
                 raise Cancelled("Stopped.")
         return digest
 
-    def _commit(self, href: str, sha256: str) -> UploadInfo | None:
-        """The completed upload; None when what the server has is not what ``sha256`` says."""
-        self._progress(Phase.VERIFYING, 0, self._file.size)
-        try:
-            status, body = self._ask("PUT", f"{href}commit", data={"sha256": sha256})
-        except AnswerError as error:
-            if error.status == 400 and "digest-mismatch" in error.type:
-                self._verdict = str(error)
-                return None
-            raise
-        if status != 202:
-            return UploadInfo.parse(body)
-        while True:
-            task = self._ask("GET", body["task"])[1]
-            if task["state"] == "completed":
-                return self._get(href)
-            if task["state"] in ("failed", "canceled"):
-                self._verdict = str((task.get("error") or {}).get("description") or "The commit failed.")
-                return None
-            self._progress(Phase.VERIFYING, _task_progress(task, self._file.size), self._file.size)
-            if self._cancelled.wait(_POLL_SECONDS):
-                raise Cancelled("Stopped.")
-
     def _repair(self, href: str, transfer: Transfer) -> None:
         """Send again the chunks whose bytes on the server are not ours. Raises VerificationFailed if there are none."""
         self._note("The server could not verify its copy: looking for bad chunks.")
@@ -335,78 +288,3 @@ class Uploader:
         self._repaired += bad
         self._sent -= sum(span.size for span in bad)
         transfer.send(bad, exact=True)
-
-    def _artifact_of(self, upload: UploadInfo, sha256: str) -> str:
-        if upload.sha256 not in (None, sha256):
-            raise VerificationFailed(
-                f"Checksum mismatch: the server has the SHA-256 {upload.sha256}, the file {sha256}."
-            )
-        if upload.artifact:
-            return upload.artifact
-        # Servers that only speak Pulp's dialect make the artifact known by its digest.
-        found = self._ask("GET", "artifacts/", query={"sha256": sha256, "limit": 1})[1]["results"]
-        if not found:
-            raise VerificationFailed(f"The server has no artifact with the SHA-256 {sha256}.")
-        return ArtifactInfo.parse(found[0]).href
-
-    def _get(self, href: str) -> UploadInfo:
-        return UploadInfo.parse(self._ask("GET", href)[1])
-
-    def _ask(
-        self,
-        method: str,
-        href: str,
-        *,
-        query: Mapping[str, str | int] | None = None,
-        data: Any = None,
-        again: Callable[[ClientError], bool] | None = None,
-    ) -> tuple[int, dict[str, Any]]:
-        def count(error: ClientError, pause: float) -> None:
-            self._counters.retries += 1
-            self._on_trouble(error)
-
-        options: dict[str, Any] = {} if again is None else {"again": again}
-        return persist(
-            lambda: self._http.call(method, href, query=query, data=data),
-            self._patience,
-            self._cancelled,
-            on_retry=count,
-            **options,
-        )
-
-    def _on_sent(self, count: int) -> None:
-        with self._observing:
-            self._sent += count
-            if count > 0:
-                self._troubled = False
-            self._observer.progress(Phase.SENDING, self._sent, self._file.size)
-
-    def _on_trouble(self, error: ClientError) -> None:
-        # Eight connections that break together are one piece of news.
-        with self._observing:
-            if not self._troubled:
-                self._observer.note(f"{error} Trying again.")
-            self._troubled = True
-
-    def _progress(self, phase: Phase, done: int, total: int) -> None:
-        with self._observing:
-            self._observer.progress(phase, done, total)
-
-    def _note(self, message: str) -> None:
-        with self._observing:
-            self._observer.note(message)
-
-
-def _was_not_done(error: ClientError) -> bool:
-    """Whether the request surely changed nothing: no connection, or an answer that says "not now"."""
-    if isinstance(error, CannotReachServer):
-        return error.before_request
-    return isinstance(error, AnswerError) and error.status in (429, 503)
-
-
-def _task_progress(task: Mapping[str, Any], size: int) -> int:
-    """Bytes verified so far, from the first progress report that counts."""
-    for report in task.get("progress_reports") or ():
-        if report.get("total"):
-            return size * int(report.get("done") or 0) // int(report["total"])
-    return 0

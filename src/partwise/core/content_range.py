@@ -40,6 +40,9 @@ def parse_content_range(value: str) -> ContentRange:
     return ContentRange(ByteRange(first, last - first + 1), total)
 
 
-def format_content_range(chunk: ByteRange, total: int) -> str:
-    """The value of ``Content-Range`` for a chunk of a file of ``total`` bytes (RFC 9110, section 14.4)."""
-    return f"bytes {chunk}/{total}"
+def format_content_range(chunk: ByteRange, total: int | None) -> str:
+    """The value of ``Content-Range`` for a chunk of a file of ``total`` bytes (RFC 9110, section 14.4).
+
+    ``total`` None: not known.
+    """
+    return f"bytes {chunk}/{'*' if total is None else total}"

@@ -34,12 +34,12 @@ Make = Callable[..., Path]
 class Notes(Observer):
     def __init__(self) -> None:
         self.notes: list[str] = []
-        self.last: dict[Phase, tuple[int, int]] = {}
+        self.last: dict[Phase, tuple[int, int | None]] = {}
 
     def note(self, message: str) -> None:
         self.notes.append(message)
 
-    def progress(self, phase: Phase, done: int, total: int) -> None:
+    def progress(self, phase: Phase, done: int, total: int | None) -> None:
         self.last[phase] = done, total
 
 

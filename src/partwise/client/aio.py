@@ -1,0 +1,142 @@
+"""`Client` for asynchronous code."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterable, Callable, Generator
+from contextlib import closing, suppress
+from types import TracebackType
+from typing import Any, TypeVar
+
+from partwise.client.api import Client, UploadSource
+from partwise.client.models import ArtifactInfo, DownloadResult, EventBatch, UploadInfo, UploadResult
+from partwise.client.stream import Bytes
+
+T = TypeVar("T")
+
+#: Seconds between two looks whether a transfer was stopped that waits for an asynchronous iterator.
+_LOOK_SECONDS = 0.1
+
+
+class AsyncClient:
+    """`Client` for asynchronous code: the same calls as coroutines; the work is done in threads.
+
+    Cancelling an `upload` or `download` stops it; what was transferred is taken up by the next call.
+    """
+
+    def __init__(self, server: str | None = None, **options: Any) -> None:
+        """Takes what `Client` takes."""
+        self._client = Client(server, **options)
+
+    async def upload(self, source: UploadSource | AsyncIterable[Bytes], **options: Any) -> UploadResult:
+        """`Client.upload`, without ``cancelled``. ``source`` may also be an asynchronous iterable of bytes.
+
+        That is iterated in the running loop; all else is read in a thread.
+        """
+        loop = asyncio.get_running_loop()
+
+        def work(stop: threading.Event) -> UploadResult:
+            if not isinstance(source, AsyncIterable):
+                return self._client.upload(source, cancelled=stop, **options)
+            with closing(_blocks_of(source, loop)) as blocks:
+                return self._client.upload(blocks, cancelled=stop, **options)
+
+        return await _stoppable(work)
+
+    async def download(
+        self, artifact: str | ArtifactInfo, target: str | os.PathLike[str], **options: Any
+    ) -> DownloadResult:
+        """`Client.download`, without ``cancelled``."""
+        return await _stoppable(lambda stop: self._client.download(artifact, target, cancelled=stop, **options))
+
+    async def upload_info(self, upload: str) -> UploadInfo:
+        """`Client.upload_info`."""
+        return await asyncio.to_thread(self._client.upload_info, upload)
+
+    async def artifact(self, artifact: str) -> ArtifactInfo:
+        """`Client.artifact`."""
+        return await asyncio.to_thread(self._client.artifact, artifact)
+
+    async def find_artifact(self, reference: str) -> ArtifactInfo:
+        """`Client.find_artifact`."""
+        return await asyncio.to_thread(self._client.find_artifact, reference)
+
+    async def find_content(self, path: str | os.PathLike[str], **options: Any) -> ArtifactInfo | None:
+        """`Client.find_content`, without ``cancelled``."""
+        return await _stoppable(lambda stop: self._client.find_content(path, cancelled=stop, **options))
+
+    async def uploads(self, **options: Any) -> list[UploadInfo]:
+        """`Client.uploads`, as a list."""
+        return await asyncio.to_thread(lambda: list(self._client.uploads(**options)))
+
+    async def artifacts(self, **options: Any) -> list[ArtifactInfo]:
+        """`Client.artifacts`, as a list."""
+        return await asyncio.to_thread(lambda: list(self._client.artifacts(**options)))
+
+    async def events(self, **options: Any) -> EventBatch:
+        """`Client.events`."""
+        return await asyncio.to_thread(self._client.events, **options)
+
+    async def release(self, artifact: str, path: str) -> None:
+        """`Client.release`."""
+        await asyncio.to_thread(self._client.release, artifact, path)
+
+    async def check_access(self) -> str | None:
+        """`Client.check_access`."""
+        return await asyncio.to_thread(self._client.check_access)
+
+    async def delete_upload(self, upload: str) -> None:
+        """`Client.delete_upload`."""
+        await asyncio.to_thread(self._client.delete_upload, upload)
+
+    async def delete_artifact(self, artifact: str) -> None:
+        """`Client.delete_artifact`."""
+        await asyncio.to_thread(self._client.delete_artifact, artifact)
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self._client.close)
+
+
+async def _stoppable(call: Callable[[threading.Event], T]) -> T:
+    """Run ``call`` in a thread; when the awaiting task is cancelled, tell it to stop and wait until it has."""
+    stop = threading.Event()
+    work = asyncio.ensure_future(asyncio.to_thread(call, stop))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait([work])
+        # Its outcome no longer matters, but must be looked at.
+        work.cancelled() or work.exception()
+        raise
+
+
+def _blocks_of(source: AsyncIterable[Bytes], loop: asyncio.AbstractEventLoop) -> Generator[Bytes, None, None]:
+    """The blocks of an asynchronous iterable, for a thread beside its loop; empty ones while there is none."""
+    blocks = aiter(source)
+
+    async def step() -> Bytes | None:
+        return await anext(blocks, None)
+
+    while True:
+        waiting = asyncio.run_coroutine_threadsafe(step(), loop)
+        try:
+            while not waiting.done():
+                with suppress(TimeoutError):
+                    waiting.result(_LOOK_SECONDS)
+                if not waiting.done():
+                    yield b""
+        finally:
+            if not waiting.done():
+                waiting.cancel()
+        block = waiting.result()
+        if block is None:
+            return
+        yield block
