@@ -201,7 +201,6 @@ def test_a_server_that_is_not_there_is_code_3(cli: Cli, make: Make) -> None:
     "arguments",
     [
         ["upload"],
-        ["upload", "-"],
         ["upload", "/dev/null"],
         ["download", "x", "-o", "-"],
         ["upload", "x", "--chunk-size", "1e9"],

@@ -175,7 +175,9 @@ def serve(
 
 @app.command()
 def upload(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files to upload, one after another.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Files to upload, one after another; - is standard input.")
+    ],
     server: Server = None,
     token: Token = None,
     profile: Profile = None,
@@ -277,10 +279,6 @@ def upload(
 
     Each file is sent in parallel chunks, verified as a whole, and published as an artifact.
     """
-    if any(str(file) == "-" for file in files):
-        raise typer.BadParameter(
-            "standard input is not supported, because its size is unknown. Give a file.", param_hint="FILE"
-        )
     size = None if chunk_size is None else _size(chunk_size)
     from partwise.cli.transfers import upload_files
     from partwise.client import Client
@@ -295,6 +293,12 @@ def upload(
         "delta": delta,
         "upload": upload_,
     }
+    if Path("-") in files:
+        from partwise.cli import stdin
+
+        stdin.check(settings, alone=len(files) == 1 and not (recursive or dry_run or skip_existing))
+        with open_client(Client, server, token, profile, patience) as client:
+            raise SystemExit(stdin.upload_stdin(client, settings, as_json=as_json, quiet=quiet))
     selected = _select(files, recursive=recursive, include=include or (), exclude=exclude or ())
     for option, value in (("--name", name), ("--base", base), ("--upload", upload_)):
         if value is not None and (len(selected) > 1 or recursive):

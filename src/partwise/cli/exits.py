@@ -42,6 +42,8 @@ def exit_code(error: BaseException) -> Exit:
         return Exit.UNREACHABLE
     if isinstance(error, (errors.VerificationFailed, errors.FileChanged)):
         return Exit.UNVERIFIED
+    if isinstance(error, errors.SourceFailed):
+        return Exit.USAGE
     if isinstance(error, errors.AnswerError):
         # A server that stays busy is one that cannot be reached.
         if error.status in (502, 503, 504):

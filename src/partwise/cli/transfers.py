@@ -58,7 +58,7 @@ def upload_files(
             if as_json:
                 emit({"file": str(file), **asdict(result)})
             else:
-                _report(result)
+                report(result)
     if len(files) > 1 and not quiet:
         total = rate(sum(result.size for result in done), time.monotonic() - began)
         more = f"; {there} were there already" if there else ""
@@ -77,7 +77,8 @@ def _report_existing(file: Path, name: str, artifact: ArtifactInfo, as_json: boo
     tell(f"  artifact  {artifact.href}")
 
 
-def _report(result: UploadResult) -> None:
+def report(result: UploadResult) -> None:
+    """Print the result of an upload."""
     tell(f"{result.name}: {rate(result.size, result.seconds)}", "green")
     if result.resumed:
         tell(f"  resumed   {result.chunks_skipped} chunks were there, {result.chunks_sent} sent")
