@@ -28,6 +28,9 @@ from partwise.engine.ports import Body, ChunkWriter, StoredBody
 from partwise.engine.receiver import Early, Received, Receiver, record
 from partwise.engine.uploads import get_frontier, grow, shrink
 
+#: Seconds within which a body that is all here has ended. A newer writer is looked for only then, and is not missed.
+_AT_ONCE = 0.02
+
 __all__ = ["Early", "Received", "put_chunk", "settle"]
 
 
@@ -158,20 +161,29 @@ async def _reserve(engine: Context, upload: Upload, span: ByteRange) -> int | No
     return end
 
 
+async def _end_or_newer(pump: asyncio.Future[None], receiver: Receiver) -> None:
+    """Wait for the end of ``pump``. Raises Superseded as soon as a newer writer has asked for the range."""
+    preempted = asyncio.ensure_future(receiver.superseded())
+    try:
+        await asyncio.wait({pump, preempted}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        preempted.cancel()
+    if not pump.done():
+        raise Superseded
+
+
 async def _drain(body: Body, receiver: Receiver) -> None:
     """Run the body through the receiver, and leave as soon as a newer writer asks for the range."""
     if isinstance(body, StoredBody) and receiver.is_blind:
         pump = asyncio.ensure_future(body.move(receiver.move, receiver.take))
     else:
         pump = asyncio.ensure_future(body.drain(receiver.take))
-    preempted = asyncio.ensure_future(receiver.superseded())
     try:
-        await asyncio.wait({pump, preempted}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({pump}, timeout=_AT_ONCE)
         if not pump.done():
-            raise Superseded
+            await _end_or_newer(pump, receiver)
         pump.result()
     finally:
-        preempted.cancel()
         if not pump.done():
             pump.cancel()
             await asyncio.wait({pump})

@@ -7,6 +7,9 @@ works whoever wrote them. The follower says what comes next before the hash need
 Hashing may run ahead of the rows, over a chunk that this process is still writing, so that hashing and receiving
 overlap even for one large chunk. What ran ahead is only *assumed*: the hash is marked before the chunk,
 and goes back there if the chunk fails. Bytes behind a writer that holds the range's claim do not change under us.
+
+Small chunks are hashed once they are recorded, as many at a time as came meanwhile: a round of the follower costs about
+as much as a small chunk itself.
 """
 
 from __future__ import annotations
@@ -29,6 +32,10 @@ log = logging.getLogger(__name__)
 SLICE = 64 << 20
 #: Bytes of a chunk in flight that are waited for before it is hashed further: each step is a trip of the event loop.
 STEP = 4 * BLOCK
+#: A chunk of fewer bytes is hashed once it is recorded, and not before.
+AHEAD = 2 * BLOCK
+#: Seconds that a round is put off after one that hashed fewer bytes than STEP, unless somebody waits for the digest.
+PAUSE = 0.01
 #: Bytes between two reports of progress to the catalog.
 REPORT = 256 << 20
 #: Rows that are read at once.
@@ -95,6 +102,9 @@ class Follower:
         """Tell the follower of a chunk in flight for as long as it is written and recorded."""
         offset = inflight.span.offset
         run = self._run(upload_id)
+        if inflight.span.size < AHEAD:
+            yield
+            return
         # A chunk that comes later over the same range replaces the entry of its older twin.
         run.inflight[offset] = inflight
         run.wake()
@@ -127,6 +137,7 @@ class Follower:
             if upload.digest is not None and upload.hashed == upload.size:
                 return upload.digest
             run = self._run(upload_id)
+            run.wanted.set()
             run.wake()
             run.published.clear()
             try:
@@ -169,6 +180,8 @@ class _Run:
     def __init__(self, follower: Follower, upload_id: str) -> None:
         self.inflight: dict[int, InFlight] = {}
         self.published = asyncio.Event()
+        #: Set once somebody has waited for the digest: it is soon over then.
+        self.wanted = asyncio.Event()
         self._follower = follower
         self._id = upload_id
         self._news = asyncio.Event()
@@ -222,11 +235,13 @@ class _Run:
                 if (self._epoch, self._position) != before:
                     backoff.reset()
                     quiet = 0.0
+                    await self._pause(before)
                     continue
                 timeout = backoff.take() if quiet < QUIET else REST
                 if await self._wait(timeout):
                     backoff.reset()
                     quiet = 0.0
+                    await self._pause(before)
                 else:
                     quiet += timeout
 
@@ -235,11 +250,16 @@ class _Run:
         if lock is not None:
             lock.release()
 
-    async def _wait(self, timeout: float) -> bool:
-        """Whether there was news within ``timeout`` seconds."""
+    async def _pause(self, before: tuple[int, int]) -> None:
+        """Let more come, where a round that began at ``before`` (epoch, position) found little."""
+        if before[0] == self._epoch and self._position - before[1] < STEP:
+            await self._wait(PAUSE, self.wanted)
+
+    async def _wait(self, timeout: float, event: asyncio.Event | None = None) -> bool:
+        """Whether there was news, or the ``event``, within ``timeout`` seconds."""
         try:
             async with asyncio.timeout(timeout):
-                await self._news.wait()
+                await (event or self._news).wait()
         except TimeoutError:
             return False
         return True

@@ -24,6 +24,12 @@ BLOCK = 1 << 16
 DATA = random.Random(5).randbytes(6 * BLOCK)
 
 
+@pytest.fixture(autouse=True)
+def small_chunks_count_as_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hash runs ahead into chunks of any size."""
+    monkeypatch.setattr(follower, "AHEAD", 1)
+
+
 async def hashed_to(engine: Engine, upload: Upload, position: int) -> None:
     """Wait until the follower has hashed that far, recorded or not."""
     async with asyncio.timeout(10):
