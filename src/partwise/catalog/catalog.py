@@ -63,6 +63,14 @@ class Reads(_Method[P, T]):
         return runner.read
 
 
+class LooksUp(_Method[P, T]):
+    """One that changes nothing, and finds a few rows by their keys."""
+
+    @staticmethod
+    def _run(runner: Runner) -> Callable[..., Coroutine[Any, Any, Any]]:
+        return runner.look_up
+
+
 class Writes(_Method[P, T]):
     """One that changes records."""
 
@@ -137,7 +145,7 @@ class SqlCatalog:
     touch = Writes(uploads.touch)
 
     # chunks
-    find_chunks = Reads(chunks.find_chunks)
+    find_chunks = LooksUp(chunks.find_chunks)
     list_chunks = Reads(chunks.list_chunks)
     find_gaps = Reads(chunks.find_gaps)
     record_chunk = Writes(chunks.record_chunk)

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, text, update
 
 from partwise.catalog import events, objects, tasks
+from partwise.catalog.prepared import Prepared, PreparedQuery
 from partwise.catalog.tables import CHUNK, UPLOAD, artifacts, chunks, meta, unfinished, uploads
 from partwise.catalog.uploads import UNFINISHED, change_upload, get_upload, lock_upload
 from partwise.core.errors import BadContentRange, ChunkOverlap, TooManyChunks
@@ -44,8 +45,10 @@ def _overlapping() -> list[ColumnElement[bool]]:
     ]
 
 
-_FIND = select(*CHUNK).where(*_overlapping()).order_by(chunks.c.offset).limit(bindparam("limit"))
-_COUNT = select(func.count()).select_from(chunks).where(*_overlapping())
+_FIND = PreparedQuery(select(*CHUNK).where(*_overlapping()).order_by(chunks.c.offset).limit(bindparam("limit")), Chunk)
+_COUNT = PreparedQuery(
+    select(func.count().label("count")).select_from(chunks).where(*_overlapping()), lambda count: int(count)
+)
 _FROM = (
     select(*CHUNK)
     .where(chunks.c.upload_id == bindparam("upload_id"), chunks.c.offset >= bindparam("start"))
@@ -72,7 +75,7 @@ _LAST = (
     .order_by(chunks.c.offset.desc())
     .limit(1)
 )
-_INSERT = insert(chunks)
+_INSERT = Prepared(insert(chunks))
 _DELETE = delete(chunks).where(chunks.c.upload_id == bindparam("key"), chunks.c.offset == bindparam("at"))
 _UNDURABLE = (chunks.c.upload_id == bindparam("key"), chunks.c.seq > bindparam("durable"))
 _COUNT_UNDURABLE = select(func.count(), func.sum(chunks.c.size)).where(*_UNDURABLE)
@@ -95,16 +98,17 @@ def _chunk(row: Any) -> Chunk:
 def _overlaps(connection: Connection, upload_id: str, span: ByteRange, limit: int) -> tuple[list[Chunk], int]:
     """The first ``limit`` chunks that overlap ``span``, and how many do."""
     place = {"upload_id": upload_id, "start": span.offset, "end": span.end}
-    found = [_chunk(row) for row in connection.execute(_FIND, {**place, "limit": limit})]
-    if len(found) < limit:
-        return found, len(found)
-    return found, connection.execute(_COUNT, place).scalar_one()
+    found = _FIND.all(connection, {**place, "limit": limit})
+    return found, len(found) if len(found) < limit else _COUNT.all(connection, place)[0]
 
 
 def find_chunks(
     connection: Connection, upload_id: str, span: ByteRange, limit: int = 100
 ) -> tuple[Upload, list[Chunk], int]:
-    """The upload, the first ``limit`` chunks that overlap ``span``, and how many do."""
+    """The upload, the first ``limit`` chunks that overlap ``span``, and how many do.
+
+    It runs where each chunk would wait for a thread else: of prepared statements alone.
+    """
     return get_upload(connection, upload_id), *_overlaps(connection, upload_id, span, limit)
 
 
@@ -180,7 +184,7 @@ def record_chunk(
         "ref": chunk.ref,
         "seq": upload.seq + 1,
     }
-    connection.execute(_INSERT, row)
+    _INSERT.run(connection, row)
     change_upload(connection, upload, **changes)
     return Chunk(
         offset=chunk.offset,

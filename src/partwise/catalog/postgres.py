@@ -164,6 +164,8 @@ class PostgresRunner:
         """Run ``query`` in a snapshot."""
         return await self._run(self._reading, query, *args, **kwargs)
 
+    look_up = read
+
     async def write(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``query`` in a task of its own, which goes on when the caller is cancelled."""
         task = asyncio.ensure_future(self._run(self._engine, query, *args, **kwargs))

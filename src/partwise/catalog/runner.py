@@ -29,6 +29,12 @@ class Runner(Protocol):
     async def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``query`` in a transaction that sees one snapshot and changes nothing."""
 
+    async def look_up(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """``read`` of a few rows by their keys, where it may run without a thread of its own.
+
+        ``query`` consists of prepared statements (``prepared.py``) alone.
+        """
+
     async def write(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``query`` in a transaction that is durable when this returns, and undone when it raises.
 

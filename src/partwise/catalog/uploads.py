@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Select,
     and_,
     bindparam,
     case,
@@ -24,6 +24,7 @@ from sqlalchemy import (
 
 from partwise.catalog import counts, events, objects
 from partwise.catalog.pages import newest_first
+from partwise.catalog.prepared import Prepared, PreparedQuery
 from partwise.catalog.quotas import owner_quota
 from partwise.catalog.search import count_some, holds
 from partwise.catalog.tables import (
@@ -43,8 +44,9 @@ from partwise.engine.ports import OwnerLimits
 UNFINISHED = (UploadState.OPEN, UploadState.COMMITTING)
 
 # Statements are built once: building one costs more than running it.
-_GET = select(*UPLOAD).where(uploads.c.id == bindparam("id"))
-_LOCK = _GET.with_for_update()
+_BY_ID = select(*UPLOAD).where(uploads.c.id == bindparam("id"))
+_GET = PreparedQuery(_BY_ID, Upload)
+_LOCK = PreparedQuery(_BY_ID.with_for_update(), Upload)
 _UPDATE = update(uploads).where(uploads.c.id == bindparam("key"))
 _OPEN = select(uploads.c.id).where(
     uploads.c.id.in_(bindparam("ids", expanding=True)), uploads.c.state == UploadState.OPEN
@@ -73,17 +75,24 @@ def lock_upload(connection: Connection, upload_id: str) -> Upload:
     return _one(connection, _LOCK, upload_id)
 
 
-def _one(connection: Connection, statement: Select[Any], upload_id: str) -> Upload:
-    row = connection.execute(statement, {"id": upload_id}).one_or_none()
-    if row is None:
+def _one(connection: Connection, query: PreparedQuery[Upload], upload_id: str) -> Upload:
+    found = query.one_or_none(connection, {"id": upload_id})
+    if found is None:
         raise NotFound("upload")
-    return Upload(**row._mapping)
+    return found
+
+
+@cache
+def _change(names: frozenset[str]) -> Prepared:
+    """The statement that writes the fields ``names`` of an upload."""
+    return Prepared(_UPDATE.values({name: bindparam(name) for name in sorted(names)}))
 
 
 def change_upload(connection: Connection, upload: Upload, **changes: Any) -> Upload:
     """Write the changed fields of an upload that is locked; returns it as it is then."""
     names = {"search_name": folded(changes["filename"])} if "filename" in changes else {}
-    connection.execute(_UPDATE, {"key": upload.id, **changes, **names})
+    changed = {**changes, **names}
+    _change(frozenset(changed)).run(connection, {"key": upload.id, **changed})
     return replace(upload, **changes)
 
 

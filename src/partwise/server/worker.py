@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -19,6 +20,9 @@ from partwise.server.supervisor import ALIVE, READY
 
 #: How often a worker tells its supervisor that it lives.
 BEAT_SECONDS = 2.0
+
+#: Objects that are made, and not yet gone, before Python looks for cycles among them (by default 700): some 1 MiB.
+_COLLECT_AFTER = 10_000
 
 
 class Server(uvicorn.Server):
@@ -55,6 +59,7 @@ class Server(uvicorn.Server):
         if self._pipe is not None:
             self._beats = asyncio.create_task(self._beat(self._pipe), name="beat")
         await super().startup(sockets)
+        _spare_collector()
         if self.started and self._pipe is not None:
             _say(self._pipe, READY)
         if self.started and self._on_ready is not None:
@@ -91,6 +96,16 @@ class Server(uvicorn.Server):
         while True:
             _say(pipe, ALIVE)
             await asyncio.sleep(BEAT_SECONDS)
+
+
+def _spare_collector() -> None:
+    """Have Python's collector of cycles look at less, and less often: it took some 6 % of a small chunk's time.
+
+    What is there now stays to the end, and need not be looked at again. Requests leave few cycles.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER)
 
 
 def _say(pipe: int, word: bytes) -> None:

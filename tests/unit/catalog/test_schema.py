@@ -130,7 +130,7 @@ def test_overlaps_are_looked_up_not_searched_for(url: str, path: Path) -> None:
     """An upload may have 50,000 chunks: each step of the plan must be bounded on both sides by the primary key."""
     migrate(url)
     with closing(sqlite3.connect(path)) as connection:
-        statement = str(chunk_queries._FIND.compile(dialect=create_engine("sqlite://").dialect))
+        statement = str(chunk_queries._FIND.statement.compile(dialect=create_engine("sqlite://").dialect))
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", (1,) * statement.count("?"))]
     searches = [step for step in plan if step.startswith(("SEARCH", "SCAN"))]
     assert searches == [
