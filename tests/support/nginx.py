@@ -16,11 +16,20 @@ GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "nginx.md"
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 
 
+def guide_block(mark: str, page: Path) -> str:
+    """The file that a page shows below the comment ``mark``."""
+    found = re.search(rf"<!-- {mark} -->\n```\w+\n(.*?)```", page.read_text(), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
 def guide_site(server_port: int, listen: str, certificate: tuple[Path, Path] | None = None) -> str:
     """The guide's site, before another port and listening elsewhere; ``certificate`` with its key, if any."""
-    found = re.search(r"<!-- nginx -->\n```nginx\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    assert found is not None
-    text = found[1].replace("127.0.0.1:24817", f"127.0.0.1:{server_port}").replace("listen 443 ssl http2", listen)
+    text = (
+        guide_block("nginx", GUIDE)
+        .replace("127.0.0.1:24817", f"127.0.0.1:{server_port}")
+        .replace("listen 443 ssl http2", listen)
+    )
     assert listen in text
     text = re.sub(r" *ssl_certificate.*\n", "", text)
     if certificate is None:
