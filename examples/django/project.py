@@ -75,7 +75,7 @@ def user_of(request: Request) -> str | None:
     return None if user is None else str(user.get_username())
 
 
-files = Partwise(Settings.of(data=f"{DATA}/partwise"), base_path="/files", identity=user_of)
+files = Partwise(Settings.of(data=f"{DATA}/partwise"), base_path="/files", identity=user_of, page=True)
 
 
 @files.on("upload.completed")

@@ -1,4 +1,4 @@
-"""partwise in a FastAPI application: ``python app.py``, then log in at POST /login and upload below /files."""
+"""partwise in a FastAPI application: ``python app.py``, then log in at POST /login/NAME and upload at /files/."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def user_of(request: Request) -> str | None:
     return SESSIONS.get(request.cookies.get("session", ""))
 
 
-files = Partwise(Settings.of(data=f"{DATA}/partwise"), base_path="/files", identity=user_of)
+files = Partwise(Settings.of(data=f"{DATA}/partwise"), base_path="/files", identity=user_of, page=True)
 
 
 def database() -> closing[sqlite3.Connection]:

@@ -88,6 +88,9 @@ async def test_who_asks_is_who_the_host_says(tmp_path: Path) -> None:
         }
         assert statuses == {"ann": 200, "bob": 404, "root": 200, "": 401}
         nobody = await client.get(href, headers={"X-User": ""})
+        assert (await client.get("/files/")).status_code == 404, "the page is off unless it is asked for"
+        # Clients that read the description send what the host goes by, and need no token for that.
+        assert {} in (await client.get(f"{API}docs/api.json")).json()["security"]
         assert nobody.json()["detail"] == "You are not signed in. Sign in to the application first."
         # The host has a page to sign in at: no dialog of the browser's.
         assert "Basic" not in nobody.headers["WWW-Authenticate"]

@@ -55,7 +55,7 @@ class Site:
     still_known: Callable[[Request], Awaitable[bool]] = always_known
     #: Whether a secret is a token that opens something here.
     is_token: Callable[[str], Awaitable[bool]] = any_token
-    #: Whether requests need credentials.
+    #: Whether requests need credentials in their Authorization field.
     authenticated: bool = False
     #: The path of the REST API. Begins and ends with a slash.
     api_prefix: str = "/pulp/api/v3/"

@@ -139,7 +139,8 @@ def assemble(
         signed_in=is_known if with_tokens else lambda _request: True,
         still_known=is_still_known if with_tokens else always_known,
         is_token=authenticator.is_token if with_tokens else any_token,
-        authenticated=with_tokens,
+        # A host or a proxy may go by anything, such as a cookie.
+        authenticated=with_tokens and identity is None and settings.auth != "proxy",
         api_prefix=settings.api_prefix,
         base=settings.base,
         origin=next(iter(settings.own_origins), None),

@@ -29,7 +29,7 @@ _NAME = re.compile(r"{(\w+)}")
 def document(prefix: str, *, pulp_paths: bool, authenticated: bool = False) -> dict[str, Any]:
     """The description of all calls below ``prefix``; with Pulp's path keys or with plain templates.
 
-    ``authenticated``: requests need credentials.
+    ``authenticated``: requests need credentials in their Authorization field.
     """
     schemas = _schemas()
     security: list[dict[str, Any]] = [{"basicAuth": []}, {"bearerAuth": []}]
@@ -56,7 +56,7 @@ def document(prefix: str, *, pulp_paths: bool, authenticated: bool = False) -> d
                 "bearerAuth": {"type": "http", "scheme": "bearer"},
             },
         },
-        # An empty requirement beside them: without authentication no credentials are needed.
+        # An empty requirement beside them: credentials are not needed, or are others than these.
         "security": security if authenticated else [*security, {}],
         "servers": [{"url": "/"}],
     }
