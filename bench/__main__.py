@@ -13,13 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.harness import QUICK, Bench, Scale, install_nginx, machine, prepared
-from bench.measures import browser, client, commit, delta, footprint, growth, slow, small, verified, workers
+from bench.measures import browser, client, commit, delta, footprint, growth, lanes, slow, small, verified, workers
 from bench.procfs import busy_seconds
 from bench.report import Section, page
 
 _ROOT = Path(__file__).resolve().parent.parent
 
 MEASURES: dict[str, Callable[[Bench], Section]] = {
+    "lanes": lanes.run,
     "verified": verified.run,
     "commit": commit.run,
     "footprint": footprint.run,

@@ -102,6 +102,9 @@ _HEAD = """\
 Use this page to compare partwise with other ways to transfer a file, and to find the limits of one server.
 `make bench` measured all figures on {date}, in one run of {minutes:.0f} minutes.
 
+- **Quote the first target.** It has plain curl as the client, and an nginx that is tuned for uploads. The other uploads
+  come from a load generator that needs less processor time than any common client, and the default buffers of nginx
+  halve its speed. Both favor partwise.
 - **Compare only figures of one run.** The speed of the same machine varies by a factor of two between hours. Compared
   variants therefore run in turn, in every round.
 - **Tables show medians**, with the smallest and largest value in brackets. Every ratio is the median of the ratios of

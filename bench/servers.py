@@ -238,6 +238,7 @@ error_log {folder}/error.log;
 events {{ worker_connections 4096; }}
 http {{
     access_log off;
+    sendfile on;
     client_max_body_size 0;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/unused; fastcgi_temp_path {folder}/unused;

@@ -10,29 +10,28 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from bench.curl import CURL, PROCESSES, Pieces
 from bench.harness import Bench, timed
-from bench.load import Refused, Span, split
+from bench.load import Refused
 from bench.report import Section, Table, at_most, rate, size_text, spread
 from bench.servers import Partwise
 
-_PROCESSES = 8
-_CURL = ["curl", "--silent", "--show-error"]
 _UPLOAD, _DOWNLOAD = "`partwise upload`", "`partwise download`"
-_CURL_AFTER = f"{_PROCESSES} parallel curl, then sha256sum, commit"
-_CURL_BESIDE = f"{_PROCESSES} parallel curl with sha256sum beside them, commit"
+_CURL_AFTER = f"{PROCESSES} parallel curl, then sha256sum, commit"
+_CURL_BESIDE = f"{PROCESSES} parallel curl with sha256sum beside them, commit"
 _CURL_DOWN = "curl, then sha256sum"
 
 
 def run(bench: Bench) -> Section:
-    pieces = _Pieces(bench)
+    pieces = Pieces(bench)
     with bench.partwise() as server:
         up: dict[str, Callable[[], float]] = {
             _UPLOAD: partial(_upload, bench, server, pieces.whole),
-            _CURL_AFTER: partial(pieces.upload, server, beside=False),
-            _CURL_BESIDE: partial(pieces.upload, server, beside=True),
+            _CURL_AFTER: partial(_curl_upload, bench, pieces, server, beside=False),
+            _CURL_BESIDE: partial(_curl_upload, bench, pieces, server, beside=True),
         }
         uploads = bench.in_turn(up)
-        uploaded = server.upload(bench.source, bench.whole, bench.scale.chunk, _PROCESSES)
+        uploaded = server.upload(bench.source, bench.whole, bench.scale.chunk, PROCESSES)
         down: dict[str, Callable[[], float]] = {
             _DOWNLOAD: partial(_download, bench, server),
             _CURL_DOWN: partial(_curl_download, bench, server, uploaded.artifact),
@@ -59,6 +58,21 @@ def run(bench: Bench) -> Section:
         at_most(f"{_DOWNLOAD} against {_CURL_DOWN}", downloads[_DOWNLOAD].over(downloads[_CURL_DOWN]), 1.1),
     ]
     return section
+
+
+def _curl_upload(bench: Bench, pieces: Pieces, server: Partwise, *, beside: bool) -> float:
+    """Seconds; ``beside``: sha256sum runs while curl sends."""
+    started = time.monotonic()
+    href = server.create(bench.scale.size)
+    command = ["sha256sum", str(pieces.whole)]
+    hashing = subprocess.Popen(command, stdout=subprocess.PIPE, text=True) if beside else None
+    pieces.send(pieces.to_partwise(server, href))
+    sha256 = hashing.communicate()[0].split()[0] if hashing else _sha256sum(pieces.whole)
+    artifact = server.commit(href, sha256)
+    seconds = time.monotonic() - started
+    _expect(bench, sha256)
+    server.delete(artifact)
+    return seconds
 
 
 def _partwise(*arguments: str | Path) -> dict[str, str]:
@@ -89,7 +103,7 @@ def _curl_download(bench: Bench, server: Partwise, artifact: str) -> float:
     target = bench.folder / "downloaded"
 
     def work() -> None:
-        subprocess.run([*_CURL, "--fail", "--output", target, f"{server.url}{artifact}download/"], check=True)
+        subprocess.run([*CURL, "--fail", "--output", target, f"{server.url}{artifact}download/"], check=True)
         _expect(bench, _sha256sum(target))
 
     try:
@@ -106,56 +120,3 @@ def _sha256sum(file: Path) -> str:
 def _expect(bench: Bench, sha256: str) -> None:
     if sha256 != bench.source.sha256(bench.whole):
         raise Refused("sha256sum says something else")
-
-
-class _Pieces:
-    """The file, and its pieces as files of their own, as ``split`` makes them: curl cannot send a part of a file."""
-
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
-        self._folder = bench.folder / "pieces"
-        self._folder.mkdir()
-        self.whole = self._folder / "whole"
-        self._spans = split(bench.scale.size, bench.scale.chunk)
-        bench.source.cut(bench.whole, self.whole)
-        for span in self._spans:
-            bench.source.cut(span, self._path(span))
-
-    def _path(self, span: Span) -> Path:
-        return self._folder / f"{span.offset:015}"
-
-    def remove(self) -> None:
-        for file in self._folder.iterdir():
-            file.unlink()
-        self._folder.rmdir()
-
-    def upload(self, server: Partwise, *, beside: bool) -> float:
-        """Seconds; ``beside``: sha256sum runs while curl sends."""
-        started = time.monotonic()
-        href = server.create(self._bench.scale.size)
-        command = ["sha256sum", str(self.whole)]
-        hashing = subprocess.Popen(command, stdout=subprocess.PIPE, text=True) if beside else None
-        processes = [
-            subprocess.Popen([*_CURL, "--config", self._config(server, href, number)])
-            for number in range(min(_PROCESSES, len(self._spans)))
-        ]
-        if sum(process.wait() for process in processes):
-            raise Refused("curl failed")
-        sha256 = hashing.communicate()[0].split()[0] if hashing else _sha256sum(self.whole)
-        artifact = server.commit(href, sha256)
-        seconds = time.monotonic() - started
-        _expect(self._bench, sha256)
-        server.delete(artifact)
-        return seconds
-
-    def _config(self, server: Partwise, href: str, number: int) -> Path:
-        # Without the final slash, which curl would put the file's name behind.
-        url = f"{server.url}{href.rstrip('/')}"
-        requests = [
-            f'url = "{url}"\nfail\nupload-file = "{self._path(span)}"\noutput = "/dev/null"\n'
-            f'header = "Content-Range: bytes {span.offset}-{span.end - 1}/{self._bench.scale.size}"\n'
-            for span in self._spans[number::_PROCESSES]
-        ]
-        path = self._folder / f"curl-{number}"
-        path.write_text("next\n".join(requests))
-        return path

@@ -47,6 +47,11 @@ def _rows(page: str, title: str) -> list[str]:
 def test_yields_every_row(tmp_path: Path) -> None:
     page = _run(folder=tmp_path)
 
+    lanes = _rows(page, "With plain curl as the client")
+    assert {"partwise", "one curl to /dev/null from partwise"} <= set(lanes)
+    if find_nginx():
+        assert sum(row.startswith("nginx PUT") for row in lanes) == 2
+        assert "one curl to /dev/null from nginx (sendfile)" in lanes
     verified = _rows(page, "From the first byte")
     for count in QUICK.connections:
         for form in ("raw", "form"):
