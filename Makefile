@@ -84,7 +84,7 @@ release: $(VENV)/.dev ## build dist/ and tag it (VERSION=X.Y.Z; DRY_RUN=1 makes 
 	@scripts/release $(if $(DRY_RUN),--dry-run) $(VERSION)
 
 lock: $(VENV)/.base ## remake the lock files (ARGS=--upgrade for newer versions)
-	$(COMPILE) $(ARGS) pyproject.toml -o requirements.lock
+	$(COMPILE) $(ARGS) --extra server pyproject.toml -o requirements.lock
 	$(COMPILE) $(ARGS) --constraints requirements.lock --all-extras --group dev pyproject.toml -o requirements-dev.lock
 	$(COMPILE) $(ARGS) --group web -o requirements-web.lock
 	$(COMPILE) $(ARGS) tests/clients/clients.in -o tests/clients/clients.lock

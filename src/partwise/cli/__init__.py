@@ -2,6 +2,21 @@
 
 from __future__ import annotations
 
+#: Modules of the packages that ``partwise[server]`` installs.
+SERVER_PACKAGES = (
+    "alembic",
+    "httptools",
+    "multipart",
+    "prometheus_client",
+    "pydantic",
+    "pydantic_settings",
+    "sqlalchemy",
+    "starlette",
+    "structlog",
+    "uvicorn",
+    "uvloop",
+)
+
 
 def main() -> None:
     """The entry point; ends the process with one of the codes in `partwise.cli.exits`."""
@@ -11,4 +26,11 @@ def main() -> None:
     make_usable()
     from partwise.cli.app import app
 
-    app(prog_name="partwise")
+    try:
+        app(prog_name="partwise")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in SERVER_PACKAGES:
+            raise
+        import sys
+
+        sys.exit("partwise: this command needs the server. Install it: pip install 'partwise[server]'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any, TypeVar
 
 import typer
@@ -15,7 +16,8 @@ def _without_types(params: list[Any]) -> list[Any]:
     """Let a flag, which takes no value, show nothing, and an argument its name alone."""
     for param in params:
         if isinstance(param, TyperArgument):
-            setattr(param, "display_type", lambda ctx: None)  # noqa: B010 (a method, for this one)
+            param.type = copy(param.type)  # one for all arguments of a kind
+            setattr(param.type, "get_metavar", lambda param, ctx: "")  # noqa: B010 (a method, for this one)
         elif param.metavar is None:
             param.metavar = ""
     return params

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import pwd
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -139,6 +138,8 @@ def _require_owner(settings: Settings) -> None:
 
 
 def _user_name(uid: int) -> str:
+    import pwd  # which Windows does not have
+
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import re
@@ -16,6 +15,7 @@ from typing import BinaryIO
 
 import urllib3
 
+from partwise.client import files
 from partwise.client.delta import PROBED_FILE, SMALLEST_FILE, is_fast
 from partwise.client.errors import (
     AlreadyRunning,
@@ -78,16 +78,16 @@ class Downloader:
         # The name holds part of the digest, so that what is resumed is the same artifact.
         name = os.fsdecode(os.fsencode(self._target.name)[:_NAME_BYTES])
         part = self._target.with_name(f"{name}.{self._artifact.sha256[:12]}.part")
-        fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        fd = files.open_file(part, "O_RDWR", "O_CREAT", "O_NOFOLLOW")
         with open(fd, "r+b", buffering=0) as file:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise AlreadyRunning(f"{self._target} is already being downloaded by another process.") from None
+            if not files.try_lock(fd):
+                raise AlreadyRunning(f"{self._target} is already being downloaded by another process.")
             with ExitStack() as stack:
                 base = None if self._delta is False else self._open_base(stack)
                 self._fill(_Part(file, part), base)
             os.fsync(fd)
+            if os.name == "nt":
+                file.close()  # an open file cannot be renamed there
             os.replace(part, self._target)
         return DownloadResult(
             path=str(self._target),

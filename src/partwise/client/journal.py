@@ -7,7 +7,6 @@ beside it keeps two runs for the same file apart, and goes away with the process
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -17,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from partwise.client import files
 from partwise.client.errors import AlreadyRunning
 from partwise.client.source import LocalFile
 
@@ -32,7 +32,7 @@ def default_folder() -> Path:
     try:
         return Path.home() / ".local" / "state" / "partwise" / "uploads"
     except RuntimeError:  # HOME is not set, and the user is in no list, as in many containers
-        return Path(tempfile.gettempdir()) / f"partwise-{os.getuid()}" / "uploads"
+        return Path(tempfile.gettempdir()) / f"partwise-{files.user_id()}" / "uploads"
 
 
 class Journal:
@@ -57,14 +57,13 @@ class Journal:
         """Take the lock. Raises AlreadyRunning when another process has it, OSError when it cannot be kept."""
         self._entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         while self._fd < 0:
-            fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            fd = files.open_file(self._lock, "O_RDWR", "O_CREAT", "O_NOFOLLOW", mode=0o600)
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not files.try_lock(fd):
+                    raise AlreadyRunning(f"{self._about['path']} is already being uploaded by another process.")
                 # The holder before may have removed the name between our open and our lock.
                 if os.path.samestat(os.fstat(fd), os.stat(self._lock)):
                     self._fd = fd
-            except BlockingIOError:
-                raise AlreadyRunning(f"{self._about['path']} is already being uploaded by another process.") from None
             except FileNotFoundError:
                 pass
             finally:
@@ -80,8 +79,7 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._lock.unlink(missing_ok=True)
-        os.close(self._fd)
+        files.remove_locked(self._lock, self._fd)
         self._fd = -1
 
     def read(self) -> str | None:
@@ -99,6 +97,7 @@ class Journal:
                 json.dump({**self._about, "upload": upload}, file)
                 file.flush()
                 os.fsync(file.fileno())
+                file.close()  # Windows renames no open file
                 os.replace(file.name, self._entry)
             except BaseException:
                 os.unlink(file.name)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from partwise.client import files
 from partwise.client.errors import Cancelled, ClientError, FileChanged
 from partwise.core.ranges import ByteRange
 
@@ -108,7 +109,7 @@ class LocalFile(Source):
         """Open ``path``. Raises OSError, also when it is no regular file."""
         self.path = Path(path).absolute()
         # A FIFO without a writer would make a blocking open wait forever.
-        self.fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        self.fd = files.open_file(self.path, "O_RDONLY", "O_NONBLOCK")
         if not stat.S_ISREG(os.fstat(self.fd).st_mode):
             os.close(self.fd)
             raise OSError(errno.EINVAL, "not a regular file, so its size is unknown", str(self.path))
@@ -130,7 +131,7 @@ class LocalFile(Source):
     def _has_bytes(self) -> bool:
         """Whether a file of size 0 has bytes: those of /proc and /sys are made when somebody reads them."""
         try:
-            return bool(os.pread(self.fd, 1, 0))
+            return files.read_at(self.fd, memoryview(bytearray(1)), 0) > 0
         except OSError:
             return False
 
@@ -145,7 +146,7 @@ class LocalFile(Source):
 
     def will_need(self, span: ByteRange) -> None:
         """Let the kernel begin to read ``span``: several chunks at once defeat its own guess of what comes next."""
-        os.posix_fadvise(self.fd, span.offset, span.size, os.POSIX_FADV_WILLNEED)
+        files.will_need(self.fd, span.offset, span.size)
 
     def blocks(self, span: ByteRange, buffer: bytearray | None = None) -> Iterator[memoryview]:
         """The bytes of ``span`` in blocks, all in one buffer: each is valid until the next is asked for."""
@@ -159,7 +160,7 @@ class LocalFile(Source):
     def read_into(self, view: memoryview, offset: int) -> int:
         """Read bytes from ``offset`` on into ``view``, which is not empty; how many. Raises FileChanged at the end."""
         try:
-            count = os.preadv(self.fd, [view], offset)
+            count = files.read_at(self.fd, view, offset)
         except OSError as error:
             raise self.unreadable(error) from error
         if count == 0:
