@@ -148,3 +148,4 @@ def test_a_file_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> N
     )
     assert done.returncode == 1
     assert "audit file cannot be written" in done.stderr
+    assert "[Errno" not in done.stderr

@@ -56,7 +56,10 @@ def complaint(data: Path, **environment: str) -> str:
 
 def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(b"")
-    assert "data folder cannot be used" in complaint(tmp_path / "data")
+    said = complaint(tmp_path / "data")
+    assert "data folder cannot be used" in said
+    assert "Name another folder with --data" in said
+    assert "[Errno" not in said
 
 
 def test_a_disk_that_is_read_only_or_full(small_disk: Path) -> None:
@@ -69,7 +72,7 @@ def test_a_disk_that_is_read_only_or_full(small_disk: Path) -> None:
     fill(small_disk)
     (data / "catalog.sqlite3-headroom").unlink()
     fill(small_disk)
-    assert "disk full" in complaint(data)
+    assert "Check that the disk is not full" in complaint(data)
     (small_disk / "filler").unlink()
     with ServerProcess(data, free_space_floor=0) as server, Http(server.port) as http:
         assert http.put(href, 0, bytes(1000)).status == 200

@@ -130,7 +130,7 @@ def _translated(error: BaseException) -> BaseException:
         return NotFound("object")
     if code.startswith(_OUR_DEFECT) and code not in _NOT_OURS:
         return error
-    logger.error("the catalog failed: %s", getattr(error, "orig", error))
+    logger.error("the metadata database failed: %s", getattr(error, "orig", error))
     if code in _NO_ROOM:
         return OutOfSpace("The metadata database is full. Try again later, or ask the operator to free space.")
     return StorageFailed("The metadata database is unavailable. Try again later.")
@@ -151,7 +151,9 @@ class PostgresRunner:
         self._started = True
         for name, value in settings.items():
             if value == "off":
-                logger.warning("PostgreSQL has %s = off: a power loss may take records that were acknowledged", name)
+                logger.warning(
+                    "PostgreSQL has %s = off: a power loss may lose acknowledged records; set it to on", name
+                )
 
     async def stop(self) -> None:
         """Refuse new work, finish what runs, and close connections. May be called again without effect."""

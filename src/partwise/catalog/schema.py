@@ -46,17 +46,19 @@ def parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise ValueError("The catalog's URL must read sqlite:///PATH or postgresql://HOST/DATABASE.") from None
+        raise ValueError("The catalog URL is not valid. Write sqlite:///PATH or postgresql://HOST/DATABASE.") from None
     if parsed.drivername == "postgresql":
         if not parsed.database:
-            raise ValueError("The catalog's URL must name a database: postgresql://USER:PASSWORD@HOST/DATABASE.")
+            raise ValueError("The catalog URL has no database name. Write postgresql://USER:PASSWORD@HOST/DATABASE.")
         if "sslmode" in parsed.query:
             parsed = parsed.difference_update_query(["sslmode"]).update_query_dict({"ssl": parsed.query["sslmode"]})
         return parsed
     if parsed.drivername != "sqlite":
-        raise ValueError(f"The catalog's URL must begin with sqlite:/// or postgresql://, not {parsed.drivername}:.")
+        raise ValueError(
+            f"The scheme {parsed.drivername}: of the catalog URL is unknown. Use sqlite:/// or postgresql://."
+        )
     if parsed.database in (None, "", ":memory:") or parsed.query:
-        raise ValueError("The catalog's URL must name a file: sqlite:///PATH.")
+        raise ValueError("The catalog URL has no file name. Write sqlite:///PATH.")
     return parsed
 
 
@@ -92,7 +94,7 @@ def pending_migrations(url: str) -> list[str]:
     def look(connection: Connection) -> None:
         config, current = _alembic(connection)
         if not current:
-            raise CatalogMissing("There are no records.")
+            raise CatalogMissing("The metadata database is empty. Start the server once to create it.")
         steps = ScriptDirectory.from_config(config).iterate_revisions("head", current[0])
         found.extend(f"{step.revision}: {step.doc}" for step in steps)
 
@@ -103,7 +105,10 @@ def pending_migrations(url: str) -> list[str]:
     else:
         assert parsed.database is not None
         if not os.path.exists(parsed.database):
-            raise CatalogMissing(f"There are no records: no file {parsed.database}.")
+            raise CatalogMissing(
+                f"There is no metadata database at {parsed.database}. Check --data, or start the server once to "
+                "create it."
+            )
         engine = make_engine(look_only_url(parsed), readers=1)
         with engine.begin() as connection:
             look(connection)
@@ -153,8 +158,8 @@ def _alembic(connection: Connection) -> tuple[Config, tuple[str, ...]]:
     unknown = set(current) - known
     if unknown:
         raise CatalogTooNew(
-            f"The catalog has schema {', '.join(sorted(unknown))}, made by a newer partwise: use that version, or "
-            "restore the data folder from before it was upgraded."
+            f"The metadata database has schema {', '.join(sorted(unknown))}, made by a newer partwise. Use that "
+            "version, or restore the backup from before the upgrade."
         )
     return config, current
 
@@ -179,5 +184,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             time.sleep(0.01)
         else:
             if mode != "wal":
-                raise RuntimeError(f"SQLite cannot keep a write-ahead log on this file system (mode {mode}).")
+                raise RuntimeError(
+                    f"SQLite cannot use a write-ahead log on this file system (mode {mode}). Use a local file system."
+                )
             return

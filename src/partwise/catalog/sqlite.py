@@ -129,7 +129,7 @@ def drop_unusable_index(connection: Connection) -> None:
     try:
         plain.execute("SELECT rowid FROM artifact_search LIMIT 0")
     except sqlite3.OperationalError as error:
-        logger.warning("this SQLite has no index of names, searches read all of them from now on: %s", error)
+        logger.warning("the full-text index of names is unavailable, so searches by name are slow: %s", error)
         for (name,) in names:
             plain.execute(f"DROP TRIGGER {name}")
 
@@ -176,7 +176,7 @@ def _translated(error: BaseException) -> BaseException:
     defect = isinstance(cause, sqlite3.IntegrityError | sqlite3.ProgrammingError)
     if not isinstance(cause, sqlite3.DatabaseError) or defect:
         return error
-    logger.error("the catalog failed: %s", cause)
+    logger.error("the metadata database failed: %s", cause)
     if _code(cause) == sqlite3.SQLITE_FULL:
         translated: BaseException = OutOfSpace(
             "The metadata database is full. Try again later, or ask the operator to free space."
@@ -319,7 +319,7 @@ class SqliteRunner:
         except OutOfSpace:
             if not await asyncio.to_thread(self._headroom.give):
                 raise
-        logger.warning("the disk is full: what deletes takes the room that was kept for it")
+        logger.warning("the disk is full: deletions use the emergency reserve")
         try:
             return await self.write(query, *args, **kwargs)
         finally:

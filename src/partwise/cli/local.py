@@ -115,7 +115,7 @@ def _require_folder(settings: Settings) -> None:
     if not settings.data.is_dir():
         say(
             f"partwise: {settings.data}: there is no such folder. Name the server's data folder with --data, or its "
-            "file of settings with PARTWISE_CONFIG.",
+            "settings file with PARTWISE_CONFIG.",
             "red",
         )
         raise SystemExit(Exit.USAGE)
@@ -130,8 +130,8 @@ def _require_owner(settings: Settings) -> None:
     owner = settings.data.stat().st_uid
     if owner != 0:
         say(
-            f"partwise: {settings.data} belongs to {_user_name(owner)}, whose server could not write what root makes "
-            f"there: use sudo -u {_user_name(owner)} partwise …",
+            f"partwise: {settings.data} belongs to {_user_name(owner)}, and the server could not write to files made "
+            f"by root. Use sudo -u {_user_name(owner)} partwise …",
             "red",
         )
         raise SystemExit(Exit.USAGE)

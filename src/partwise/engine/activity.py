@@ -44,4 +44,4 @@ async def _touch(engine: Context, upload_id: str) -> None:
     try:
         await engine.catalog.touch(upload_id, engine.clock())
     except PartwiseError as error:
-        log.warning("the activity of %s could not be noted: %s", upload_id, error)
+        log.warning("cannot record the activity of upload %s: %s", upload_id, error)

@@ -107,17 +107,17 @@ async def _drive(engine: Context, upload_id: str) -> None:
             except NotFound:
                 await _open_again_without_file(engine, upload_id)
             except StaleGeneration:
-                log.warning("the upload %s changed while its commit went on", upload_id)
+                log.warning("the upload %s changed during its commit", upload_id)
             finally:
                 lock.release()
     except NotFound:
         return  # deleted, or published and gone between two looks
     # The upload stays committing; the rounds of any process take it up again.
     except (StorageFailed, RangeBusy, Superseded) as error:
-        log.warning("commit of %s failed for now: %s", upload_id, error)
+        log.warning("commit of %s failed and will be repeated: %s", upload_id, error)
         await asyncio.sleep(RETRY)
     except Exception:
-        log.exception("commit of %s failed for now", upload_id)
+        log.exception("commit of %s failed and will be repeated", upload_id)
         await asyncio.sleep(RETRY)
 
 
@@ -195,7 +195,7 @@ async def _open_again_without_file(engine: Context, upload_id: str) -> None:
         return
     if not await engine.storage.is_lost(upload_id):
         raise StorageFailed("The upload's file is unavailable. It is not known to be lost. Try again later.")
-    log.error("removing the upload %s: its staging file is gone", upload_id)
+    log.error("removing the upload %s: its staging file is lost", upload_id)
     await _reject(engine, upload, "The server lost the file's bytes. Upload the file again.")
     await remove(engine, upload_id, reason="lost")
 

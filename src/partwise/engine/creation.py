@@ -61,10 +61,10 @@ async def ask(engine: Context, who: Principal, creation: Creation) -> Allowed:
         log.error("the hook before an upload of %s did not answer within %g s", who.name, HOOK_SECONDS)
         raise HookFailed from error
     except Exception as error:
-        log.exception("the hook before an upload of %s failed", who.name)
+        log.exception("the before_create function failed for user %s", who.name)
         raise HookFailed from error
     if allowed is not None and not isinstance(allowed, Allowed):
-        log.error("the hook before an upload returned %r: it returns None or an Allowed", allowed)
+        log.error("the before_create function returned %r; it must return None or Allowed", allowed)
         raise HookFailed
     allowed = allowed or Allowed()
     try:

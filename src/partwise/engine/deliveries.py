@@ -93,10 +93,10 @@ class Courier:
                 busy = await self.step()
                 await asyncio.sleep(0 if busy else POLL)
             except StorageFailed as error:
-                log.warning("events for %s wait: %s", self._endpoint.name, error)
+                log.warning("delivery to endpoint %s failed and will be repeated: %s", self._endpoint.name, error)
                 await asyncio.sleep(RETRY)
             except Exception:
-                log.exception("events for %s wait", self._endpoint.name)
+                log.exception("delivery to endpoint %s failed and will be repeated", self._endpoint.name)
                 await asyncio.sleep(RETRY)
 
     async def step(self) -> bool:
@@ -139,10 +139,10 @@ class Courier:
             async with asyncio.timeout(TRY_SECONDS):
                 return await self._endpoint.send(delivery)
         except TimeoutError:
-            return Receipt(accepted=False, error=f"There was no answer within {TRY_SECONDS:g} seconds.")
+            return Receipt(accepted=False, error=f"The endpoint did not respond within {TRY_SECONDS:g} seconds.")
         except Exception as error:
             log.exception("the endpoint %s failed", self._endpoint.name)
-            return Receipt(accepted=False, error=f"{type(error).__name__}: {error}")
+            return Receipt(accepted=False, error=f"The function failed with {type(error).__name__}: {error}")
 
     def _next_try(self, delivery: Delivery, receipt: Receipt) -> datetime | None:
         now = self._clock()

@@ -52,7 +52,7 @@ class Engine(Context):
             return
         count = await self.catalog.new_boot(boot, distrust=discard_unsynced)
         if count:
-            log.warning("%d chunks were not on disk when the machine stopped: they are missing again", count)
+            log.warning("%d chunks were not durable when the machine stopped and are now reported missing", count)
 
     async def stop(self) -> None:
         """Stop the workers and close the ports. Commits that still run go on at the next start."""

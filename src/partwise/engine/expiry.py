@@ -55,7 +55,7 @@ class Grace:
         """Whether what is old may go. Ask regularly: each answer looks for a leap since the last one."""
         offset = self._ahead()
         if offset - self._offset > LEAP.total_seconds():
-            log.warning("the clock leapt ahead by %.0f seconds: nothing expires for now", offset - self._offset)
+            log.warning("the clock jumped ahead by %.0f seconds: expiry is paused", offset - self._offset)
             self._began = self._monotonic()
         self._offset = offset
         return self._monotonic() - self._began >= self._grace

@@ -93,7 +93,7 @@ class Flusher:
             except SyncFailed:
                 raise
             except StorageFailed as error:  # no descriptor left, say: the news of the failed sync must not get lost
-                log.error("keeping writers out of %s failed, trying again: %s", upload_id, error)
+                log.error("cannot invalidate the unsynced chunks of upload %s, trying again: %s", upload_id, error)
                 await asyncio.sleep(RETRY)
                 continue
             except (NotFound, WrongState):
@@ -113,9 +113,9 @@ class Flusher:
                 return
             # Either way the rounds try again: they ask the catalog what is not durable yet.
             except StorageFailed as error:
-                log.error("flush of %s failed: %s", upload_id, error)
+                log.error("cannot sync the chunks of upload %s: %s", upload_id, error)
                 return
             except Exception:
-                log.exception("flush of %s failed", upload_id)
+                log.exception("cannot sync the chunks of upload %s", upload_id)
                 return
             await asyncio.sleep(PAUSE)

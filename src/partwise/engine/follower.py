@@ -171,7 +171,7 @@ class Follower:
         self._runs.pop(upload_id, None)
         if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, NotFound):
             expected = isinstance(error, PartwiseError)
-            log.warning("follower of %s ended: %s", upload_id, error, exc_info=None if expected else error)
+            log.warning("background hasher of %s ended: %s", upload_id, error, exc_info=None if expected else error)
 
 
 class _Run:

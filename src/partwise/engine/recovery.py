@@ -40,7 +40,7 @@ async def _settle_staged(engine: Context, upload_id: str) -> None:
     try:
         upload = await engine.catalog.get_upload(upload_id)
     except NotFound:
-        log.warning("removing the staging file %s: it has no upload", upload_id)
+        log.warning("removing the orphaned staging file %s", upload_id)
         await engine.storage.discard(upload_id)
         return
     if upload.state is UploadState.COMPLETED:
@@ -54,5 +54,5 @@ async def _settle_unstaged(engine: Context, upload_id: str) -> None:
     upload = await engine.catalog.get_upload(upload_id)
     if upload.state is not UploadState.OPEN:
         return
-    log.error("removing the upload %s: its staging file is gone", upload_id)
+    log.error("removing the upload %s: its staging file is lost", upload_id)
     await remove(engine, upload_id, reason="lost")

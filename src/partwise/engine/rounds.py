@@ -57,10 +57,10 @@ async def rounds(engine: Context) -> None:
                         await tasks.step()
                         await prune_events(engine)
         except StorageFailed as error:
-            log.warning("a round failed, the next goes on: %s", error)
+            log.warning("a maintenance pass failed and will be repeated: %s", error)
             await asyncio.sleep(RETRY)
         except Exception:
-            log.exception("a round failed; the next goes on")
+            log.exception("a maintenance pass failed and will be repeated")
             await asyncio.sleep(RETRY)
 
 
@@ -81,4 +81,4 @@ async def take_up_flushes(engine: Context) -> None:
         except NotFound:
             continue
         except StorageFailed as error:
-            log.error("flush of %s failed: %s", upload.id, error)
+            log.error("cannot sync the chunks of upload %s: %s", upload.id, error)

@@ -316,7 +316,7 @@ async def shrink(engine: Context, upload_id: str) -> None:
         finally:
             hold.close()
     except PartwiseError as error:
-        log.info("the room beyond the bytes of %s is not given back yet: %s", upload_id, error)
+        log.info("cannot release the space beyond the last byte of upload %s yet: %s", upload_id, error)
 
 
 async def all_uploads(engine: Context, *states: UploadState) -> AsyncIterator[Upload]:

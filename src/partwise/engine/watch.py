@@ -99,7 +99,7 @@ class EventWatch:
         try:
             newest = await self._catalog.newest_event()
         except PartwiseError as error:
-            log.warning("the feed could not be looked at: %s", error)
+            log.warning("cannot read the event feed: %s", error)
             return
         self._wake(lambda waiter: newest > waiter.position)
 

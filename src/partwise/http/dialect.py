@@ -132,7 +132,7 @@ class AnswerErrors:
                 abort = scope.get("extensions", {}).get(ABORT)
                 if abort is None or not isinstance(error, PartwiseError):
                     raise
-                _logger.error("an answer broke off: %s", error)
+                _logger.error("a response was aborted: %s", error)
                 abort()
                 return
             await render_any(Request(scope), error)(scope, receive, send)

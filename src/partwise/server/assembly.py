@@ -14,7 +14,7 @@ from partwise.server.settings import Settings
 from partwise.storage.local import LocalStorage
 from partwise.storage.schemes import scheme_of
 
-_NEEDS_POSTGRES = "Bytes in an object store need their records in PostgreSQL: set the catalog's URL too."
+_NEEDS_POSTGRES = "An object store needs PostgreSQL for the metadata. Set the setting catalog too."
 
 
 class MissingPart(RuntimeError):
@@ -63,4 +63,6 @@ def _optional() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise MissingPart("An object store needs more packages: pip install 'partwise[postgres,s3]'.") from error
+        raise MissingPart(
+            "The packages for object stores are missing. Run pip install 'partwise[postgres,s3]'."
+        ) from error

@@ -156,7 +156,7 @@ class Authenticator:
         try:
             await self._tokens.use_token(name, now)
         except PartwiseError as error:
-            _logger.warning("the use of the token %s could not be noted: %s", name, error)
+            _logger.warning("cannot record the last use of the token %s: %s", name, error)
 
     async def stop(self) -> None:
         """Wait for what is being noted."""
@@ -365,7 +365,7 @@ async def is_still_known(request: Request) -> bool:
         who, _ = await request.scope[_ASK_AGAIN]()
     except Exception as error:
         # The client asks again, and is told.
-        _logger.info("who reads on could not be found out: %r", error)
+        _logger.info("cannot check the token of an event stream again, ending the stream: %r", error)
         return False
     return bool(who == principal_of(request))
 

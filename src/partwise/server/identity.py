@@ -103,7 +103,7 @@ class JwtIdentity:
             except errors.InvalidKeyIdError:
                 continue  # perhaps a new one
             except (errors.JoseError, ValueError) as error:
-                log.info("a token was refused: %s", error)
+                log.info("refused a JSON Web Token: %s", error)
                 return None
             return token.claims
         return None
@@ -127,7 +127,7 @@ class _Keys:
                     self._keys = await asyncio.to_thread(_read, self._source)
                     self._read_at = time.monotonic()
                 except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
-                    log.error("the keys at %s cannot be read: %s", self._source, error)
+                    log.error("cannot read the keys of oidc_jwks at %s: %s", self._source, error)
                     if self._keys is None:
                         raise StorageFailed("The issuer's keys are unavailable. Try again later.") from error
                     self._read_at = time.monotonic() - KEYS_KEPT + KEYS_ASKED  # the old ones serve a little longer
@@ -146,5 +146,5 @@ def _read(source: str) -> KeySet:
         finally:
             response.release_conn()
         if response.status != 200 or len(data) > _MAX_KEYS_BYTES:
-            raise ValueError(f"the answer has status {response.status} and {len(data)} bytes")
+            raise ValueError(f"the response has status {response.status} and {len(data)} bytes")
     return KeySet.import_key_set(json.loads(data))

@@ -43,7 +43,7 @@ class CutOff:
             if not self._lifecycle.stopping:
                 raise
             path = (scope.get("raw_path") or scope["path"].encode()).decode("ascii", "replace")
-            _logger.warning("%s %s was cut off: the server stops", scope["method"], path)
+            _logger.warning("%s %s was aborted because the server stops", scope["method"], path)
             if sending.begun:  # the client sees that the answer breaks off
                 return
             detail = "The server is stopping, and the request did not finish in time. Send it again in a moment."

@@ -102,5 +102,11 @@ def affordable_connections(wanted: int) -> int:
             f"(ulimit -n {needed}; LimitNOFILE={needed} in a unit of systemd)."
         )
     if possible < wanted:
-        _logger.warning("%d connections instead of %d: this process may open %d files only", possible, wanted, hard)
+        _logger.warning(
+            "max_connections is lowered to %d from %d, because this process may open only %d files. Raise that limit "
+            "(ulimit -n)",
+            possible,
+            wanted,
+            hard,
+        )
     return min(wanted, possible)

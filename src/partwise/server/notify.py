@@ -21,4 +21,4 @@ def notify(state: str) -> None:
             connection.setblocking(False)
             connection.sendto(state.encode(), address)
     except OSError as error:
-        _logger.warning("systemd could not be told %s: %s", state, error)
+        _logger.warning("cannot notify systemd of %s: %s", state, error)

@@ -51,7 +51,10 @@ def serve(settings: Settings) -> None:
     try:
         configure(settings.log_level, settings.log_format, settings.audit_file)
     except OSError as error:
-        raise CannotServe(f"The audit file cannot be written: {error}.") from error
+        raise CannotServe(
+            f"The audit file cannot be written: {_described(error)}. Allow this user to write there, or change the "
+            "setting audit_file."
+        ) from error
     for sentence in ignored_variables().values():
         _logger.warning(sentence)
     _check(settings)
@@ -95,7 +98,7 @@ def _serve_with_workers(settings: Settings, listener: socket.socket, announce: C
         )
         status = supervisor.run()
     if status:
-        raise CannotServe("No worker process could start; the log says why.")
+        raise CannotServe("The server cannot start: no worker process became ready. The log gives the cause.")
 
 
 def _begin_to_stop(listener: socket.socket) -> None:
@@ -110,9 +113,9 @@ def _check(settings: Settings) -> None:
         raise CannotServe(str(error)) from error
     if settings.auth == "none" and not is_loopback(settings.host):
         raise CannotServe(
-            f"Anyone who reaches {settings.host} could read and delete everything: without authentication partwise "
-            "listens on this machine only. Use --auth token, and make a token for each user with 'partwise token "
-            "create NAME'; or --host 127.0.0.1 and an SSH tunnel (ssh -L 24817:127.0.0.1:24817 …)."
+            f"Cannot listen on {settings.host} without authentication: anyone who can reach this address could read "
+            "and delete all files. Use --auth token and make a token for each user with 'partwise token create NAME', "
+            "or use --host 127.0.0.1 and an SSH tunnel (ssh -L 24817:127.0.0.1:24817 …)."
         )
 
 
@@ -124,18 +127,25 @@ def _check_identity(settings: Settings) -> None:
     }.get(settings.auth, ())
     missing = [name for name in needs if not getattr(settings, name)]
     if missing:
-        raise CannotServe(f"With auth = {settings.auth} the setting {missing[0]} is needed.")
+        raise CannotServe(
+            f"Cannot start with auth = {settings.auth}: the setting {missing[0]} is missing. Set it, or choose "
+            "another auth."
+        )
     if settings.auth == "oidc":
         try:
             import joserfc  # noqa: F401
         except ModuleNotFoundError as error:
-            raise CannotServe("auth = oidc needs one more package: pip install 'partwise[oidc]'.") from error
+            raise CannotServe(
+                "Cannot start with auth = oidc: a package is missing. Run pip install 'partwise[oidc]'."
+            ) from error
 
 
 def _check_dialects(settings: Settings) -> None:
     unknown = [name for name in settings.dialect_names if name not in DIALECTS]
     if unknown:
-        raise CannotServe(f"There is no dialect {unknown[0]!r}. Those that can be switched on: {', '.join(DIALECTS)}.")
+        raise CannotServe(
+            f"Unknown dialect {unknown[0]!r} in the setting dialects. Use some of: {', '.join(DIALECTS)}."
+        )
 
 
 def prepare(settings: Settings, *, may_migrate: bool = True) -> None:
@@ -144,7 +154,10 @@ def prepare(settings: Settings, *, may_migrate: bool = True) -> None:
         try:
             settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise CannotServe(f"The data folder cannot be used: {error}.") from error
+            raise CannotServe(
+                f"The data folder cannot be used: {_described(error)}. Name another folder with --data, or allow this "
+                "user to write there."
+            ) from error
     with usable_records(settings):
         check_engines(settings)  # what cannot be put together is told before anything is touched
         if may_migrate:
@@ -153,8 +166,8 @@ def prepare(settings: Settings, *, may_migrate: bool = True) -> None:
         steps = pending_migrations(settings.catalog_url)
     if steps:
         raise CannotServe(
-            f"The metadata database has an older schema, and migrate is off: run 'partwise upgrade' first. It would "
-            f"do this: {'; '.join(steps)}"
+            f"The metadata database has an older schema, and the setting migrate is off. Run 'partwise upgrade' first. "
+            f"Its steps: {'; '.join(steps)}"
         )
 
 
@@ -164,8 +177,8 @@ def look(settings: Settings) -> None:
         steps = pending_migrations(settings.catalog_url)
     if steps:
         raise CannotServe(
-            "The records are an older version's. A server of this one, or a command that may change something, "
-            f"brings them up to date first, and only then there is something to look at: {'; '.join(steps)}"
+            "The metadata database was made by an older version, and this command is read-only. Start the server once, "
+            f"or run 'partwise upgrade', to migrate it. The steps: {'; '.join(steps)}"
         )
 
 
@@ -177,15 +190,17 @@ def usable_records(settings: Settings) -> Iterator[None]:
     except (CatalogTooNew, CatalogMissing, MissingPart, ValueError) as error:
         raise CannotServe(str(error)) from error
     except StorageFailed as error:
-        raise CannotServe(f"The server cannot start: {error.__cause__ or error}") from error
+        cause = f" ({error.__cause__})" if error.__cause__ else ""
+        raise CannotServe(f"The server cannot start: {error}{cause}") from error
     except (DBAPIError, sqlite3.Error) as error:
         reason = error.orig if isinstance(error, DBAPIError) else error
         place = "PostgreSQL" if settings.catalog is not None else settings.data.absolute()
         raise CannotServe(
-            f"The records in {place} cannot be used: {reason}. Is the disk full, or may this user not write there?"
+            f"The metadata database in {place} cannot be used ({reason}). Check that the disk is not full and that "
+            "this user may write there."
         ) from error
     except ModuleNotFoundError as error:
-        raise CannotServe("PostgreSQL needs its driver: pip install 'partwise[postgres]'.") from error
+        raise CannotServe("PostgreSQL's driver is missing. Run pip install 'partwise[postgres]'.") from error
 
 
 async def _try_out(settings: Settings) -> None:
@@ -205,9 +220,16 @@ async def _try_out(settings: Settings) -> None:
 
 
 def _reason(error: PartwiseError) -> str:
-    """What stood in the way, and where."""
+    """Return the message of the error, with the system's reason and the path if there are any."""
     cause = error.__cause__
-    return f"{error} ({cause})" if isinstance(cause, OSError) else str(error)
+    return f"{error} ({_described(cause)})" if isinstance(cause, OSError) else str(error)
+
+
+def _described(error: OSError) -> str:
+    """Return the path and the system's reason, without the number of the error."""
+    if not error.strerror:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -219,7 +241,10 @@ def _listen(settings: Settings) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        raise CannotServe(f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}.") from error
+        raise CannotServe(
+            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}. Choose another "
+            "--host or --port, or stop the program that uses it."
+        ) from error
     return listener
 
 

@@ -23,8 +23,8 @@ async def watch_schema(catalog: SqlCatalog) -> None:
             version = None  # it cannot be asked now, which others tell of
         if version is not None:
             _logger.error(
-                "the metadata database has schema %s, made by a newer partwise: this server goes on, but does not keep "
-                "what the newer one added. Replace it by that version now",
+                "the metadata database has schema %s, made by a newer partwise: this server continues, but does not "
+                "store the data that the newer version added. Upgrade this server now",
                 version,
             )
             return

@@ -45,8 +45,10 @@ def read_file(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
             return tomllib.load(file)
-    except (OSError, ValueError) as error:
-        raise BadConfigFile(f"The settings in {path} cannot be read: {error}.") from error
+    except OSError as error:
+        raise BadConfigFile(f"The settings file {path} cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise BadConfigFile(f"The settings file {path} is not valid TOML ({error}). Correct this place.") from error
 
 
 def _listed(value: str | None) -> tuple[str, ...]:
@@ -67,7 +69,9 @@ class SignedUrl(BaseModel):
     def _is_plain(cls, value: str) -> str:
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None or parts.fragment:
-            raise ValueError("it reads like https://app.example.org/hooks/files, without a user or a fragment")
+            raise ValueError(
+                "not a valid URL. Write for example https://app.example.org/hooks/files, without a user or a fragment"
+            )
         return value
 
     @field_validator("secrets")
@@ -280,7 +284,7 @@ class Settings(BaseSettings):
     def _have_names(cls, value: tuple[Webhook, ...]) -> tuple[Webhook, ...]:
         names = [webhook.name for webhook in value]
         if len(set(names)) < len(names):
-            raise ValueError("two endpoints have the same name")
+            raise ValueError("two endpoints have the same name. Rename one")
         return value
 
     @field_validator("api_prefix")
@@ -293,7 +297,7 @@ class Settings(BaseSettings):
     def _without_final_slash(cls, value: str | None) -> str | None:
         bare = (value or "").strip("/")
         if bare and not _PATH.fullmatch(bare):
-            raise ValueError(f"{value} is no path: it reads like /partwise")
+            raise ValueError(f"{value} is not a valid path. Write for example /partwise")
         return f"/{bare}" if bare else None
 
     @field_validator("public_url")
@@ -301,7 +305,7 @@ class Settings(BaseSettings):
     def _is_url(cls, value: str | None) -> str | None:
         if value is not None and not _PUBLIC.fullmatch(value):
             raise ValueError(
-                f"{value} is no URL: it reads like https://files.example.org/ or http://host:8080/partwise/"
+                f"{value} is not a valid URL. Write for example https://files.example.org/ or http://host:8080/partwise/"
             )
         return value
 
@@ -311,8 +315,8 @@ class Settings(BaseSettings):
         for text in _listed(value):
             try:
                 ipaddress.ip_network(text)
-            except ValueError as error:
-                raise ValueError(f"{text} is no network: it reads like 10.0.0.0/8 or 127.0.0.1 ({error})") from None
+            except ValueError:
+                raise ValueError(f"{text} is not a valid network. Write for example 10.0.0.0/8 or 127.0.0.1") from None
         return value
 
     @property
@@ -343,7 +347,9 @@ class Settings(BaseSettings):
     def _are_origins(cls, value: str | None) -> str | None:
         for origin in _listed(value):
             if not _ORIGIN.fullmatch(origin):
-                raise ValueError(f"{origin} is no origin: it reads like https://files.example.org, without a path")
+                raise ValueError(
+                    f"{origin} is not a valid origin. Write for example https://files.example.org, without a path"
+                )
         return value
 
     @property
@@ -356,7 +362,7 @@ class Settings(BaseSettings):
     def _are_fields(cls, value: str | None) -> str | None:
         for name in _listed(value):
             if not _FIELD.fullmatch(name):
-                raise ValueError(f"{name} is no header field: it reads like X-Trace")
+                raise ValueError(f"{name} is not a valid header field. Write for example X-Trace")
         return value
 
     @property

@@ -122,7 +122,9 @@ class Supervisor:
                     self._start_workers()
                     self._go_on_renewing()
                     if not self._served and time.monotonic() - began > self.give_up_seconds:
-                        _logger.critical("no worker process could start within %d seconds", self.give_up_seconds)
+                        _logger.critical(
+                            "no worker process became ready within %d seconds, giving up", self.give_up_seconds
+                        )
                         self._kill(self._workers(), "the server gives up")
                         return 1
                 self._kill_silent()
@@ -155,12 +157,12 @@ class Supervisor:
     def _on_signal(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
             if self._stopping:
-                _logger.warning("stopped again: requests in flight are cut off")
+                _logger.warning("second stop signal: aborting requests in progress")
                 self._kill(self._workers(), "stopped twice")
             else:
                 self._stop(number)
         elif number == signal.SIGHUP and not self._stopping:
-            _logger.info("the workers are restarted one by one")
+            _logger.info("restarting the workers one by one")
             self._renew = [slot for slot in self._slots if slot not in self._renew] + self._renew
 
     def _stop(self, number: int) -> None:

@@ -180,7 +180,7 @@ class _Run:
     def end_silent(self) -> None:
         """End a program that has said nothing at all for too long: stopped, or stuck in a read. Another one begins."""
         if time.monotonic() - self._heard >= SILENCE_SECONDS and not self.over:
-            log.error("the process that hashes has been silent for %.0f seconds: replacing it", SILENCE_SECONDS)
+            log.error("the hash process did not respond for %.0f seconds and is replaced", SILENCE_SECONDS)
             self.over = True
             self._process.kill()
 

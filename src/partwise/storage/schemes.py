@@ -33,5 +33,5 @@ def scheme_of(url: str) -> Scheme:
     name = urlsplit(url).scheme
     if name not in SCHEMES:
         known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
-        raise ValueError(f"The storage's URL must begin with one of: {known}.")
+        raise ValueError(f"The scheme of the storage URL is unknown. Use one of: {known}.")
     return cast(Scheme, import_module(SCHEMES[name]))

@@ -91,9 +91,9 @@ class Housekeeping:
                 finally:
                     lock.release()
             except (StorageFailed, OutOfSpace) as error:
-                log.warning("housekeeping failed for now: %s", error)
+                log.warning("maintenance of the object store failed and will be repeated: %s", error)
             except Exception:
-                log.exception("housekeeping failed for now")
+                log.exception("maintenance of the object store failed and will be repeated")
 
     def stop(self) -> None:
         """Let a merge that runs end with the part that it is at, unfinished."""
@@ -181,7 +181,7 @@ class Housekeeping:
                         reaped += 1
         reaped += await self._reap_signatures(oldest)
         if reaped:
-            log.warning("deleted %d abandoned objects", reaped)
+            log.warning("deleted %d orphaned objects", reaped)
         return reaped
 
     async def _reap_signatures(self, oldest: datetime) -> int:

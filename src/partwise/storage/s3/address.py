@@ -26,10 +26,12 @@ class S3Address:
         options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
         known = {"endpoint", "region", "checksum"}
         if parts.scheme != "s3" or not parts.hostname or not options.keys() <= known:
-            raise ValueError("The storage's URL must read s3://BUCKET/PREFIX?endpoint=URL&region=NAME&checksum=crc32.")
+            raise ValueError(
+                "The storage URL is not valid. Write s3://BUCKET/PREFIX?endpoint=URL&region=NAME&checksum=crc32."
+            )
         if options.get("checksum", "crc32") not in ("crc32", "md5"):
-            raise ValueError("The storage's checksum must be crc32 or md5.")
+            raise ValueError("The checksum in the storage URL is not valid. Use crc32 or md5.")
         if "endpoint" in options and urlsplit(options["endpoint"]).scheme not in ("http", "https"):
-            raise ValueError("The storage's endpoint must be an http:// or https:// URL.")
+            raise ValueError("The endpoint in the storage URL is not valid. Use an http:// or https:// URL.")
         prefix = parts.path.strip("/")
         return cls(bucket=parts.netloc, prefix=f"{prefix}/" if prefix else "", **options)

@@ -25,9 +25,13 @@ def find_credentials(session: Session) -> Any:
     try:
         credentials = session.get_credentials()
     except BotoCoreError as error:
-        raise StorageFailed(f"The credentials for the object store cannot be used: {error}.") from error
+        raise StorageFailed(
+            f"The credentials for the object store cannot be read ({error}). Check the environment and ~/.aws."
+        ) from error
     if credentials is None:
-        raise StorageFailed("There are no credentials for the object store: set AWS_ACCESS_KEY_ID and its secret.")
+        raise StorageFailed(
+            "The credentials for the object store are missing. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        )
     return credentials
 
 
@@ -52,7 +56,9 @@ class S3Store:
                 "s3", endpoint_url=address.endpoint, region_name=address.region or "us-east-1", config=config
             )
         except (BotoCoreError, ValueError) as error:
-            raise StorageFailed(f"The object store cannot be used: {error}.") from error
+            raise StorageFailed(
+                f"The URL of the object store is not valid ({error}). Check the setting storage."
+            ) from error
         meta = self._client.meta
         bundle = session.get_config_variable("ca_bundle")  # AWS_CA_BUNDLE, as botocore's own requests have it
         try:
@@ -60,7 +66,9 @@ class S3Store:
                 address, meta.endpoint_url, meta.region_name, find_credentials(session), ca_bundle=bundle
             )
         except OSError as error:
-            raise StorageFailed(f"The certificates in {bundle} (AWS_CA_BUNDLE) cannot be used: {error}.") from error
+            raise StorageFailed(
+                f"The certificates in {bundle} (AWS_CA_BUNDLE) cannot be read: {error.strerror or error}."
+            ) from error
 
     @property
     def where(self) -> str:
