@@ -1,4 +1,4 @@
-"""Where records live: SQL tables, queries and migrations that implement the catalog port.
+"""Metadata database: SQL tables, queries and migrations that implement the catalog port.
 
 ``tables.py`` is the schema; ``uploads.py``, ``chunks.py``, ``commits.py``, ``artifacts.py``, ``tasks.py`` and
 ``tokens.py`` are the transactions, plain functions of a connection; ``sqlite.py`` and ``postgres.py`` run them;

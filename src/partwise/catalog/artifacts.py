@@ -25,7 +25,7 @@ _ANY_LINK = select(artifact_links.c.id).where(artifact_links.c.sha256 == bindpar
 
 
 def has_artifact(connection: Connection, sha256: str) -> bool:
-    """Whether the content is recorded."""
+    """Return whether the content is recorded."""
     return connection.execute(_RECORDED, {"sha256": sha256}).one_or_none() is not None
 
 

@@ -216,7 +216,7 @@ def unrecord_chunk(connection: Connection, upload_id: str, offset: int) -> bool:
 
 
 def _void_digest(upload: Upload) -> dict[str, Any]:
-    """What changes when a chunk goes: bytes that were hashed may be others now."""
+    """Return the columns to change when a chunk is invalidated, since hashed bytes may change."""
     return {"epoch": upload.epoch + 1, "hashed": 0, "digest": None}
 
 

@@ -39,7 +39,7 @@ def _due(endpoint: str, now: datetime) -> list[ColumnElement[bool]]:
 
 
 def has_deliveries(connection: Connection, endpoint: str, now: datetime) -> bool:
-    """Whether there is anything to fan out or to send."""
+    """Return whether there is anything to fan out or to send."""
     row = connection.execute(_ENDPOINT, {"name": endpoint}).one_or_none()
     if row is None or newest_event(connection) > row.position:
         return True
@@ -135,7 +135,7 @@ def pause_endpoint(connection: Connection, endpoint: str) -> None:
 def list_deliveries(
     connection: Connection, endpoint: str | None = None, *, dead: bool | None = None, limit: int = 1000
 ) -> list[Delivery]:
-    """Those that were not accepted yet, the oldest first."""
+    """Return the deliveries that were not accepted yet, oldest first."""
     conditions: list[ColumnElement[bool]] = [] if endpoint is None else [deliveries.c.endpoint == endpoint]
     if dead is not None:
         conditions.append(deliveries.c.dead.is_(dead))

@@ -109,7 +109,7 @@ def _drop_wrong_sessions(context: ExceptionContext) -> None:
 
 
 def _reads_only(connection: Connection | None) -> bool:
-    """Whether transactions of this connection are read-only because this module asked for that."""
+    """Return whether transactions of this connection are read-only because this module asked for that."""
     return connection is not None and bool(connection.get_execution_options().get("postgresql_readonly"))
 
 
@@ -119,7 +119,7 @@ def _code(error: BaseException) -> str:
 
 
 def _lost(error: BaseException) -> bool:
-    """Whether a connection turned out to be closed, perhaps long ago: a new one may well work."""
+    """Return whether the connection was closed, so that a new one may work."""
     return isinstance(error, DBAPIError) and (error.connection_invalidated or isinstance(error, InterfaceError))
 
 

@@ -16,7 +16,7 @@ from partwise.core.records import Release
 
 
 def count_links(connection: Connection, sha256: str) -> int:
-    """How many owners have a link to the content."""
+    """Return how many owners have a link to the content."""
     count: int = connection.execute(
         select(func.count()).select_from(artifact_links).where(artifact_links.c.sha256 == sha256)
     ).scalar_one()
@@ -37,7 +37,7 @@ def release_artifact(connection: Connection, artifact_id: str, path: str, now: d
 
 
 def find_release(connection: Connection, artifact_id: str) -> Release | None:
-    """Where the artifact's file is, if it was released."""
+    """Return where the artifact's file is, if it was released."""
     row = connection.execute(select(releases).where(releases.c.artifact_id == artifact_id)).one_or_none()
     return None if row is None else Release(**row._mapping)
 

@@ -1,4 +1,4 @@
-"""How queries run: each transaction is a plain function of a connection, and a runner, one for each database, runs it.
+"""Runners of transactions, one for each database. A transaction is a plain function of a connection.
 
 So the queries are written once, read as a straight sequence of statements, and know neither threads nor tasks.
 """

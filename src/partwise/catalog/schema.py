@@ -85,7 +85,7 @@ def migrate(url: str) -> None:
 
 
 def pending_migrations(url: str) -> list[str]:
-    """What ``migrate`` would do, a line for each step; changes nothing. CatalogMissing, and what ``migrate`` raises."""
+    """Return the steps of ``migrate``, one line each. Changes nothing. CatalogMissing, and what ``migrate`` raises."""
     from alembic.script import ScriptDirectory
 
     parsed = parse_url(url)
@@ -129,7 +129,7 @@ def _migrate_sqlite(parsed: URL) -> None:
 
 
 def _is_newest(connection: Connection) -> bool:
-    """Whether there is nothing to do. Nearly always so, and then a server need not hold Alembic in its memory."""
+    """Return whether there is nothing to do. The server then does not import Alembic, which takes memory."""
     if not inspect(connection).has_table("alembic_version"):
         return False
     versions = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()

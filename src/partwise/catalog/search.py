@@ -33,7 +33,7 @@ _MATCHING = text(
 
 
 def holds(column: Column[str], search: str) -> ColumnElement[bool]:
-    """Whether a ``search_name`` holds ``search``."""
+    """Return whether a ``search_name`` holds ``search``."""
     return or_(false(), *(column.contains(form, autoescape=True) for form in _forms(search)))
 
 

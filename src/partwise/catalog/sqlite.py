@@ -107,7 +107,7 @@ def _version(connection: Connection) -> int:
 
 
 def has_trigrams(connection: Connection) -> bool:
-    """Whether this SQLite can index trigrams: it was built with FTS5, and is 3.34 or newer."""
+    """Return whether this SQLite can index trigrams: it was built with FTS5, and is 3.34 or newer."""
     plain = raw(connection)
     try:
         plain.execute("CREATE VIRTUAL TABLE temp.partwise_probe USING fts5(name, tokenize = 'trigram')")
@@ -154,12 +154,12 @@ def _begin_immediate(connection: sqlite3.Connection, timeout: float) -> None:
 
 
 def is_busy(error: BaseException) -> bool:
-    """Whether another process was in the way."""
+    """Return whether another process held the lock."""
     return isinstance(error, sqlite3.Error) and _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def may_be_full(error: BaseException) -> bool:
-    """Whether the disk may have no room: SQLite's files beside the database cannot be made then either."""
+    """Return whether the disk may have no room: SQLite's files beside the database cannot be made then either."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     codes = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
     return isinstance(cause, sqlite3.Error) and _code(cause) in codes
@@ -374,7 +374,7 @@ class SqliteRunner:
         return group
 
     def _next(self) -> _Job | None:
-        """What waits next, or None."""
+        """Return the next waiting transaction, or None."""
         try:
             job = self._queue.get_nowait()
         except Empty:

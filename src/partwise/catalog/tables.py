@@ -384,10 +384,10 @@ ARTIFACT: list[Column[Any]] = [artifact_links.c[field.name] for field in fields(
 
 
 def unfinished(table: Table) -> ColumnElement[bool]:
-    """Whether an upload or task is not completed, in the words of the index of those."""
+    """Return whether an upload or task is not completed, in the words of the index of those."""
     return table.c.state != literal_column("'completed'")
 
 
 def folded(filename: str | None) -> str:
-    """What ``search_name`` holds for a file name, and what a search for part of it looks for."""
+    """Return the form in which ``search_name`` stores a file name, and in which searches look for it."""
     return (filename or "").casefold()

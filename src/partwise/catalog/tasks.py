@@ -131,7 +131,7 @@ def _literal(key: PageKey) -> ColumnElement[Any]:
 
 
 def count_old_tasks(connection: Connection, before: datetime, *, gone_before: datetime) -> int:
-    """How many there are to delete."""
+    """Count the tasks to delete."""
     return connection.execute(select(func.count()).select_from(tasks).where(*_old(before, gone_before))).scalar_one()
 
 

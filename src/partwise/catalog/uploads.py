@@ -247,7 +247,7 @@ def finish_delete(connection: Connection, upload_id: str) -> None:
 def idle_uploads(
     connection: Connection, *, open_before: datetime, completed_before: datetime, limit: int
 ) -> list[Upload]:
-    """Those to expire, and those whose deletion was begun."""
+    """Return the uploads to expire, and those whose deletion has begun."""
     # One after the other: of all in one query a database may read every upload there is.
     of = (
         and_(uploads.c.state == UploadState.OPEN, uploads.c.updated < open_before, unfinished(uploads)),
@@ -307,18 +307,18 @@ def list_committing(connection: Connection) -> list[str]:
 
 
 def list_internal(connection: Connection) -> list[Upload]:
-    """Those that exist for one request."""
+    """Return the uploads that exist for one request."""
     return [Upload(**row._mapping) for row in connection.execute(select(*UPLOAD).where(uploads.c.internal))]
 
 
 def closed_uploads(connection: Connection, upload_ids: Sequence[str]) -> list[str]:
-    """Those of ``upload_ids`` that are not open."""
+    """Return the ids of ``upload_ids`` whose uploads are not open."""
     rows = connection.execute(_OPEN, {"ids": list(upload_ids)})
     return list(set(upload_ids) - set(rows.scalars()))
 
 
 def list_unattended(connection: Connection) -> list[Upload]:
-    """Those that the server itself has to go on with."""
+    """Return the uploads that the server has to finish."""
     whole = select(*UPLOAD).where(
         uploads.c.state == UploadState.OPEN,
         unfinished(uploads),
@@ -337,7 +337,7 @@ def forget_parts(connection: Connection, upload_id: str) -> None:
 
 
 def count_states(connection: Connection) -> dict[str, int]:
-    """How many uploads are in each state, states without any included."""
+    """Count the uploads in each state, including states without uploads."""
     found = counts.by_state(connection, "upload", None)
     return {str(state): 0 for state in UploadState} | {state: counted.count for state, counted in found.items()}
 
@@ -381,7 +381,7 @@ _RESERVED = select(*_sums(func.coalesce(uploads.c.size, _GROWN)), func.count()).
 
 
 def usage(connection: Connection, owner: str, *, without: Sequence[str] = ()) -> Usage:
-    """What ``owner`` holds, the uploads ``without`` left out."""
+    """Return the usage of ``owner``, except for the uploads ``without``."""
     high, low, count = connection.execute(_RESERVED, {"owner": owner, "without": list(without)}).one()
     stored = counts.by_state(connection, "link", owner).get("", counts.Counted())
     return Usage(
@@ -393,7 +393,7 @@ def usage(connection: Connection, owner: str, *, without: Sequence[str] = ()) ->
 
 
 def _check_limits(connection: Connection, upload: Upload, size: int, limits: OwnerLimits, *, new: bool) -> None:
-    """Whether the owner may hold ``upload`` with ``size`` bytes, beside all else that the owner holds.
+    """Return whether the owner may hold ``upload`` with ``size`` bytes, beside all else that the owner holds.
 
     Transactions of one owner that take room wait for each other: two that look at once would both find the last of it.
     """

@@ -1,4 +1,4 @@
-"""What the exit codes mean, and which error leads to which. ``docs/cli.md`` and ``--help`` show the same table."""
+"""Exit codes: their meanings, and the errors that lead to them. ``docs/cli.md`` and ``--help`` show the same table."""
 
 from __future__ import annotations
 

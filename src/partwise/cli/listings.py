@@ -21,7 +21,7 @@ _MOST_GAPS = 10
 
 
 class Sort(Enum):
-    """What a list is sorted by: the newest, the largest, or the first name is on top."""
+    """Sort order of a list: the newest, the largest, or the first name is on top."""
 
     TIME = "time"
     SIZE = "size"
@@ -154,7 +154,7 @@ def remove(client: Client, references: Sequence[str]) -> None:
 
 
 def _find(client: Client, reference: str) -> UploadInfo | ArtifactInfo:
-    """What an id, an href or a SHA-256 names. Ids of uploads and artifacts look alike: uploads are asked first."""
+    """Return what an id, href or SHA-256 names. Uploads and artifacts have the same kind of id; uploads come first."""
     if is_sha256(reference.lower()) or "/artifacts/" in reference:
         return client.artifact(reference)
     try:

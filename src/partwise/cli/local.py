@@ -1,4 +1,4 @@
-"""What commands need that work on a server's data folder and records, whether the server runs or not."""
+"""Helpers of commands that work on the data folder and the metadata database, with or without a running server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands show: results on stdout, as text or JSON; progress, notes and errors on stderr."""
+"""Output of commands: results on stdout, as text or JSON; progress, notes and errors on stderr."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def tell(message: str, style: str = "") -> None:
 
 
 def _results() -> Console:
-    """Where results go. On a terminal that shows a bar too, whatever shows the bar has to know of each line."""
+    """Return the console for results. On a terminal with a progress bar, the bar's console has to print each line."""
     return err if out.is_terminal and err.is_terminal else out
 
 
@@ -79,7 +79,7 @@ def exit_with_message(hint: str = "") -> Iterator[None]:
 
 
 def sentence(error: BaseException) -> str:
-    """What to tell a person about ``error``."""
+    """Return the message of ``error`` for a person."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)
@@ -155,7 +155,7 @@ class ProgressView(Observer):
 
     @property
     def under_way(self) -> bool:
-        """Whether anything has been transferred, or found to be there, since ``begin``."""
+        """Return whether anything has been transferred, or found to be there, since ``begin``."""
         return self._phase is not None
 
     def begin(self, name: str) -> None:

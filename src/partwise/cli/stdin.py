@@ -62,7 +62,7 @@ def _source() -> BinaryIO | Iterator[bytes]:
 
 
 def _blocks(fd: int) -> Iterator[bytes]:
-    """What can be read from a descriptor; nothing now and then, so that an upload that failed is noticed."""
+    """Yield the bytes of a descriptor, and b"" now and then, so that a failed upload is noticed."""
     while True:
         if os.name == "posix" and not select.select([fd], [], [], _LOOK_SECONDS)[0]:
             yield b""

@@ -50,7 +50,7 @@ class Ask(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
-    """What a delta upload needs of the upload that it is a part of."""
+    """Interface that a delta upload needs of its upload."""
 
     ask: Ask
     patience: Patience
@@ -118,7 +118,7 @@ class DeltaUpload:
 
 
 def is_fast(file: Source, transfer: Callable[[ByteRange], None]) -> bool:
-    """Whether a comparison with ``file`` would take longer than to transfer all.
+    """Return whether a comparison with ``file`` would take longer than to transfer all.
 
     ``transfer`` moves the first two pieces of the file that is sent or received.
     """
@@ -142,7 +142,7 @@ def best_rate(work: Callable[[ByteRange], None]) -> float:
 
 
 def looks_alike(file: Source, matcher: Matcher, cutting: Cutting) -> bool:
-    """Whether a signature has a piece of any of some places of the file."""
+    """Return whether a signature has a piece of any of some places of the file."""
     window = min(4 * cutting.maximum, file.size)
     for sample in range(_SAMPLES):
         cutter = Cutter(cutting)
@@ -191,7 +191,7 @@ class _Filling:
             raise
 
     def _parts(self) -> Iterator[Copy | Send]:
-        """What to copy and to send, in order, as the file is read."""
+        """Yield the ranges to copy and to send, in order, while the file is read."""
         offset = 0
         while offset < self._file.size:
             if self._hooks.cancelled.is_set():
@@ -248,5 +248,5 @@ def _nothing() -> None:
 
 
 def is_hopeless(error: ClientError) -> bool:
-    """Whether an error says that the server has no delta transfers, or not for this upload: send all instead."""
+    """Return whether an error says that the server has no delta transfers, or not for this upload: send all instead."""
     return isinstance(error, NotFound) or (isinstance(error, AnswerError) and error.status in (405, 413, 501))

@@ -41,7 +41,7 @@ _NAME_BYTES = 200
 
 
 class _NoRanges(Exception):
-    """What answered does not give the part of the file that it was asked for."""
+    """The server did not return the requested part of the file."""
 
 
 class Downloader:
@@ -144,7 +144,7 @@ class Downloader:
         self._receive_to(part, self._artifact.size)
 
     def _receive_whole(self, part: _Part) -> None:
-        """Where nobody gives a part: all of it in one answer, which is begun again only so often."""
+        """Receive the whole file in one response, if the server sends no parts, with a limited number of retries."""
         for _ in range(_WHOLE_TRIES):
             part.clear()
             self._local = 0
@@ -258,7 +258,7 @@ class _Part:
 
 
 def _is_range_from(begin: int, response: urllib3.BaseHTTPResponse) -> bool:
-    """Whether an answer has the bytes from ``begin`` on (RFC 9110, section 14.4)."""
+    """Return whether an answer has the bytes from ``begin`` on (RFC 9110, section 14.4)."""
     match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
     return response.status == 206 and match is not None and int(match[1]) == begin
 

@@ -1,4 +1,4 @@
-"""What can go wrong for a client.
+"""Errors of the client.
 
 ::
 
@@ -144,7 +144,7 @@ def _answered(status: int, reason: str) -> str:
 
 
 def _hint(status: int, location: str | None) -> str:
-    """What to do about an answer that partwise does not give: it is a proxy's, or another program's."""
+    """Return advice about a response that is not from partwise but from a proxy or another program."""
     if 300 <= status < 400 and location:
         return f"It says that this is at {location}: give that address as the server."
     if status == 407:

@@ -1,4 +1,4 @@
-"""What every upload asks of the server, whatever its bytes come from: create, commit, find the artifact, give up."""
+"""Requests of every upload, whatever its source: create, commit, find the artifact, delete."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ class UploadJob:
 
 
 def _was_not_done(error: ClientError) -> bool:
-    """Whether the request surely changed nothing: no connection, or an answer that says "not now"."""
+    """Return whether the request surely changed nothing: no connection, or an answer that says "not now"."""
     if isinstance(error, CannotReachServer):
         return error.before_request
     return isinstance(error, AnswerError) and error.status in (429, 503)

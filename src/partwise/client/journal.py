@@ -1,4 +1,4 @@
-"""What lets the same command go on where it was cut: a small file that names the upload begun for a local file.
+"""Journals: small files that name the upload of a local file, so that the same command can resume it.
 
 It lives in ``$XDG_STATE_HOME/partwise/uploads``, under a name made from the server, the absolute path and the file's
 identity, so a changed file begins anew. It says only which upload to ask for; what is missing, the server says. A lock
@@ -25,7 +25,7 @@ _KEEP_SECONDS = 60 * 24 * 3600
 
 
 def default_folder() -> Path:
-    """Where journals are kept: below XDG_STATE_HOME, or ``~/.local/state``."""
+    """Return the folder of journals, below XDG_STATE_HOME or ``~/.local/state``."""
     state = os.environ.get("XDG_STATE_HOME", "")
     if os.path.isabs(state):
         return Path(state) / "partwise" / "uploads"

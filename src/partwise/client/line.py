@@ -1,4 +1,4 @@
-"""How much to send at once: bytes of a part, and parts side by side. Pure: the caller tells the time and the bytes.
+"""Chunk size and parallelism of a transfer. Pure: the caller passes the time and the bytes.
 
 A transfer begins with one small part. From what that takes, the line is known: parts grow until each takes a few
 seconds, so that the cost of a request does not count and a cut loses little. Connections are added while they bring
@@ -31,7 +31,7 @@ _TOGETHER_SECONDS = 1.0
 
 
 class Line:
-    """What is known of the line to the server. One for each transfer; callers hold a lock of their own."""
+    """Measurements of the network to the server, for one transfer. Callers hold their own lock."""
 
     def __init__(
         self,

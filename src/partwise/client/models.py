@@ -1,4 +1,4 @@
-"""What the client hands out: descriptions of uploads and artifacts, results, and the observer of a transfer."""
+"""Results of the client: descriptions of uploads and artifacts, results of transfers, and their observer."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class EventBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadResult:
-    """What an upload came to, and what it took."""
+    """Result of an upload, with its duration and traffic."""
 
     name: str
     size: int
@@ -144,7 +144,7 @@ class UploadResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadResult:
-    """What a download came to. ``bytes_received`` is less than ``size`` when an earlier one was taken up."""
+    """Result of a download. ``bytes_received`` is less than ``size`` if an earlier download was resumed."""
 
     path: str
     size: int
@@ -157,7 +157,7 @@ class DownloadResult:
 
 
 class Phase(StrEnum):
-    """What a transfer is doing."""
+    """Phase of a transfer."""
 
     SENDING = "sending"
     RECEIVING = "receiving"

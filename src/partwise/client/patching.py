@@ -22,7 +22,7 @@ SMALLEST_TAKEN = 64 << 10
 
 
 class Steps:
-    """Where each byte of an artifact comes from: ranges to take from the local file and to receive, without a gap."""
+    """Plan of a patch: ranges to copy from the local file and ranges to receive, without a gap."""
 
     def __init__(self, parts: list[Copy | Send]) -> None:
         self._parts = parts

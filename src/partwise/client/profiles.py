@@ -177,7 +177,7 @@ def _members(profile: Profile) -> dict[str, str]:
 
 
 def _place(server: str) -> object:
-    """What tells one server from another. URLs with credentials of their own equal no other."""
+    """Return the key that identifies a server. URLs with credentials of their own equal no other."""
     try:
         parts = urlsplit(server if "://" in server else f"http://{server}")
         if parts.username is not None:

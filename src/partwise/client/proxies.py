@@ -68,7 +68,7 @@ def _is_direct(host: str, port: int, entries: str) -> bool:
 
 
 def _names(entry: str, host: str, port: int) -> bool:
-    """Whether an entry of ``no_proxy`` names this host."""
+    """Return whether an entry of ``no_proxy`` names this host."""
     if entry == "*":
         return True
     try:

@@ -1,4 +1,4 @@
-"""When to try again, and for how long.
+"""Retries: which errors to repeat, and for how long.
 
 A failure is worth another try when the network or a busy server caused it. How long: until requests have failed for
 ``patience`` seconds with none succeeding in between. So a server that is restarted for a minute costs a minute, and one
@@ -57,7 +57,7 @@ def waits(first: float = 0.1, spread: Callable[[], float] = random.random) -> It
 
 
 def worth_another_try(error: ClientError) -> bool:
-    """Whether the same request may succeed a little later."""
+    """Return whether the same request may succeed a little later."""
     if isinstance(error, AnswerError):
         return error.status in BUSY_STATUSES or (error.status == 409 and error.retry_after is not None)
     return isinstance(error, CannotReachServer)

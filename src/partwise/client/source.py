@@ -25,7 +25,7 @@ HASH_AHEAD_BYTES = 64 * BLOCK
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What tells this content of this file from another, without reading it."""
+    """Identity of a file's content, determined without reading it."""
 
     size: int
     mtime_ns: int
@@ -82,7 +82,7 @@ class Memory(Source):
 
     @property
     def name(self) -> str:
-        """What it was given."""
+        """Return the given path."""
         return self._name
 
     @property
@@ -129,7 +129,7 @@ class LocalFile(Source):
         return self.identity.size
 
     def _has_bytes(self) -> bool:
-        """Whether a file of size 0 has bytes: those of /proc and /sys are made when somebody reads them."""
+        """Return whether a file of size 0 has bytes, as files in /proc and /sys do."""
         try:
             return files.read_at(self.fd, memoryview(bytearray(1)), 0) > 0
         except OSError:

@@ -26,7 +26,7 @@ _DAMAGED_TRIES = 3
 
 @dataclass(slots=True)
 class Counters:
-    """What a transfer has done so far."""
+    """Progress of a transfer."""
 
     chunks_sent: int = 0
     bytes_sent: int = 0
@@ -233,15 +233,15 @@ class Transfer:
 
     @property
     def _keeps(self) -> bool:
-        """Whether what came of a cut chunk is kept. A digest is the whole chunk's, and so is the place of another."""
+        """Return whether the server keeps the bytes of an interrupted chunk. Not if their digest is sent."""
         return not (self._exact or self._verify_chunks)
 
     def _is_kept_in_part(self, error: ClientError) -> bool:
-        """Whether the server has some of the chunk already: it noticed only now that a connection was cut."""
+        """Return whether the server has some of the chunk already: it noticed only now that a connection was cut."""
         return self._keeps and isinstance(error, AnswerError) and error.status == 409 and "overlap" in error.type
 
     def _missing(self, piece: ByteRange) -> list[ByteRange]:
-        """What the server lacks of a chunk, lowest offset first."""
+        """Return the missing ranges of a chunk, lowest offset first."""
         _, answer = self._http.call("GET", self._upload, query={"fields": "missing,missing_count,received"})
         gaps = [_range(gap) for gap in answer.get("missing", ())]
         if answer.get("missing_count") != len(gaps):  # only the first ones are listed

@@ -46,7 +46,7 @@ _MOST_REPAIRS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to upload. ``chunk_size`` (bytes) and ``parallel`` None: as the server advises."""
+    """Options of an upload. ``chunk_size`` (bytes) and ``parallel`` None: as the server advises."""
 
     name: str | None = None
     chunk_size: int | None = None
@@ -133,7 +133,7 @@ class Uploader(UploadJob):
                 self._journal = None
 
     def _is_over(self, error: BaseException) -> bool:
-        """Whether no later run goes on with this upload: then the room that it reserves is given back."""
+        """Return whether no later run can resume this upload, so that its reserved space is released."""
         if self._options.upload is not None:
             return False  # somebody else's
         return self._journal is None or isinstance(error, FileChanged)

@@ -1,4 +1,4 @@
-"""What of a new file an old one has: the pieces of the new file against the signature of the old one.
+"""Comparison of a new file's pieces with the signature of an old file.
 
 Both are cut by the same parameters, those of the signature. A piece of the new file whose SHA-256 the signature has is
 copied from there, all others are sent. Neighbours are merged.
@@ -60,7 +60,7 @@ class Matcher:
         return bytes(self._table[number * self._record : (number + 1) * self._record])
 
     def _slot(self, key: bytes) -> int:
-        """Where the piece is in the hash table, or where it belongs.
+        """Return the slot of the piece in the hash table, or the free slot for it.
 
         Python's own hash of bytes is keyed at random: no signature can be made of pieces that all meet in one place.
         """

@@ -16,7 +16,7 @@ _HEX = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
 
 def is_sha256(text: str) -> bool:
-    """Whether ``text`` is a SHA-256 as it is stored: in lower-case hexadecimal."""
+    """Return whether ``text`` is a SHA-256 as it is stored: in lower-case hexadecimal."""
     return _HEX.fullmatch(text) is not None and text == text.lower()
 
 

@@ -11,5 +11,5 @@ _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:[ \t]*;[ \t]*[\x20-\x7e
 
 
 def is_media_type(value: str) -> bool:
-    """Whether ``value`` reads like a media type, so that a header field can hold it."""
+    """Return whether ``value`` reads like a media type, so that a header field can hold it."""
     return len(value) <= MAX_MEDIA_TYPE and _MEDIA_TYPE.fullmatch(value) is not None

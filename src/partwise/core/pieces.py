@@ -27,7 +27,7 @@ _AHEAD = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Cutting:
-    """Where to cut: the average size of a piece in bytes, a power of two. Everything else follows from it."""
+    """Parameters of chunking: the average size of a piece in bytes, a power of two. All others follow from it."""
 
     average: int
 

@@ -22,7 +22,7 @@ class ByteRange:
         return self.offset + self.size
 
     def overlaps(self, other: ByteRange) -> bool:
-        """Whether the two ranges share at least one byte."""
+        """Return whether the two ranges share at least one byte."""
         return self.offset < other.end and other.offset < self.end
 
     def __str__(self) -> str:
@@ -42,7 +42,7 @@ def missing_ranges(size: int, recorded: Iterable[ByteRange]) -> Iterator[ByteRan
 
 
 class Gaps:
-    """What chunks leave out, found as they pass by in their order: the ``first`` few gaps, and their ``count``."""
+    """Gaps between chunks, found while iterating in order: the ``first`` few gaps, and their ``count``."""
 
     def __init__(self, named: int = 100) -> None:
         self.first: list[ByteRange] = []

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Scope(StrEnum):
-    """What a token allows."""
+    """Permissions of a token."""
 
     ALL = "all"
     #: All but reading the bytes of artifacts, and deleting or releasing them.
@@ -26,7 +26,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks. An admin sees and may change what belongs to anyone."""
+    """Authenticated user of a request. An admin may read and change the data of all users."""
 
     name: str
     admin: bool = False
@@ -40,11 +40,11 @@ class Principal:
     scope: Scope = Scope.ALL
 
     def owns(self, owner: str) -> bool:
-        """Whether what belongs to ``owner`` is this principal's to see."""
+        """Return whether this principal may access resources of ``owner``."""
         return self.ticket is None and (self.admin or self.name == owner)
 
     def sees(self, upload: Upload) -> bool:
-        """Whether the upload is this principal's to see."""
+        """Return whether this principal may access the upload."""
         if self.ticket is not None:
             return upload.id == self.ticket and upload.owner == self.name and not upload.internal
         return self.owns(upload.owner) and (self.internal or not upload.internal)
@@ -218,7 +218,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What an owner holds: bytes of open uploads and of artifacts, and the number of either."""
+    """Usage of an owner: bytes and number of open uploads and of artifacts."""
 
     reserved: int
     stored: int

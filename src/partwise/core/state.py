@@ -18,7 +18,7 @@ from partwise.core.errors import WrongState
 
 
 class UploadState(StrEnum):
-    """Where an upload is in its life."""
+    """State of an upload."""
 
     OPEN = "open"
     COMMITTING = "committing"
@@ -27,7 +27,7 @@ class UploadState(StrEnum):
 
 
 class Event(StrEnum):
-    """What moves an upload from one state to another, or needs it to be in one."""
+    """Action that changes the state of an upload, or requires one."""
 
     WRITE = "write"  # a chunk is recorded or un-recorded
     COMMIT = "commit"  # all bytes are there, the digest is awaited

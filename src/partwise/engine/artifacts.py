@@ -137,7 +137,7 @@ def read_artifact(engine: Context, artifact: Artifact, span: ByteRange) -> Async
 
 
 async def artifact_url(engine: Context, artifact: Artifact, headers: Mapping[str, str]) -> str | None:
-    """Where else the whole artifact is to be had for a short time, answering with ``headers``; None: only here."""
+    """Return a presigned URL of the artifact that responds with ``headers``, or None if the storage has none."""
     return await engine.storage.artifact_url(artifact.sha256, artifact.size, headers)
 
 

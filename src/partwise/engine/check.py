@@ -20,7 +20,7 @@ _PAGE = 1000
 
 
 class Kind(StrEnum):
-    """What can be wrong."""
+    """Kinds of damage."""
 
     LEFTOVER = "staging-file-without-upload"
     UNRECORDED = "artifact-file-without-record"

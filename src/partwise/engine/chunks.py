@@ -149,7 +149,7 @@ async def _check(engine: Context, upload_id: str, span: ByteRange, total: int | 
 
 
 async def _reserve(engine: Context, upload: Upload, span: ByteRange) -> int | None:
-    """Where the size is not declared yet, make room for ``span``, or for the first step of one without an end.
+    """Reserve space for ``span``, or for the first step of one without an end, if the size is not declared yet.
 
     How far there is room now; None where the room was reserved with the size.
     """

@@ -27,7 +27,7 @@ from partwise.engine.watch import EventWatch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What the operator allows. Sizes in bytes; None: no limit."""
+    """Limits set by the operator. Sizes in bytes; None: no limit."""
 
     max_upload_size: int | None = None
     quota: int | None = None
@@ -57,23 +57,23 @@ def utc_now() -> datetime:
 
 
 def no_failpoint(_name: str) -> None:
-    """What runs at each named step of the protocol: nothing, unless a crash test puts its own function here."""
+    """Run at each named step of the protocol. Does nothing; crash tests replace it."""
 
 
 def no_observation(_what: str, _seconds: float) -> None:
-    """What is told how long things took, unless a server keeps figures."""
+    """Receive durations. Does nothing; a server with metrics replaces it."""
 
 
 def no_attempt(_endpoint: str, _outcome: str) -> None:
-    """What is told what came of a delivery, unless a server keeps figures."""
+    """Receive results of deliveries. Does nothing; a server with metrics replaces it."""
 
 
 def no_limit(_setting: str, _count: int) -> None:
-    """What is told that a limit removed uploads, unless a server keeps figures."""
+    """Receive the number of uploads removed by a limit. Does nothing; a server with metrics replaces it."""
 
 
 class Workers:
-    """What goes on beside the requests of one process: digests, syncs, commits, joins, receptions, reading back."""
+    """Background work of one process: digests, syncs, commits, concatenations, receptions, reading back."""
 
     def __init__(self, storage: Storage, catalog: Catalog, failpoint: Callable[[str], None]) -> None:
         self.receptions = Receptions()
@@ -88,7 +88,7 @@ class Workers:
         self.events = EventWatch(catalog)
 
     def are_busy(self) -> bool:
-        """Whether bodies are received, or uploads followed."""
+        """Return whether bodies are being received or uploads hashed."""
         return self.receptions.are_any() or self.follower.is_following()
 
     async def stop(self) -> None:
@@ -110,7 +110,7 @@ def check_scope(who: Principal) -> None:
 
 @dataclass(slots=True)
 class Context:
-    """What every use case takes as its first argument."""
+    """Context that every use case takes as its first argument."""
 
     storage: Storage
     catalog: Catalog

@@ -48,7 +48,7 @@ class CopyRange:
 
 
 class CopyState(StrEnum):
-    """What became of one range."""
+    """Outcome of copying one range."""
 
     COPIED = "copied"  # recorded as a chunk
     MISSING = "missing"  # the owner has no such artifact (any more)
@@ -59,7 +59,7 @@ class CopyState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What became of one range, and the reason where it was not copied."""
+    """Result of copying one range, with the reason if it was not copied."""
 
     span: ByteRange
     state: CopyState

@@ -47,7 +47,7 @@ LONGEST = timedelta(hours=24)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What came of one try. ``gone``: the receiver wants nothing any more, and is paused."""
+    """Result of one delivery attempt. ``gone``: the endpoint returned 410 and is paused."""
 
     accepted: bool
     status: int | None = None

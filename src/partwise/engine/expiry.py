@@ -1,4 +1,4 @@
-"""What goes by itself: idle uploads, completed ones that were shown long enough, and old tasks.
+"""Automatic cleanup of idle uploads, old completed uploads, and old tasks.
 
 Any number of processes may do this at once. That an upload is still to go is checked in the transaction that flips its
 state, so a chunk recorded a moment before keeps it; and a chunk that is still coming in counts as activity.
@@ -52,7 +52,7 @@ class Grace:
         self._offset = self._ahead()
 
     def is_over(self) -> bool:
-        """Whether what is old may go. Ask regularly: each answer looks for a leap since the last one."""
+        """Return whether old resources may expire. Call it regularly: each call detects clock jumps."""
         offset = self._ahead()
         if offset - self._offset > LEAP.total_seconds():
             log.warning("the clock jumped ahead by %.0f seconds: expiry is paused", offset - self._offset)
@@ -81,7 +81,7 @@ async def all_expired(engine: Context) -> AsyncIterator[Upload]:
 
 
 async def is_clock_watched(engine: Context) -> bool:
-    """Whether a server noted the time within the last hour: else the clock may have leapt, or clients had no server."""
+    """Return whether a server recorded the time within the last hour. Otherwise the clock jumped, or no server ran."""
     noted = await engine.catalog.noted_clock()
     return noted is not None and abs(engine.clock() - noted) < GRACE
 

@@ -148,7 +148,7 @@ async def _made_once(engine: Context, who: Principal, upload_id: str, make: Call
 
 
 async def _ask(engine: Context, who: Principal, size: int, filename: str | None, media_type: str | None) -> Allowed:
-    """What the application allows of an upload whose id has its owner's name: HookFailed when it names another."""
+    """Ask the application about an upload whose id contains its owner. HookFailed if it names another owner."""
     check_size(engine, size)
     wanted = Creation(user=who.name, admin=who.admin, size=size, filename=filename, media_type=media_type)
     allowed = await ask(engine, who, wanted)

@@ -117,7 +117,7 @@ class Follower:
             run.wake()
 
     def is_following(self) -> bool:
-        """Whether any upload is followed."""
+        """Return whether any upload is being hashed."""
         return bool(self._runs)
 
     def notify(self, upload_id: str) -> None:
@@ -256,7 +256,7 @@ class _Run:
             await self._wait(PAUSE, self.wanted)
 
     async def _wait(self, timeout: float, event: asyncio.Event | None = None) -> bool:
-        """Whether there was news, or the ``event``, within ``timeout`` seconds."""
+        """Return whether there was news, or the ``event``, within ``timeout`` seconds."""
         try:
             async with asyncio.timeout(timeout):
                 await (event or self._news).wait()

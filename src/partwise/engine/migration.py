@@ -23,7 +23,7 @@ _PAGE = 1000
 
 
 class Outcome(StrEnum):
-    """What became of an artifact."""
+    """Outcome of migrating an artifact."""
 
     COPIED = "copied"
     PRESENT = "present"
@@ -40,7 +40,7 @@ class Moved:
 
 
 async def unfinished(source: Context) -> int:
-    """How many uploads are not completed: they do not move, their clients begin again."""
+    """Count the uploads that are not completed. They are not moved, and their clients start again."""
     states = (UploadState.OPEN, UploadState.COMMITTING)
     return (await source.catalog.list_uploads(None, states=states, limit=1)).count
 

@@ -1,4 +1,4 @@
-"""What all users have, for the operator: found by user, name, age and size, a page at a time."""
+"""Uploads and artifacts of all users for the operator, by user, name, age and size, in pages."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def find_artifacts(engine: Context, wanted: Wanted) -> AsyncIterator[Artif
 
 
 def _first_key(engine: Context, wanted: Wanted) -> PageKey | None:
-    """Where lists begin, newest first: behind what is younger."""
+    """Return the key at which a list starts, newest first."""
     return None if wanted.older_than is None else (engine.clock() - wanted.older_than, "")
 
 
@@ -75,7 +75,7 @@ async def find(engine: Context, reference: str) -> list[Upload] | list[Artifact]
 
 
 async def usage_of_users(engine: Context, user: str | None = None) -> list[tuple[str, Usage, int | None]]:
-    """What each user holds, or ``user`` alone, and the quota in bytes (None: no limit); by name."""
+    """Return the usage and the quota in bytes (None: no limit) of each user, or of ``user`` only, by name."""
     users = await engine.catalog.list_owners() if user is None else [user]
     catalog, default = engine.catalog, engine.limits.quota
     return [(name, await catalog.usage(name), await catalog.owner_quota(name, default)) for name in users]

@@ -45,7 +45,7 @@ async def artifact_digest(engine: Context, sha256: str, span: ByteRange) -> str:
 
 
 async def is_readable(engine: Context, upload_id: str, chunk: Chunk) -> bool:
-    """Whether a chunk's bytes can be read back."""
+    """Return whether a chunk's bytes can be read back."""
     try:
         await read_back(engine, upload_id, chunk, lambda _block: None)
     except BytesLost:

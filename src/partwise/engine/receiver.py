@@ -37,7 +37,7 @@ SEGMENT, SEGMENT_SECONDS = 64 << 20, 30.0
 
 
 class Early(Enum):
-    """What becomes of a body that ends before its range does."""
+    """Partial-body policy: what is kept of a body that ends before its range."""
 
     REFUSE = "refuse"  # nothing is recorded
     ACCEPT = "accept"  # a body that is over is recorded as far as it goes; nothing of one that was cut
@@ -148,7 +148,7 @@ class Receiver:
         return self._hasher.hexdigest() if self._hasher else self._read_back
 
     async def is_unchanged(self) -> bool:
-        """Whether the recorded chunk of the same range has the same bytes."""
+        """Return whether the recorded chunk of the same range has the same bytes."""
         if self.writer.overwrites or self._same is None:
             return self._comparing
         try:
@@ -183,7 +183,7 @@ class Receiver:
 
     @property
     def is_blind(self) -> bool:
-        """Whether nothing here looks at the bytes: then the storage may copy them by itself."""
+        """Return whether no check here needs the bytes, so that the storage may copy them itself."""
         compared = self._comparing or (self._same is not None and not self.writer.overwrites)
         return not (compared or self._hashed or self._declared or self._room is not None)
 
@@ -215,7 +215,7 @@ class Receiver:
         self._await(self._follow_now)
 
     def _is_stored_right(self) -> bool:
-        """Whether the stored bytes of the recorded chunk have its digest."""
+        """Return whether the stored bytes of the recorded chunk have its digest."""
         hasher = hashlib.sha256()
         try:
             for piece in split(self.span, BLOCK):
@@ -225,14 +225,14 @@ class Receiver:
         return hasher.hexdigest() == self._declared
 
     def _differs(self, position: int, block: memoryview) -> bool:
-        """Whether other bytes are stored there, or none that can be read."""
+        """Return whether the stored bytes differ or cannot be read."""
         try:
             return self.writer.read(position, len(block)) != block
         except BytesLost:
             return True
 
     def _is_segment(self) -> bool:
-        """Whether what was written is to be recorded before more is: not where many more rows would be too many."""
+        """Return whether the written bytes are recorded before the body ends. Not if that makes too many rows."""
         if self.received < SEGMENT and time.monotonic() - self._since < SEGMENT_SECONDS:
             return False
         return self.received > 0 and 2 * self.upload.chunk_count < chunk_limit(self._engine, self.upload)

@@ -40,7 +40,7 @@ class Receptions:
                 self._running.pop(upload_id, None)
 
     def are_any(self) -> bool:
-        """Whether anything is being received."""
+        """Return whether any body is being received."""
         return bool(self._running)
 
     def preempt(self, upload_id: str) -> None:

@@ -371,7 +371,7 @@ async def finish_removal(engine: Context, upload_id: str) -> None:
 
 
 def expires(engine: Context, upload: Upload) -> datetime:
-    """When the upload goes if nothing more happens to it."""
+    """Return when the upload expires without further activity."""
     if upload.completed is not None:
         return upload.completed + engine.limits.completed_expiry
     return upload.updated + engine.limits.idle_expiry

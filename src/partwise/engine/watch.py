@@ -44,7 +44,7 @@ class EventWatch:
 
     @property
     def streams_end(self) -> bool:
-        """Whether streams are to end, after the page that they are at."""
+        """Return whether streams have to end after their current page."""
         return self.closed or self.draining()
 
     @contextmanager

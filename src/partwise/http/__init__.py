@@ -1,1 +1,1 @@
-"""What all dialects share: bodies of requests, header fields, forms, problems, downloads; and the seam itself."""
+"""Code shared by all dialects: their interface, request bodies, header fields, forms, problems, downloads."""

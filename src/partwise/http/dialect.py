@@ -33,18 +33,18 @@ _logger = logging.getLogger(__name__)
 
 
 async def any_token(_secret: str) -> bool:
-    """Where nobody needs a token, any will do."""
+    """Accept any token, for servers without authentication."""
     return True
 
 
 async def always_known(_request: Request) -> bool:
-    """Where nobody's rights change."""
+    """Confirm the user again, on servers where permissions never change."""
     return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """What a dialect is given: the engine, the bodies of requests, who asks, and how the operator presents it all."""
+    """Environment of a dialect: the engine, request bodies, the authenticated user, and the operator's settings."""
 
     engine: Engine
     body_of: BodyOf

@@ -127,7 +127,7 @@ def _requested(field: str | None, size: int) -> ByteRange | None:
 
 
 def _names(field: str, etag: str, *, weak: bool) -> bool:
-    """Whether a list of entity tags names this one, compared as weak or as strong ones (RFC 9110, section 8.8.3.2)."""
+    """Return whether a list of entity tags contains this one, by weak or strong comparison (RFC 9110, 8.8.3.2)."""
     tags = {tag.strip() for tag in field.split(",")}
     return "*" in tags or etag in tags or (weak and f"W/{etag}" in tags)
 

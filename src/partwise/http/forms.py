@@ -35,7 +35,7 @@ _MAX_BOUNDARY = 70
 
 
 def is_form(content_type: str | None) -> bool:
-    """Whether the Content-Type is that of a multipart form."""
+    """Return whether the Content-Type is that of a multipart form."""
     return bool(parse_options_header(content_type or "")[0] == "multipart/form-data")
 
 
@@ -100,7 +100,7 @@ class FormParser:
             raise BadBody("The form cannot be read: a part is longer than its own Content-Length.")
 
     def _is_pending(self, block: memoryview) -> bool:
-        """Whether the bytes so far, ``block`` included, end with the start of a delimiter and what belongs to it."""
+        """Return whether the bytes so far, including ``block``, end with the start of a delimiter and its line."""
         longest = len(self._delimiter) + 1  # of the two bytes behind it the second decides
         self._tail = (self._tail + bytes(block[-longest:]))[-longest:]
         start = self._tail.rfind(b"\r")
@@ -108,7 +108,7 @@ class FormParser:
         return start >= 0 and (self._delimiter.startswith(end) or end.startswith(self._delimiter))
 
     def _lacks_delimiter(self, block: memoryview) -> bool:
-        """Whether there is none in the block; False also where only a copy of the block could be searched."""
+        """Return whether there is none in the block; False also where only a copy of the block could be searched."""
         whole = block.obj
         if not isinstance(whole, bytes | bytearray) or not _begins(block, whole):
             return False
@@ -126,7 +126,7 @@ class FormParser:
 
     @property
     def closed(self) -> bool:
-        """Whether the closing boundary has come."""
+        """Return whether the closing boundary has arrived."""
         return bool(self._parser.closed)
 
     def close(self) -> None:
@@ -251,7 +251,7 @@ def _ignore(_block: object) -> None:
 
 
 def _words(error: MultipartError) -> str:
-    """What the parser says, without the exception that it may carry along."""
+    """Return the message of the parser, without the exception that it may include."""
     said = str(error.args[0]) if error.args else "it is malformed"
     return "the head of a part is not UTF-8" if "decode" in said else said
 
@@ -264,7 +264,7 @@ def agreed(first: str | None, second: str | None) -> str | None:
 
 
 def _begins(block: memoryview, whole: bytes | bytearray) -> bool:
-    """Whether a view of ``whole`` begins where that begins. (The view itself does not tell.)"""
+    """Return whether a view of ``whole`` begins where that begins. (The view itself does not tell.)"""
     if len(block) == len(whole):
         return True
     if isinstance(whole, bytes) or block.readonly:

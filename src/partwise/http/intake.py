@@ -1,4 +1,4 @@
-"""What every dialect is given to read requests with."""
+"""Readers of requests for all dialects."""
 
 from __future__ import annotations
 

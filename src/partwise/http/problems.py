@@ -256,7 +256,7 @@ class ProblemResponse(JSONResponse):
 
 
 def problem_of(error: errors.PartwiseError) -> Problem:
-    """What ``error`` is over HTTP: by its class, or the nearest base that is mapped."""
+    """Return the HTTP problem of ``error``, by its class or the nearest mapped base class."""
     return next(PROBLEMS[cls] for cls in type(error).__mro__ if cls in PROBLEMS)
 
 
@@ -277,7 +277,7 @@ def render_error(error: errors.PartwiseError) -> ProblemResponse:
 
 
 def _particulars(error: errors.PartwiseError) -> dict[str, Any]:
-    """What a program needs to go on: the ranges, digests and numbers that the sentence is about."""
+    """Return the machine-readable members of a problem: ranges, digests and numbers."""
     match error:
         case errors.ChunkOverlap():
             return {"chunks": _ranges(error.chunks), "count": error.count}
@@ -333,7 +333,7 @@ def render_any(request: Request, error: Exception) -> ProblemResponse:
 
 
 def _render_http(error: HTTPException) -> ProblemResponse:
-    """What the router raised. ``about:blank`` says no more than the status does (RFC 9457, section 4.2.1)."""
+    """Return the response to an error of the router, of type ``about:blank`` (RFC 9457, section 4.2.1)."""
     problem = _ROUTING.get(error.status_code)
     if problem is not None:
         return refuse(problem, headers=error.headers)

@@ -1,4 +1,4 @@
-"""Whether an answer has begun: after that nothing else can be said on its connection."""
+"""State of a response. After it has started, no other response can be sent on its connection."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ def assemble(
 def _access(
     settings: Settings, authenticator: Authenticator, dialects: Sequence[Dialect], identity: Identity | None
 ) -> Middleware:
-    """What decides who gets in."""
+    """Return the authentication middleware."""
     origins = (*settings.origins, *settings.own_origins)
     by_host = identity is not None
     if identity is None:

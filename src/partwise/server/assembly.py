@@ -46,7 +46,7 @@ def make_storage(settings: Settings, catalog: SqlCatalog) -> Storage:
 
 
 def check_engines(settings: Settings) -> None:
-    """What ``make_engine`` would raise, for a process that needs no engine: making one takes memory for ever."""
+    """Raise what ``make_engine`` would raise, without making an engine, which would keep its memory."""
     catalog = parse_url(settings.catalog_url)
     if settings.storage is None:
         return
@@ -59,7 +59,7 @@ def check_engines(settings: Settings) -> None:
 
 @contextmanager
 def _optional() -> Iterator[None]:
-    """What speaks to databases and stores over a network is an optional part of the installation."""
+    """Translate the import error of an optional package into MissingPart."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Who asks: tokens, sent as ``Authorization: Bearer TOKEN`` or as the password of Basic with any user name.
+"""Authentication by tokens, sent as ``Authorization: Bearer TOKEN`` or as the password of Basic with any user name.
 
 A token is 256 random bits; the catalog keeps its SHA-256 alone, and finds it by that. So no comparison of secrets can
 be timed: what takes longer or shorter depends on a digest, which nobody can steer. There is nothing to guess, so there
@@ -82,7 +82,7 @@ def new_secret() -> str:
 
 
 def digest_of(secret: str) -> str:
-    """What the catalog knows a token by."""
+    """Return the hash by which the catalog identifies a token."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -111,7 +111,7 @@ class Authenticator:
         self._notes: set[asyncio.Task[None]] = set()
 
     async def find(self, secret: str) -> Principal | None:
-        """Whom a token stands for; None when it is none, or was revoked."""
+        """Return the principal of a token, or None if the token is unknown or revoked."""
         if not _SECRET.fullmatch(secret):
             return None
         digest = digest_of(secret)
@@ -128,11 +128,11 @@ class Authenticator:
         return principal
 
     def was_valid(self, secret: str) -> bool:
-        """Whether a secret opened something when it was asked for last, as far as this process remembers."""
+        """Return whether a secret was valid at its last check, as far as this process remembers."""
         return digest_of(secret) in self._known
 
     async def is_token(self, secret: str) -> bool:
-        """Whether a secret is a token, and no ticket."""
+        """Return whether a secret is a token, and no ticket."""
         return not secret.startswith(TICKET_PREFIX) and await self.find(secret) is not None
 
     async def _ask(self, secret: str, digest: str) -> Principal | None:
@@ -166,7 +166,7 @@ class Authenticator:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a request brings along. ``ambient``: a browser adds it by itself, whichever page made the request."""
+    """Credentials of a request. ``ambient``: a browser adds them on its own, whichever page made the request."""
 
     secret: str
     ambient: bool
@@ -290,7 +290,7 @@ class TokenRequired:
             await self._app(scope, receive, send)
 
     async def _ask(self, scope: AsgiScope) -> tuple[Principal | None, Credentials | None]:
-        """Who makes the request, and what it brought along."""
+        """Return the authenticated user and the credentials of the request."""
         credentials = credentials_of(scope, self._downloads)
         if self._identity is None or self._is_own(credentials):
             return await self._authenticator.find(credentials.secret) if credentials else None, credentials
@@ -300,22 +300,22 @@ class TokenRequired:
         return who, Credentials("", ambient) if who is not None else credentials
 
     def _may_be_known(self, scope: AsgiScope) -> bool:
-        """Whether the request has no token, or one that was valid lately: others behind its address guess."""
+        """Return whether the request has no token, or one that was valid lately: others behind its address guess."""
         credentials = credentials_of(scope, self._downloads)
         if credentials is None or not self._is_ours(credentials):
             return True
         return self._authenticator.was_valid(credentials.secret)
 
     def _is_ours(self, credentials: Credentials) -> bool:
-        """Whether it is the database that tells who has these credentials, and nobody's own function."""
+        """Return whether it is the database that tells who has these credentials, and nobody's own function."""
         return self._identity is None or self._is_own(credentials)
 
     def _is_own(self, credentials: Credentials | None) -> bool:
-        """Whether the request has a ticket, or a token where those count."""
+        """Return whether the request has a ticket, or a token where those count."""
         return credentials is not None and credentials.secret.startswith(PREFIX if self._tokens else TICKET_PREFIX)
 
     def _is_ticketed(self, scope: AsgiScope, upload_id: str) -> bool:
-        """Whether the request is one for the bytes of this upload."""
+        """Return whether the request reads or writes this upload."""
         for methods, pattern in self._ticketed:
             found = pattern.fullmatch(scope["path"]) if scope["method"] in methods else None
             if found is not None:
@@ -354,7 +354,7 @@ class TokenRequired:
 
 
 def principal_of(request: Request) -> Principal:
-    """Who makes a request that ``TokenRequired`` let pass."""
+    """Return the authenticated user of a request that passed ``TokenRequired``."""
     principal: Principal = request.scope[PRINCIPAL]
     return principal
 
@@ -371,12 +371,12 @@ async def is_still_known(request: Request) -> bool:
 
 
 def is_known(request: Request) -> bool:
-    """Whether ``principal_of`` has an answer: it has none where ``TokenRequired`` merely greets."""
+    """Return whether ``principal_of`` has an answer: it has none where ``TokenRequired`` merely greets."""
     return PRINCIPAL in request.scope
 
 
 def _is_foreign(scope: AsgiScope, friends: frozenset[str]) -> bool:
-    """Whether a page of another site, not among ``friends``, makes a change.
+    """Return whether a page of another site, not among ``friends``, makes a change.
 
     A proxy may have changed the scheme: the host tells.
     """

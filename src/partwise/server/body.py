@@ -34,7 +34,7 @@ _NICE = 5
 
 
 class Intake:
-    """What the bodies of one process share: the threads that write, and the account of what is held.
+    """State shared by the bodies of one process: writer threads, and the count of buffered bytes.
 
     ``remote``: writing waits for other machines, so more threads are worth having than there are cores. For local
     files more would only fight over them, and let chunks advance side by side where the hash waits for the first.

@@ -34,7 +34,7 @@ _KEEPALIVE_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """What the operator allows one process."""
+    """Limits of one process."""
 
     max_connections: int = 4096
     header_timeout_seconds: float = 20.0
@@ -140,7 +140,7 @@ class BoundedProtocol(HandoverProtocol):
         self._in_head = self._in_head or not self._answering
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP gets an answer like all others."""
+        """Answer a request that is not HTTP like other errors."""
         self._refuse(BAD_HTTP, msg)
 
     def _await_head(self) -> None:

@@ -1,4 +1,4 @@
-"""What protects a server without authentication: it serves this machine, and only pages that it served itself.
+"""Host and origin check of a server without authentication: it serves only this machine and its own pages.
 
 A page on any site can make the visitor's browser send requests to this machine. Two checks stop that: the Host field
 must be a name of this machine (DNS rebinding brings a foreign name), and an unsafe method with an Origin must come
@@ -23,7 +23,7 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address, without a port, means this machine."""
+    """Return whether a host name or address, without a port, means this machine."""
     name = host.strip("[]").rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True

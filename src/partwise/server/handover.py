@@ -203,7 +203,7 @@ class _BehindHead:
 
 
 def _rest_of_body(cycle: RequestResponseCycle) -> tuple[bytes, bool]:
-    """What was read and is still held of the body, which is let go, and whether more was to come."""
+    """Return the buffered rest of the body and release it, and whether more was expected."""
     rest, cycle.body = bytes(cycle.body), bytearray()
     return rest, cycle.more_body
 
@@ -364,7 +364,7 @@ class _Burst:
         self._give()
 
     def _receive(self) -> int:
-        """How many bytes came into the buffer; 0 when there are none now."""
+        """Return the number of bytes read into the buffer; 0 if there are none now."""
         try:
             received = self._connection.recv_into(self._buffer[self._filled : min(BLOCK, self._left)])
         except BlockingIOError:

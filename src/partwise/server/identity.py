@@ -38,7 +38,7 @@ class ProxyIdentity:
         self._admins = frozenset(admins)
 
     async def __call__(self, request: Request) -> Principal | None:
-        """Who asks. BadRequest when the field is there twice: nobody knows which one the proxy wrote."""
+        """Return the user. BadRequest if the field is present twice, since the proxy's cannot be identified."""
         values = request.headers.getlist(self._header)
         if len(values) > 1:
             raise BadRequest(
@@ -84,7 +84,7 @@ class JwtIdentity:
         )
 
     async def __call__(self, request: Request) -> Principal | None:
-        """Who asks. StorageFailed when the issuer's keys cannot be had."""
+        """Return the user. StorageFailed if the issuer's keys are unavailable."""
         values = request.headers.getlist("authorization")
         scheme, _, text = values[0].partition(" ") if len(values) == 1 else ("", "", "")
         if scheme.lower() != "bearer":

@@ -16,7 +16,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Lifecycle:
-    """How far the end of this process has come."""
+    """Progress of this process's shutdown."""
 
     #: It still serves, and says that it will not for long.
     draining: bool = False

@@ -67,7 +67,7 @@ class Metrics:
         }
 
     def observe(self, what: str, seconds: float) -> None:
-        """What the engine measures."""
+        """Metrics of the engine."""
         self._seconds[what].observe(seconds)
 
     def refuse(self, problem: str, setting: str | None) -> None:
@@ -114,7 +114,7 @@ class Metrics:
 
 
 async def _state(engine: Engine) -> list[Metric]:
-    """What records and disk know."""
+    """Metrics from the metadata database and the disk."""
     states, totals, space, deliveries = await asyncio.gather(
         engine.catalog.count_states(),
         engine.catalog.totals(),

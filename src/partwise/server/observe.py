@@ -1,4 +1,4 @@
-"""What is noted of each request: an id that goes through the logs and back to the client, a log line, and figures."""
+"""Observation of requests: an id in logs and responses, a log line, and metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long to wait for the next bytes of a body: a client may fall silent, and may be slow, within bounds."""
+"""Minimum-rate timeout: limits of silence and slowness for the bytes of a body."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Pace:
 
     @property
     def patience(self) -> float:
-        """How many seconds the next wait may take; 0 when it is used up."""
+        """Return the seconds that the next wait may take; 0 if the time is used up."""
         return max(0.0, self._left)
 
     def given_up(self) -> BodyInterrupted:
-        """What to raise when the patience is used up."""
+        """Return the error to raise when the time is used up."""
         if self._silence >= self._window:
             message = f"No byte of the body came for {self._window:g} seconds."
             return BodyInterrupted(message, setting="body_idle_timeout_seconds")

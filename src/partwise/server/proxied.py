@@ -1,4 +1,4 @@
-"""What proxies in front change: the path below which all lies, the client's address, and the scheme.
+"""Effects of reverse proxies: the base path, the client's address, and the scheme.
 
 Inside, paths begin at the root, whether the proxy takes ``base_path`` off or passes it on. Whoever tells a client of a
 path puts ``base_path`` before it: ``Site.base``, and ``BASE`` in the scope of a request.
@@ -73,7 +73,7 @@ class Proxied:
 
 
 def is_within(client: str, networks: Sequence[Network]) -> bool:
-    """Whether an address is in one of the networks."""
+    """Return whether an address is in one of the networks."""
     address = _address(client)
     return address is not None and any(address in network for network in networks)
 

@@ -184,7 +184,7 @@ def look(settings: Settings) -> None:
 
 @contextmanager
 def usable_records(settings: Settings) -> Iterator[None]:
-    """What goes wrong with the records becomes a sentence, as CannotServe."""
+    """Translate errors of the metadata database into CannotServe."""
     try:
         yield
     except (CatalogTooNew, CatalogMissing, MissingPart, ValueError) as error:
@@ -286,7 +286,7 @@ def url_of(listener: socket.socket) -> str:
 
 
 def places(settings: Settings) -> dict[str, str]:
-    """Where this server's bytes and records are, for people. Passwords are left out."""
+    """Return the locations of data and metadata for display, without passwords."""
     found = {}
     if settings.storage is None or settings.catalog is None:
         found["data"] = str(settings.data.absolute())
@@ -307,7 +307,7 @@ def _client_url(settings: Settings, url: str) -> str:
 
 
 def _access(settings: Settings) -> str:
-    """Who may use the server, and how they come by a token for exactly this one."""
+    """Return a description of who may use the server, and how to get a token for it."""
     if settings.auth == "none":
         return "this machine only, without authentication"
     if settings.auth == "proxy":

@@ -1,4 +1,4 @@
-"""What the operator can set: by a file, by ``PARTWISE_…`` environment variables, and by flags; the later win."""
+"""Settings, from a file, from ``PARTWISE_…`` environment variables and from flags. Later sources take precedence."""
 
 from __future__ import annotations
 
@@ -377,7 +377,7 @@ class Settings(BaseSettings):
 
     @property
     def catalog_url(self) -> str:
-        """Where the records are. Holds a password, perhaps: not to be shown."""
+        """Return the URL of the metadata database. It may contain a password, so do not show it."""
         if self.catalog is not None:
             return self.catalog.get_secret_value()
         return f"sqlite:///{self.data.absolute() / 'catalog.sqlite3'}"
@@ -406,5 +406,5 @@ class _Given(Settings):
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What is given, and nothing else."""
+        """Make settings of the given values only."""
         return (init_settings,)

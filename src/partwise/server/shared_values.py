@@ -115,7 +115,7 @@ def _padded(size: int) -> int:
 
 
 class SharedRegistry:
-    """What one worker knows of all: its own region to write, and the others to read."""
+    """Shared metrics as one worker sees them: its own region to write, and the others to read."""
 
     def __init__(self, memory: SharedMemory, own: int) -> None:
         self._memory = memory

@@ -375,7 +375,7 @@ class Supervisor:
 
 
 def _read(pipe: int) -> bytes:
-    """What is in a pipe; nothing at its end either, which a worker's SIGCHLD tells of."""
+    """Return the content of a pipe. Its end also returns nothing, since SIGCHLD reports it."""
     try:
         return os.read(pipe, 4096)
     except BlockingIOError:

@@ -1,1 +1,1 @@
-"""Where bytes live: each module implements the storage port of partwise.engine.ports."""
+"""Storages: implementations of the storage port of partwise.engine.ports."""

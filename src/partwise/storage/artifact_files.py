@@ -52,7 +52,7 @@ class ArtifactFiles:
         self._calls, self._failpoint = calls, failpoint
 
     def path(self, sha256: str) -> str:
-        """Where an artifact's bytes are. Does not look whether they are; ValueError when that is no digest."""
+        """Return the path of an artifact, whether it exists or not. ValueError if the digest is not valid."""
         if not is_sha256(sha256):
             raise ValueError("not a SHA-256 in lower-case hexadecimal")
         return os.path.join(self._folder, sha256[:2], sha256[2:])

@@ -132,7 +132,7 @@ class LocalWriter:
         self._superseded.set()
 
     def hears_knock(self, span: ByteRange) -> bool | None:
-        """Whether someone knocks at ``span``; None when this writer is closed and cannot tell."""
+        """Return whether another writer requests preemption at ``span``; None if this writer is closed."""
         with self._mutex:  # so that nobody closes the descriptor meanwhile
             return None if self._closed else is_locked(self._fd, Area.KNOCK, span)
 

@@ -1,4 +1,4 @@
-"""What all of local storage shares: opening files, the calls that can fail, their errors, and work in threads."""
+"""Helpers of local storage: opening files, system calls that can fail, their errors, and work in threads."""
 
 from __future__ import annotations
 

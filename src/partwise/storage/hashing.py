@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 def cores() -> int:
-    """How many can hash at once with profit."""
+    """Return the useful number of parallel hash jobs."""
     return os.cpu_count() or 1
 
 
@@ -110,7 +110,7 @@ class HashProcess:
 
     @property
     def pid(self) -> int | None:
-        """Of the process that runs; None where none does."""
+        """Return the id of the running process, or None."""
         return self._runs[-1].pid if self._runs and not self._runs[-1].over else None
 
     async def stop(self) -> None:

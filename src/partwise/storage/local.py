@@ -315,7 +315,7 @@ class LocalStorage:
     # artifacts
 
     def artifact_path(self, sha256: str) -> str:
-        """Where an artifact's bytes are, for a server that sends files by itself. Does not look whether they are."""
+        """Return the path of an artifact, for a server that sends files itself. The file may not exist."""
         return self._artifacts.path(sha256)
 
     def digest_lock(self, sha256: str) -> AbstractAsyncContextManager[None]:

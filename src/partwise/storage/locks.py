@@ -1,4 +1,4 @@
-"""Where local storage keeps its locks, and the rules for them. The only module that locks anything.
+"""Locks of local storage, and their rules. No other module locks anything.
 
 All are open-file-description locks of the kernel (fcntl(2), "Open file description locks"): they exclude each other
 across processes *and* within one, cost about a microsecond, and are gone as soon as their holder is, however it died.
@@ -58,7 +58,7 @@ PAUSES = (0.001, 0.05)
 
 
 class Area(IntEnum):
-    """Where the three kinds of locks on byte ranges of a staging file begin."""
+    """Start offsets of the three kinds of byte-range locks on a staging file."""
 
     CLAIM = 0
     KNOCK = 2**62
@@ -89,7 +89,7 @@ def unlock(fd: int, area: int, span: ByteRange) -> None:
 
 
 def is_locked(fd: int, area: int, span: ByteRange) -> bool:
-    """Whether another open file description than that of ``fd`` has a byte of ``span`` in ``area``."""
+    """Return whether another open file description than that of ``fd`` has a byte of ``span`` in ``area``."""
     answer: bytes = fcntl.fcntl(fd, _GETLK, _flock(fcntl.F_WRLCK, area, span))
     return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
@@ -150,7 +150,7 @@ class LockFile:
         return None
 
     def is_held(self, byte: int | None = None) -> bool:
-        """Whether anyone has the lock, or without ``byte`` any lock. Raises StorageFailed."""
+        """Return whether the lock, or without ``byte`` any lock, is held. Raises StorageFailed."""
         fd = self._open()
         if fd is None:
             return False

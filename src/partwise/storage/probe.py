@@ -1,4 +1,4 @@
-"""What local storage rests on, tried out once at start: better no server than one that cannot keep its promises."""
+"""Check at start that the file system has the properties that local storage relies on."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def can_allocate(calls: SystemCalls, staging: str, artifacts: str) -> bool:
 
 
 def _remove_old_probes(folder: str) -> None:
-    """Those of starts that were killed; other processes may be trying theirs at this moment."""
+    """Remove the probe files of killed starts. Other processes may be using theirs."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith(_PREFIX):

@@ -77,7 +77,7 @@ def let_go(calls: SystemCalls, source: str, path: str) -> None:
 
 
 def is_same(source: str, path: str) -> bool:
-    """Whether both are names of one file."""
+    """Return whether both names are links to one file."""
     try:
         return os.path.samestat(os.lstat(source), os.lstat(path))
     except FileNotFoundError:

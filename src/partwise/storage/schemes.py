@@ -19,7 +19,7 @@ SCHEMES: dict[str, str] = {
 
 
 class Scheme(Protocol):
-    """What a module in the table has."""
+    """Interface of a module in the table."""
 
     def check_url(self, url: str) -> None:
         """Raise ValueError or StorageFailed when nothing can be opened by this URL."""

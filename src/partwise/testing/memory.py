@@ -144,7 +144,7 @@ class MemoryStorage:
         return None
 
     async def is_lost(self, upload_id: str) -> bool:
-        """Whether there is no such file."""
+        """Return whether the file is missing."""
         return upload_id not in self.staged
 
     @asynccontextmanager
@@ -300,11 +300,11 @@ class MemoryStorage:
         self.signatures[sha256] = data
 
     async def signature_size(self, sha256: str) -> int | None:
-        """Of what is kept."""
+        """Return the size of the kept bytes."""
         return len(self.signatures[sha256]) if sha256 in self.signatures else None
 
     async def read_signature(self, sha256: str, size: int, block: int = BLOCK) -> AsyncIterator[bytes]:
-        """What is kept, in blocks."""
+        """Yield the kept bytes, in blocks."""
         data = self.signatures.get(sha256)
         if data is None:
             raise NotFound("signature")
@@ -329,7 +329,7 @@ class MemoryStorage:
         yield from list(self.artifacts)
 
     async def space(self) -> Space:
-        """What the capacity leaves."""
+        """Return the free capacity."""
         files = {id(file): file for file in (*self.staged.values(), *self.artifacts.values())}
         free = max(0, self._capacity - sum(len(file.data) for file in files.values()))
         return Space(total=self._capacity, free=free, available=max(0, free - self._floor))

@@ -1,4 +1,4 @@
-"""What the engine needs from storage, catalog and request bodies. Read this first: the rest follows from it.
+"""Interfaces of storage, catalog and request bodies. Read this module first.
 
 How a chunk becomes part of a file, on a storage that writes in place (local files)
 -----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a dialect gives the engine to receive: the bytes of one request."""
+"""Interface of a request body, which a dialect passes to the engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where records live, by role; ``Catalog`` is all of them."""
+"""Interfaces of the metadata database, by role. ``Catalog`` combines them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from partwise.engine.ports.tokens import Tickets
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnerLimits:
-    """What one owner may hold; None: no limit. ``quota`` in bytes, open uploads and artifacts together."""
+    """Limits of one owner; None: no limit. ``quota`` in bytes, open uploads and artifacts together."""
 
     quota: int | None = None
     open_uploads: int | None = None
@@ -109,7 +109,7 @@ class UploadRecords(Protocol):
         upload is not open."""
 
     async def set_name(self, upload_id: str, filename: str | None, media_type: str | None, now: datetime) -> None:
-        """What the file is called, and its type: where that is learnt while it comes."""
+        """Set the file name and the media type of an upload, if they become known while it arrives."""
 
     async def begin_delete(self, upload_id: str, *, reason: str | None = "deleted") -> Upload:
         """Any state that allows it → deleting. Idempotent. An event gives the ``reason``; None: there is no event."""
@@ -150,7 +150,7 @@ class ChunkRecords(Protocol):
         """Recorded chunks with an offset of at least ``start``, by offset. NotFound when there is no such upload."""
 
     async def find_gaps(self, upload_id: str, limit: int = 100) -> Gaps:
-        """What the chunks of an open upload leave missing, of which ``limit`` gaps are named. None in other states.
+        """Return the missing ranges of an open upload, at most ``limit`` of them by range. None in other states.
         NotFound."""
 
     async def record_chunk(
@@ -179,7 +179,7 @@ class ChunkRecords(Protocol):
 
 
 class CommitRecords(Protocol):
-    """How an upload becomes an artifact."""
+    """Records of commits."""
 
     async def publish_digest(self, upload_id: str, epoch: int, hashed: int, digest: str | None) -> bool:
         """The follower's progress. Changes nothing and returns False when the epoch is another, or the upload is gone.
@@ -226,7 +226,7 @@ class CommitRecords(Protocol):
         """
 
     async def closed_uploads(self, upload_ids: Sequence[str]) -> list[str]:
-        """Those of ``upload_ids`` that are not open: committing, completed, being deleted, or gone."""
+        """Return the ids of ``upload_ids`` that are not open: committing, completed, being deleted, or unknown."""
 
     async def list_committing(self) -> list[str]:
         """The ids of uploads that are committing."""
@@ -239,7 +239,7 @@ class ArtifactRecords(Protocol):
     """Artifacts with their owners' links, tasks, and sums over everything."""
 
     async def has_artifact(self, sha256: str) -> bool:
-        """Whether anyone's artifact of this digest is recorded."""
+        """Return whether anyone's artifact of this digest is recorded."""
 
     async def get_artifact(self, artifact_id: str) -> Artifact:
         """The link, or NotFound."""
@@ -298,10 +298,10 @@ class ArtifactRecords(Protocol):
         """
 
     async def count_old_tasks(self, before: datetime, *, gone_before: datetime) -> int:
-        """How many tasks ``prune_tasks`` would forget."""
+        """Count the tasks that ``prune_tasks`` would delete."""
 
     async def usage(self, owner: str) -> Usage:
-        """What ``owner`` holds."""
+        """Return the usage of ``owner``."""
 
     async def owner_quota(self, owner: str, default: int | None) -> int | None:
         """The quota of ``owner`` in bytes; None: no limit. ``default``: of those who have none of their own."""
@@ -313,7 +313,7 @@ class ArtifactRecords(Protocol):
         """Let the default count for ``owner`` again."""
 
     async def list_owners(self) -> list[str]:
-        """Who has anything, and who has a quota of their own; by name."""
+        """Return the users that have data or an own quota, by name."""
 
     async def count_states(self) -> dict[str, int]:
         """The number of uploads in each state, looked up."""
@@ -337,7 +337,7 @@ class Catalog(
     ReleaseRecords,
     Protocol,
 ):
-    """Where records live. Every method is one transaction, whole or not at all, durable when it returns.
+    """Metadata database. Every method is one atomic transaction, durable when it returns.
 
     Methods that change an upload lock its row first, check its state by ``core.state`` (WrongState), and raise
     NotFound when there is none. ``now`` is the caller's clock, in UTC.

@@ -33,7 +33,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryCount:
-    """How many deliveries an endpoint has, and whether it is paused."""
+    """Number of deliveries of an endpoint, and whether it is paused."""
 
     pending: int = 0
     dead: int = 0

@@ -1,4 +1,4 @@
-"""What a catalog keeps for a storage of immutable objects."""
+"""Interface of a catalog for a storage of immutable objects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from partwise.engine.ports.storage import Lock
 
 
 class ObjectRecords(Protocol):
-    """What a catalog keeps for a storage of immutable objects, shared by any number of machines.
+    """Records of a storage of immutable objects, shared by any number of machines.
 
     An object belongs to a chunk, to an artifact as a segment, or to the garbage. The catalog moves it in the same
     transaction that replaces or deletes a chunk, completes a commit, or deletes an artifact.

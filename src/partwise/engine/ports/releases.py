@@ -1,4 +1,4 @@
-"""What moving an artifact's file out to the application needs. Storages without files cannot do it."""
+"""Interfaces for releasing artifacts. Storages without files do not implement them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from partwise.core.records import Release
 
 
 class ReleaseRecords(Protocol):
-    """Where released files are."""
+    """Records of released files."""
 
     async def count_links(self, sha256: str) -> int:
-        """How many owners have a link to the content."""
+        """Count the owners that have a link to the content."""
 
     async def release_artifact(self, artifact_id: str, path: str, now: datetime) -> Release:
         """Forget the artifact and note where its file is, at once. NotFound; Conflict: someone else has a link too."""
 
     async def find_release(self, artifact_id: str) -> Release | None:
-        """Where the file of this artifact is, if it was released and that was not long ago."""
+        """Return the release of this artifact, if its record is still kept."""
 
     async def prune_releases(self, before: datetime) -> int:
         """Forget releases before that time; how many."""

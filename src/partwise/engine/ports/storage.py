@@ -1,4 +1,4 @@
-"""Where bytes live: uploads that are written, and artifacts that are read."""
+"""Interface of storage: uploads that are written, and artifacts that are read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from partwise.engine.ports.bodies import BLOCK, Origin, Piece, Sink
 
 
 class Purpose(Enum):
-    """What a process may hold an upload's lock for, at most one process at a time."""
+    """Purpose of a lock of an upload. At most one process holds each."""
 
     FOLLOW = "follow"  # hash along behind the frontier
     COMMIT = "commit"  # carry a commit through
@@ -33,7 +33,7 @@ class Lock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a storage has of a chunk: so many bytes from its start, and the reference for its row, where it has one."""
+    """Stored part of a chunk: the number of bytes from its start, and the reference for its row, if any."""
 
     size: int
     ref: str | None = None
@@ -126,7 +126,7 @@ class Space:
 
 
 class Storage(Protocol):
-    """Where bytes live. Every method may be called at once by several processes."""
+    """Storage of bytes. Several processes may call every method at the same time."""
 
     #: Whether writing waits for other machines, so that more threads than cores are worth having.
     remote: bool
@@ -281,7 +281,7 @@ class Storage(Protocol):
         """
 
     async def verify_artifact(self, sha256: str) -> bool:
-        """Whether the artifact's bytes have its digest. False also when they are gone or cannot be read back.
+        """Return whether the artifact's bytes have its digest. False also when they are gone or cannot be read back.
 
         StorageFailed: the storage does not answer, which says nothing about them.
         """

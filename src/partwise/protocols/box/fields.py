@@ -1,4 +1,4 @@
-"""What requests of Box's SDKs say in header fields and in members, read."""
+"""Parsing of header fields and members in requests of Box's SDKs."""
 
 from __future__ import annotations
 

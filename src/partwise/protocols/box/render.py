@@ -128,7 +128,7 @@ def folder(items: dict[str, Any]) -> dict[str, Any]:
 
 
 def user(who: Principal) -> dict[str, Any]:
-    """Who asks."""
+    """Return the authenticated user."""
     return {"type": "user", "id": user_id(who.name), "name": who.name, "login": who.name}
 
 

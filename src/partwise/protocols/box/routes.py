@@ -1,4 +1,4 @@
-"""Where requests of Box's SDKs come in. One address is all of theirs: of the API, of uploads and of tokens."""
+"""Routes of Box's SDKs. The API, uploads and tokens have the same base URL."""
 
 from __future__ import annotations
 

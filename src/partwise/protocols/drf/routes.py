@@ -1,4 +1,4 @@
-"""Where requests of drf-chunked-upload's clients come in, and how they are told of problems."""
+"""Routes of drf-chunked-upload's clients, and their error responses."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ async def download(site: Site, request: Request) -> Response:
 
 
 def _place(request: Request) -> tuple[ByteRange, int]:
-    """Where the chunk belongs, and the size of the file."""
+    """Return the range of the chunk, and the size of the file."""
     place = content_range(request)
     if place.total is None:
         raise BadContentRange("Content-Range needs the size of the file: bytes FIRST-LAST/SIZE.")

@@ -27,7 +27,7 @@ def upload_id(owner: str, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Params:
-    """What a request says of the bytes that it brings."""
+    """Parameters that a request gives for its bytes."""
 
     uuid: str
     filename: str | None

@@ -1,4 +1,4 @@
-"""Where requests of Fine Uploader come in, and how it is told of problems."""
+"""Routes of Fine Uploader, and its error responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every handler gets: the site, and where the calls on it are."""
+"""Context of every handler: the site, and the paths of its calls."""
 
 from __future__ import annotations
 

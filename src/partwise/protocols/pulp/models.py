@@ -1,4 +1,4 @@
-"""What goes in and out as JSON. From these models docs/api.json is made, so that it says what the server does."""
+"""JSON models of requests and responses. docs/api.json is generated from them."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ FinalSize = Annotated[
 
 
 class RequestModel(BaseModel):
-    """What a client sends. Members that are not known are ignored, as Pulp does."""
+    """Base of request bodies. Unknown members are ignored, as in Pulp."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -138,7 +138,7 @@ class ArtifactCreate(RequestModel):
 
 
 class ArtifactRelease(RequestModel):
-    """Where the file goes: a relative path below the server's ``release_folder``."""
+    """Target of the file: a relative path below the server's ``release_folder``."""
 
     path: Annotated[str, Field(min_length=1, max_length=1024)]
 
@@ -170,7 +170,7 @@ class ArtifactForm(RequestModel):
 
 
 class Resource(BaseModel):
-    """What all resources have."""
+    """Members of all resources."""
 
     pulp_href: str
     prn: str
@@ -195,7 +195,7 @@ class UploadOut(Resource):
 
 
 class Advice(BaseModel):
-    """How large chunks should be (bytes), and how many to send at once."""
+    """Advised chunk size (bytes), and number of parallel requests."""
 
     chunk_size: int
     parallel: int
@@ -254,7 +254,7 @@ class ArtifactOut(Resource):
 
 
 class CopyOut(RangeOut):
-    """What became of one range. ``problem`` is the type of what stood in the way, ``detail`` its sentence."""
+    """Result of one range. ``problem`` is the type of the problem, ``detail`` its message."""
 
     state: CopyState
     problem: str | None = None
@@ -262,7 +262,7 @@ class CopyOut(RangeOut):
 
 
 class CopiesOut(BaseModel):
-    """What became of each range, in the order of the request; ``received`` counts the bytes of the upload."""
+    """Result of each range, in the order of the request; ``received`` counts the bytes of the upload."""
 
     received: int
     ranges: list[CopyOut]
@@ -302,13 +302,13 @@ class ReleaseOut(BaseModel):
 
 
 class TaskHref(BaseModel):
-    """Where to follow a commit that goes on."""
+    """Link to the task of a running commit."""
 
     task: str
 
 
 class ProgressReport(BaseModel):
-    """How far a task is: ``done`` of ``total`` percent."""
+    """Progress of a task: ``done`` of ``total`` percent."""
 
     message: str
     code: str
@@ -403,7 +403,7 @@ class StorageOut(BaseModel):
 
 
 class LimitsOut(BaseModel):
-    """What the operator allows, in bytes; null: no limit."""
+    """Limits set by the operator, in bytes; null: no limit."""
 
     max_upload_size: int | None
     quota: int | None

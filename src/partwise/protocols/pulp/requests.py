@@ -25,7 +25,7 @@ _NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 
 def keeps_partial(request: Request) -> bool:
-    """Whether the client prefers that what came of a body that was cut is kept: ``Prefer: partial=keep`` (RFC 7240)."""
+    """Return whether received bytes of an interrupted body are kept: ``Prefer: partial=keep`` (RFC 7240)."""
     preferences = ",".join(request.headers.getlist("prefer")).lower().split(",")
     return any(_PARTIAL.fullmatch(preference.strip()) for preference in preferences)
 
@@ -102,5 +102,5 @@ def chosen(request: Request, name: str, known: type[StrEnum], *, what: str = "st
 
 
 def flag(request: Request, name: str) -> bool:
-    """Whether a query parameter says yes."""
+    """Return whether a query parameter is true."""
     return request.query_params.get(name, "").lower() in {"true", "1", "yes"}

@@ -63,7 +63,7 @@ def page_response(request: Request, page: Page[L], render: Callable[[L], BaseMod
 
 
 def members_wanted(request: Request) -> Callable[[str], bool] | None:
-    """Whether a member of the answer, by its name, was asked for (``fields``, ``exclude_fields``); None: all were."""
+    """Return a test for requested members by name (``fields``, ``exclude_fields``); None: all members."""
     wanted, unwanted = _names(request, "fields"), _names(request, "exclude_fields")
     if not wanted and not unwanted:
         return None

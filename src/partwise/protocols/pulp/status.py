@@ -1,4 +1,4 @@
-"""That the server runs, and the documents that describe it."""
+"""Status of the server, and the documents that describe its API."""
 
 from __future__ import annotations
 

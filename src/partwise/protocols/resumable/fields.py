@@ -32,7 +32,7 @@ _FILENAME = re.compile(r';[ \t]*(filename\*?)[ \t]*=[ \t]*("(?:[^"\\]|\\.)*"|[^ 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a request says of its upload. None: it does not say, or not in a way that can be read."""
+    """Header fields of a request. None: the field is missing, or cannot be parsed."""
 
     version: Version
     #: Whether the content is the end of the file.

@@ -1,4 +1,4 @@
-"""Where requests of resumable uploads come in."""
+"""Routes of resumable uploads."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ async def append(site: Site, request: Request) -> Response:
 
 
 def _read_append(request: Request) -> tuple[Statement, int, bool]:
-    """What an append says, its offset, and whether its content is the end."""
+    """Return the header fields of an append, its offset, and whether it completes the upload."""
     said = read(request.headers)
     if said.version.typed and content_type(request).partition(";")[0].strip().lower() != PARTIAL:
         raise Refusal(UNSUPPORTED_TYPE, f"The Content-Type is not supported. Send 'Content-Type: {PARTIAL}'.")

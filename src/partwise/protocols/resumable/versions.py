@@ -14,7 +14,7 @@ FIELD = "Upload-Draft-Interop-Version"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """What one version asks of a server."""
+    """Requirements of one draft version."""
 
     #: Its interop version; None: the client names none, or one that is not known here. It gets no 104.
     number: int | None

@@ -42,7 +42,7 @@ def parse_number(fields: Mapping[str, str], name: str) -> int | None:
 
 
 def parse_deferred(fields: Mapping[str, str]) -> bool:
-    """Whether the length is to be said later."""
+    """Return whether the length is deferred."""
     value = fields.get("Upload-Defer-Length")
     if value not in (None, "1"):
         raise BadRequest("Upload-Defer-Length is not valid. Send 1.", field="Upload-Defer-Length")

@@ -1,4 +1,4 @@
-"""Where requests of tus come in: the version that client and server agree on, methods, and errors."""
+"""Routes of tus: protocol version, methods, and errors."""
 
 from __future__ import annotations
 

@@ -263,7 +263,7 @@ def _is_final(upload: Upload) -> bool:
 
 
 def _expiry(tus: Site, upload: Upload) -> dict[str, str]:
-    """Of an unfinished upload, when it goes if nothing more comes."""
+    """Return when an unfinished upload expires."""
     if upload.completed is not None:
         return {}
     return {"Upload-Expires": format_time(uploads.expires(tus.engine, upload))}

@@ -1,4 +1,4 @@
-"""What the object store needs beside requests: delete garbage, merge small segments, find what was abandoned.
+"""Maintenance of the object store: delete garbage, merge small segments, find orphaned objects.
 
 One server at a time does it. Each step may be cut anywhere: what is left is found again.
 """
@@ -219,7 +219,7 @@ class Housekeeping:
 
 
 def _is_own(key: str) -> bool:
-    """Whether a key has exactly the shape of this installation's: one with a longer prefix has others below this."""
+    """Return whether a key has the exact shape of this installation's keys. Longer prefixes are other installations."""
     return _OWN.fullmatch(key) is not None
 
 

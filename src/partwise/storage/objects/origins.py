@@ -1,4 +1,4 @@
-"""How the object store makes the object of a chunk from parts of an artifact, with few bytes through the server."""
+"""Copies within the object store: the object of a chunk is made from parts of an artifact."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def find_origins(segments: Sequence[Segment], span: ByteRange, *, least: int = L
 
 
 def is_copied(origin: Origin) -> bool:
-    """Whether the store copies the part."""
+    """Return whether the store copies the part."""
     return isinstance(origin.source, Segment)
 
 

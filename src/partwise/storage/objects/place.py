@@ -71,7 +71,7 @@ class Place:
             raise StorageFailed(unknown) from error
 
     def _is_listed(self, key: str, *, whole: bool) -> bool:
-        """Whether a listing has an object of this key, or (not ``whole``) one whose key begins so."""
+        """Return whether a listing has an object of this key, or (not ``whole``) one whose key begins so."""
         return any(not whole or item.key == key for item in islice(self.store.list(key), 10))
 
     def _marker(self) -> str | None:

@@ -352,7 +352,7 @@ class ObjectStorage:
         return await self._run(self.store.presign, segments[0].ref, seconds, headers)
 
     def list_artifacts(self) -> Iterator[str]:
-        """Those that the catalog has: their list of segments is what the store has of them."""
+        """Return the artifacts in the catalog. Their list of segments describes their objects."""
         assert self._loop is not None
         after = ""
         while True:

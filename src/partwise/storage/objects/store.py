@@ -1,4 +1,4 @@
-"""What an object store must do, so that uploads can live there. A store is one module: see ``partwise.storage.s3``.
+"""Interface of an object store. A store is one module; see ``partwise.storage.s3``.
 
 Every method blocks, and may run on several threads at once. Keys are relative to the place that the store's URL names.
 ``partwise.testing.object_store`` has the contract as a test suite.

@@ -30,7 +30,7 @@ class RunInThread(Protocol):
     """Runs a blocking call on a worker thread, to its end."""
 
     async def __call__(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What the call returns."""
+        """Return the result of the call."""
 
 
 def part_size(size: int) -> int:

@@ -1,4 +1,4 @@
-"""Where a bucket is, as an operator writes it."""
+"""Address of a bucket."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3Address:
-    """Where a bucket is, as its URL says. Credentials are found as by all AWS tools: environment, files, machine."""
+    """Address of a bucket. Credentials come from the environment, files or the machine, as with all AWS tools."""
 
     bucket: str
     #: What all keys begin with: empty, or ending with a slash.

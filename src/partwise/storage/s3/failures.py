@@ -1,4 +1,4 @@
-"""What a store's refusals and broken connections are among the project's errors."""
+"""Translation of a store's errors and broken connections into the project's errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def status_of(error: ClientError) -> int:
 
 
 def refusal(action: str, status: int, text: bytes, code: str = "", *, missing: str | None = None) -> Exception:
-    """What the store's answer means; ``text`` is its body, where ``code`` is not known yet.
+    """Return the error of a store's response; ``text`` is its body, if ``code`` is not known yet.
 
     A 404 is ObjectMissing where an object, whose key is ``missing``, may be absent; a proxy, a replica that lags and a
     wrong route answer 404, too, so whoever acts on it confirms it first (``objects/place.py``). All else, a 404 of a

@@ -21,7 +21,7 @@ from partwise.storage.s3.streams import IDLE_CONNECTIONS, SILENCE_SECONDS, Put, 
 
 
 def find_credentials(session: Session) -> Any:
-    """Those that AWS tools would find, which renew themselves. StorageFailed when there are none."""
+    """Return the credentials that AWS tools would find. They renew themselves. StorageFailed if there are none."""
     try:
         credentials = session.get_credentials()
     except BotoCoreError as error:

@@ -92,7 +92,7 @@ class _Signer(S3SigV4Auth):  # type: ignore[misc]
     """Signs the header fields; what covers the body is said by the request itself."""
 
     def payload(self, request: AWSRequest) -> str:
-        """What stands for the body in the signature."""
+        """Return the placeholder for the body in the signature."""
         return str(request.context["payload"])
 
 
@@ -332,7 +332,7 @@ class _Connections:
 
 
 def _readable(connection: http.client.HTTPConnection) -> bool:
-    """Whether an idle connection has something to say: then it says that it is closed."""
+    """Return whether an idle connection is readable, which means that it was closed."""
     if connection.sock is None:
         return True
     poll = select.poll()
