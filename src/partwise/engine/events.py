@@ -32,7 +32,7 @@ async def read_events(
         if page.events or left <= 0 or engine.workers.events.closed:
             return page
         after = page.cursor
-        await engine.workers.events.wait(after, left)
+        await engine.workers.events.wait(after, left, owner=owner)
 
 
 async def follow_events(
@@ -55,7 +55,7 @@ async def follow_events(
             return
         after = page.cursor
         if not page.more:
-            await watch.wait(after, spoken + silence - now, is_stream=True)
+            await watch.wait(after, spoken + silence - now, owner=owner, is_stream=True)
 
 
 async def newest_position(engine: Context) -> int:

@@ -12,20 +12,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from partwise.core.errors import PartwiseError, TooManyStreams
+from partwise.core.errors import CursorExpired, PartwiseError, TooManyStreams
 from partwise.engine.ports import Catalog
 
 log = logging.getLogger(__name__)
 
 #: Seconds from one look to the next.
 POLL = 0.2
+#: Events of one look whose owners are read.
+MOST_LOOKED_AT = 100
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Waiter:
-    """One who waits for an event behind ``position``."""
+    """One who waits for an event of ``owner`` (None: of anyone) behind ``position``."""
 
     position: int
+    owner: str | None
     is_stream: bool
 
 
@@ -36,6 +39,8 @@ class EventWatch:
         self._catalog = catalog
         self._waiting: dict[asyncio.Future[None], _Waiter] = {}
         self._streams: Counter[str] = Counter()
+        #: The newest position at the last look.
+        self._seen = 0
         self._task: asyncio.Task[None] | None = None
         #: Whether waits return at once.
         self.closed = False
@@ -60,12 +65,13 @@ class EventWatch:
             if not self._streams[owner]:
                 del self._streams[owner]
 
-    async def wait(self, position: int, seconds: float, *, is_stream: bool = False) -> None:
-        """Return once there is an event behind ``position``, after ``seconds``, or once ``close`` was called."""
+    async def wait(self, position: int, seconds: float, *, owner: str | None = None, is_stream: bool = False) -> None:
+        """Return once there is an event of ``owner`` (None: of anyone) behind ``position``, after ``seconds``, or once
+        ``close`` was called. It may return earlier, where it is not known whose the events are."""
         if self.closed:
             return
         waiter = asyncio.get_running_loop().create_future()
-        self._waiting[waiter] = _Waiter(position, is_stream)
+        self._waiting[waiter] = _Waiter(position, owner, is_stream)
         if self._task is None:
             self._task = asyncio.create_task(self._watch(), name="watch events")
         try:
@@ -97,11 +103,38 @@ class EventWatch:
 
     async def _look(self) -> None:
         try:
-            newest = await self._catalog.newest_event()
+            before, newest = self._seen, await self._catalog.newest_event()
+            owners = await self._owners(before, newest)
         except PartwiseError as error:
             log.warning("cannot read the event feed: %s", error)
             return
-        self._wake(lambda waiter: newest > waiter.position)
+        self._seen = newest
+
+        def concerns(waiter: _Waiter) -> bool:
+            if waiter.position >= newest:
+                return False
+            if owners is None or waiter.owner is None or waiter.owner in owners or waiter.position < before:
+                return True
+            waiter.position = newest  # what came was of others
+            return False
+
+        self._wake(concerns)
+
+    async def _owners(self, after: int, newest: int) -> set[str] | None:
+        """Return whose the events behind ``after`` are; None when there are too many to look at.
+
+        Else each event would have all who wait ask the database again, whomever it is about.
+        """
+        if newest == after:
+            return set()
+        if newest - after > MOST_LOOKED_AT:
+            return None
+        try:
+            page = await self._catalog.list_events(None, after=after, limit=MOST_LOOKED_AT)
+        except CursorExpired:
+            return None
+        # Events that came since ``newest`` was read may be among them: to wake too many is harmless.
+        return {event.owner for event in page.events}
 
     def _wake(self, concerns: Callable[[_Waiter], bool]) -> None:
         for future, waiter in self._waiting.items():
