@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from partwise.core.pieces import Piece
@@ -42,6 +42,8 @@ class Matcher:
         self._record = len(signature.table) // signature.count if signature.count else 1
         #: Where each piece begins in the old file.
         self._offsets = array("Q")
+        #: The piece behind the one that was found last: mostly it is the next one to be looked for.
+        self._next = 0
         slots = 1 << max(4, (signature.count * 2).bit_length())
         self._mask = slots - 1
         #: An open hash table of numbers of pieces, from 1 on; 0: no piece.
@@ -78,11 +80,18 @@ class Matcher:
         if source is not None:
             number = self._number_at(source)
             if number is not None and self._entry(number) == key:
+                self._next = number + 1
                 return source
         number = self._slots[self._slot(key)]
-        return self._offsets[number - 1] if number else None
+        if not number:
+            return None
+        self._next = number
+        return self._offsets[number - 1]
 
     def _number_at(self, offset: int) -> int | None:
+        number = self._next
+        if number < len(self._offsets) and self._offsets[number] == offset:
+            return number
         number = bisect_left(self._offsets, offset)
         return number if number < len(self._offsets) and self._offsets[number] == offset else None
 
@@ -92,43 +101,46 @@ class Script:
 
     def __init__(self, matcher: Matcher, *, smallest_copy: int = SMALLEST_COPY) -> None:
         self._matcher, self._smallest = matcher, smallest_copy
-        self._copy: Copy | None = None
-        self._send: ByteRange | None = None
+        #: The copy that goes on, and the range to send before it. None: there is none.
+        self._source: int | None = None
+        self._copy_start = self._copy_end = 0
+        self._send_start: int | None = None
+        self._send_end = 0
 
-    def add(self, piece: Piece) -> Iterator[Copy | Send]:
-        """Take the next piece; yields the ranges that are certain now, in the order of the file."""
-        going = self._copy
-        source = self._matcher.find(piece, going.source + going.range.size if going else None)
+    def add(self, piece: Piece) -> Sequence[Copy | Send]:
+        """Take the next piece; returns the ranges that are certain now, in the order of the file."""
+        end = piece.offset + piece.size
+        going = None if self._source is None else self._source + self._copy_end - self._copy_start
+        source = self._matcher.find(piece, going)
+        if source is not None and source == going:
+            self._copy_end = end
+            return ()
+        certain = self._end_copy()
         if source is None:
-            yield from self._end_copy()
-            self._add_send(ByteRange(piece.offset, piece.size))
-            return
-        if going is not None and going.source + going.range.size == source:
-            self._copy = Copy(ByteRange(going.range.offset, going.range.size + piece.size), going.source)
-            return
-        yield from self._end_copy()
-        self._copy = Copy(ByteRange(piece.offset, piece.size), source)
+            self._add_send(piece.offset, end)
+        else:
+            self._source, self._copy_start, self._copy_end = source, piece.offset, end
+        return certain
 
-    def end(self) -> Iterator[Copy | Send]:
-        """Yield what is left when the new file is over."""
-        yield from self._end_copy()
-        if self._send is not None:
-            yield Send(self._send)
-            self._send = None
+    def end(self) -> Sequence[Copy | Send]:
+        """Return what is left when the new file is over."""
+        return [*self._end_copy(), *self._end_send()]
 
-    def _add_send(self, span: ByteRange) -> None:
-        if self._send is not None:
-            span = ByteRange(self._send.offset, self._send.size + span.size)
-        self._send = span
+    def _add_send(self, start: int, end: int) -> None:
+        if self._send_start is None:
+            self._send_start = start
+        self._send_end = end
 
-    def _end_copy(self) -> Iterator[Copy | Send]:
-        copy, self._copy = self._copy, None
-        if copy is None:
-            return
-        if copy.range.size < self._smallest:
-            self._add_send(copy.range)
-            return
-        if self._send is not None:
-            yield Send(self._send)
-            self._send = None
-        yield copy
+    def _end_send(self) -> Sequence[Send]:
+        start, self._send_start = self._send_start, None
+        return () if start is None else (Send(ByteRange(start, self._send_end - start)),)
+
+    def _end_copy(self) -> Sequence[Copy | Send]:
+        source, self._source = self._source, None
+        if source is None:
+            return ()
+        start, size = self._copy_start, self._copy_end - self._copy_start
+        if size < self._smallest:
+            self._add_send(start, self._copy_end)
+            return ()
+        return (*self._end_send(), Copy(ByteRange(start, size), source))

@@ -8,7 +8,6 @@ removed therefore change the pieces around them and no others. ``docs/delta.md``
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isqrt
 from typing import NamedTuple
@@ -21,8 +20,8 @@ SMALLEST_AVERAGE, LARGEST_AVERAGE = 4 << 10, 4 << 20
 LEVEL = 1
 #: A file has about so many pieces at most, so that its signature stays below 10 MiB up to 1 TiB.
 _USUAL_PIECES = 1 << 18
-#: Bytes that the buffer takes beside an unfinished piece, at least.
-_AHEAD = 4 << 20
+#: Bytes that the buffer takes beside an unfinished piece, at least. One that leaves the processor's cache is slower.
+_AHEAD = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +67,10 @@ class Piece(NamedTuple):
 
 
 class Cutter:
-    """Cuts one stream. Memory is bounded: a buffer of 4 to 32 MiB, and less for small pieces.
+    """Cuts one stream. Memory is bounded: a buffer of 1 to 32 MiB, and less for small pieces.
 
     Read into ``room()`` and call ``filled()`` with the number of bytes, or give blocks to ``feed()``. ``end()`` after
-    the last byte gives the pieces that are left. Iterators have to be run to their end before the next call.
+    the last byte gives the pieces that are left.
     """
 
     def __init__(self, cutting: Cutting) -> None:
@@ -91,30 +90,36 @@ class Cutter:
             self._start, self._stop = 0, left
         return self._buffer[self._stop :]
 
-    def filled(self, count: int) -> Iterator[Piece]:
-        """Take ``count`` bytes that were put into ``room()``; yields the pieces that are certain now."""
+    def filled(self, count: int) -> list[Piece]:
+        """Take ``count`` bytes that were put into ``room()``; returns the pieces that are certain now."""
         self._stop += count
         return self._cut(self._maximum)
 
-    def feed(self, block: memoryview) -> Iterator[Piece]:
-        """Take a block of the stream; yields the pieces that are certain now."""
+    def feed(self, block: memoryview) -> list[Piece]:
+        """Take a block of the stream; returns the pieces that are certain now."""
+        pieces: list[Piece] = []
         while block:
             room = self.room()
             count = min(len(room), len(block))
             room[:count] = block[:count]
-            yield from self.filled(count)
+            pieces += self.filled(count)
             block = block[count:]
+        return pieces
 
-    def end(self) -> Iterator[Piece]:
-        """Yield the pieces that are left when the stream is over."""
+    def end(self) -> list[Piece]:
+        """Return the pieces that are left when the stream is over."""
         return self._cut(1)
 
-    def _cut(self, least: int) -> Iterator[Piece]:
+    def _cut(self, least: int) -> list[Piece]:
         """Cut while at least so many bytes are left: with ``maximum`` of them no later byte can move the cut."""
+        pieces: list[Piece] = []
+        offset, left = self._offset, self._stop - self._start
         cuts = self._cdc.cut_buf(self._buffer[self._start : self._stop])
-        while self._stop - self._start >= least:
+        while left >= least:
             cut = next(cuts)
-            piece = Piece(self._offset, cut.length, hashlib.sha256(cut.data).digest())
-            self._start += cut.length
-            self._offset += cut.length
-            yield piece
+            size = cut.length
+            pieces.append(Piece(offset, size, hashlib.sha256(cut.data).digest()))
+            offset += size
+            left -= size
+        self._start, self._offset = self._stop - left, offset
+        return pieces
