@@ -91,6 +91,14 @@ async def test_what_can_share_blocks_is_copied_by_itself(storage: LocalStorage, 
     assert 0 in starts
 
 
+async def test_what_has_another_place_in_its_blocks_is_read_and_written(storage: LocalStorage, calls: Calls) -> None:
+    """The kernel takes longer for that."""
+    async with staged(storage, size=2 * len(DATA)) as upload_id:
+        await copy(storage, upload_id, 4095, ByteRange(0, len(DATA)))
+        assert await stored(storage, upload_id, 4095, len(DATA)) == DATA
+    assert calls.asked == []
+
+
 @pytest.mark.parametrize("number", [errno.EIO, errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOSYS])
 async def test_where_the_kernel_cannot_the_bytes_are_read_and_written(
     storage: LocalStorage, calls: Calls, number: int
