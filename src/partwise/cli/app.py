@@ -63,6 +63,18 @@ Quiet = Annotated[
     bool,
     typer.Option("--quiet", "-q", help="Print results and errors only.", rich_help_panel=_OUTPUT_PANEL),
 ]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        "-j",
+        min=1,
+        max=32,
+        metavar="N",
+        help="Files at once. (default: 8; of files of 16 MiB and more 2)",
+        rich_help_panel=_TRANSFER_PANEL,
+    ),
+]
 Patience = Annotated[
     float,
     typer.Option(
@@ -175,9 +187,7 @@ def serve(
 
 @app.command()
 def upload(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Files to upload, one after another; - is standard input.")
-    ],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files to upload. - is standard input.")],
     server: Server = None,
     token: Token = None,
     profile: Profile = None,
@@ -271,6 +281,7 @@ def upload(
             rich_help_panel=_FILES_PANEL,
         ),
     ] = False,
+    jobs: JobsOption = None,
     patience: Patience = 300,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -309,7 +320,9 @@ def upload(
         return
     with open_client(Client, server, token, profile, patience) as client:
         raise SystemExit(
-            upload_files(client, selected, settings, skip_existing=skip_existing, as_json=as_json, quiet=quiet)
+            upload_files(
+                client, selected, settings, jobs=jobs, skip_existing=skip_existing, as_json=as_json, quiet=quiet
+            )
         )
 
 
@@ -320,7 +333,8 @@ def _select(
     from partwise.cli.output import exit_with_message
 
     with exit_with_message():
-        return list(find_files(files, recursive=recursive, include=include, exclude=exclude))
+        found = find_files(files, recursive=recursive, include=include, exclude=exclude)
+        return list(dict.fromkeys(found))  # once each
 
 
 @app.command()
@@ -362,6 +376,7 @@ def download(
     server: Server = None,
     token: Token = None,
     profile: Profile = None,
+    jobs: JobsOption = None,
     patience: Patience = 300,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -374,6 +389,7 @@ def download(
         raise typer.BadParameter(
             "standard output is not supported, because the bytes are verified first. Give a file.", param_hint="-o"
         )
+    references = list(dict.fromkeys(references))
     if len(references) > 1 and output is not None and not output.is_dir():
         raise typer.BadParameter("for several artifacts give a folder that exists.", param_hint="-o")
     if len(references) > 1 and base is not None:
@@ -384,7 +400,9 @@ def download(
     settings = {"base": base, "delta": delta}
     with open_client(Client, server, token, profile, patience) as client:
         raise SystemExit(
-            download_artifacts(client, references, output, settings, force=force, as_json=as_json, quiet=quiet)
+            download_artifacts(
+                client, references, output, settings, jobs=jobs, force=force, as_json=as_json, quiet=quiet
+            )
         )
 
 

@@ -32,7 +32,7 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 out = Console(highlight=False, soft_wrap=True)
 
 #: Without a terminal, a line of progress each so many seconds: enough for a log, and for a CI job not to look dead.
-_QUIET_SECONDS = 15.0
+LOG_SECONDS = 15.0
 
 
 def plain(text: str) -> Text:
@@ -48,6 +48,13 @@ def say(message: str, style: str = "") -> None:
 def tell(message: str, style: str = "") -> None:
     """A line of the result, for people."""
     _results().print(plain(message), style=style)
+
+
+def tell_result(lines: Sequence[str]) -> None:
+    """The lines of one result, for people: together, whatever else is told at the same time."""
+    texts = [plain(line) for line in lines]
+    texts[0].stylize("green")
+    _results().print(Text("\n").join(texts))
 
 
 def _results() -> Console:
@@ -106,7 +113,7 @@ class _Percent(ProgressColumn):
         return Text("" if task.total is None else f"{task.percentage:>3.0f} %")
 
 
-_WORDS = {
+WORDS = {
     Phase.SENDING: "uploading",
     Phase.RECEIVING: "downloading",
     Phase.COMPARING: "comparing",
@@ -123,7 +130,7 @@ class ProgressView(Observer):
         self._bar: Progress | None = None
         self._task: Any = None
         self._phase: Phase | None = None
-        self._next_line = time.monotonic() + _QUIET_SECONDS
+        self._next_line = time.monotonic() + LOG_SECONDS
         self._name = ""
 
     def __enter__(self) -> ProgressView:
@@ -169,19 +176,19 @@ class ProgressView(Observer):
                 self._new_bar(phase, done, total)
             self._bar.update(self._task, completed=done)
         elif not self._quiet and time.monotonic() >= self._next_line:
-            self._next_line = time.monotonic() + _QUIET_SECONDS
+            self._next_line = time.monotonic() + LOG_SECONDS
             if total is None:
                 far = format_size(done)
             else:
                 far = f"{100 * done // total if total else 100} % ({format_size(done)} of {format_size(total)})"
-            say(f"{self._name}: {_WORDS[phase]} {far}")
+            say(f"{self._name}: {WORDS[phase]} {far}")
         self._phase = phase
 
     def _new_bar(self, phase: Phase, done: int, total: int | None) -> None:
         assert self._bar is not None
         if self._task is not None:
             self._bar.remove_task(self._task)
-        description = f"{_WORDS[phase]} [bold]{plain(self._name).markup}[/]"
+        description = f"{WORDS[phase]} [bold]{plain(self._name).markup}[/]"
         # What was there before must not count as speed.
         self._task = self._bar.add_task(description, total=total, completed=done)
 

@@ -3,67 +3,76 @@
 from __future__ import annotations
 
 import re
-import time
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from partwise.cli.exits import Exit, exit_code
-from partwise.cli.output import ProgressView, emit, exit_with_message, plain, rate, say, sentence, tell
+from partwise.cli.batch import Batch
+from partwise.cli.board import Line
+from partwise.cli.exits import exit_code
+from partwise.cli.jobs import Job
+from partwise.cli.output import ProgressView, emit, plain, rate, say, sentence, tell_result
 from partwise.cli.sizes import format_size
 from partwise.client import ArtifactInfo, Client, ClientError, DownloadResult, UploadResult
 
-_RESUME_HINT = "What reached the server stays there: run the same command again to go on."
+#: A file to upload, and the name that the server is to note, if that is not its own.
+Source = tuple[Path, str | None]
 
 
 def upload_files(
     client: Client,
-    files: Sequence[tuple[Path, str | None]],
+    files: Sequence[Source],
     settings: dict[str, Any],
     *,
+    jobs: int | None,
     skip_existing: bool,
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Upload ``files`` one after another, also past one that fails. Returns the exit code of the first that did.
+    """Upload ``files``, several at once (``jobs``), also past one that fails. Returns the exit code."""
 
-    With each file comes the name that the server is to note, if that is not its own.
-    """
-    code = Exit.OK
-    done: list[UploadResult] = []
-    there = 0
-    began = time.monotonic()
-    with exit_with_message(_RESUME_HINT), ProgressView(quiet) as view:
-        for number, (file, inside) in enumerate(files, 1):
-            name = inside or file.name or str(file)
-            view.begin(name if len(files) == 1 else f"[{number}/{len(files)}] {name}")
-            try:
-                if skip_existing and (artifact := client.find_content(file, observer=view)):
-                    there += 1
-                    _report_existing(file, name, artifact, as_json)
-                    continue
-                result = client.upload(file, observer=view, **settings | ({"name": inside} if inside else {}))
-            except (ClientError, OSError) as error:
-                code = code or exit_code(error)
-                say(f"partwise: {name}: {sentence(error)}", "red")
-                if as_json:
-                    emit({"file": str(file), "error": sentence(error), "exit_code": int(exit_code(error))})
-                if exit_code(error) is Exit.UNREACHABLE:
-                    if view.under_way:
-                        say(_RESUME_HINT, "yellow")
-                    break
-                continue
-            done.append(result)
-            if as_json:
-                emit({"file": str(file), **asdict(result)})
-            else:
-                report(result)
-    if len(files) > 1 and not quiet:
-        total = rate(sum(result.size for result in done), time.monotonic() - began)
-        more = f"; {there} were there already" if there else ""
-        say(f"{len(done)} of {len(files)} files uploaded: {total}{more}")
-    return code
+    def transfer(source: Source, view: ProgressView | Line, cancelled: threading.Event) -> int | None:
+        file, inside = source
+        if skip_existing and (artifact := client.find_content(file, observer=view, cancelled=cancelled)):
+            _report_existing(file, _name_of(source), artifact, as_json)
+            return None
+        named = settings | ({"name": inside} if inside else {})
+        result = client.upload(file, observer=view, cancelled=cancelled, **named)
+        if as_json:
+            emit({"file": str(file), **asdict(result)})
+        else:
+            report(result)
+        return result.size
+
+    def on_error(source: Source, error: ClientError | OSError) -> None:
+        say(f"partwise: {_name_of(source)}: {sentence(error)}", "red")
+        if as_json:
+            emit({"file": str(source[0]), "error": sentence(error), "exit_code": int(exit_code(error))})
+
+    batch = Batch(
+        verb="uploading",
+        done="uploaded",
+        hint="What reached the server stays there: run the same command again to go on.",
+        name_of=_name_of,
+        transfer=transfer,
+        on_error=on_error,
+        quiet=quiet,
+    )
+    return batch.run([Job(number, source, _size_of(source[0])) for number, source in enumerate(files)], jobs)
+
+
+def _name_of(source: Source) -> str:
+    file, inside = source
+    return inside or file.name or str(file)
+
+
+def _size_of(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0  # what is wrong with the file is said when it is opened
 
 
 def _report_existing(file: Path, name: str, artifact: ArtifactInfo, as_json: bool) -> None:
@@ -72,20 +81,20 @@ def _report_existing(file: Path, name: str, artifact: ArtifactInfo, as_json: boo
         emit({"file": str(file), "existing": True, **known})
         return
     other = f", as {artifact.filename}" if artifact.filename not in (None, name) else ""
-    tell(f"{name}: is there already{other}", "green")
-    tell(f"  sha256    {artifact.sha256}")
-    tell(f"  artifact  {artifact.href}")
+    lines = [f"  sha256    {artifact.sha256}", f"  artifact  {artifact.href}"]
+    tell_result([f"{name}: is there already{other}", *lines])
 
 
 def report(result: UploadResult) -> None:
     """Print the result of an upload."""
-    tell(f"{result.name}: {rate(result.size, result.seconds)}", "green")
+    lines = [f"{result.name}: {rate(result.size, result.seconds)}"]
     if result.resumed:
-        tell(f"  resumed   {result.chunks_skipped} chunks were there, {result.chunks_sent} sent")
+        lines.append(f"  resumed   {result.chunks_skipped} chunks were there, {result.chunks_sent} sent")
     if result.bytes_copied:
-        tell(f"  delta     {format_size(result.bytes_copied)} were there; sent {format_size(result.bytes_sent)}")
-    tell(f"  sha256    {result.sha256}")
-    tell(f"  artifact  {result.artifact}")
+        lines.append(
+            f"  delta     {format_size(result.bytes_copied)} were there; sent {format_size(result.bytes_sent)}"
+        )
+    tell_result([*lines, f"  sha256    {result.sha256}", f"  artifact  {result.artifact}"])
 
 
 def download_artifacts(
@@ -94,35 +103,61 @@ def download_artifacts(
     output: Path | None,
     settings: dict[str, Any],
     *,
+    jobs: int | None,
     force: bool,
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Download each artifact named, also past one that fails. Returns the exit code of the first that did.
+    """Download each artifact named, several at once (``jobs``), also past one that fails. Returns the exit code.
 
     ``output`` is a file or an existing folder; None: the artifact's own name in the current folder.
     """
-    code = Exit.OK
-    with exit_with_message("What came is kept: run the same command again to go on."), ProgressView(quiet) as view:
-        for number, reference in enumerate(references, 1):
-            view.begin(reference if len(references) == 1 else f"[{number}/{len(references)}] {reference}")
-            try:
-                artifact = client.find_artifact(reference)
-                target = _target(artifact, output)
-                if target.exists() and not force:
-                    raise FileExistsError(17, "already exists. Use --force to replace it", str(target))
-                result = client.download(artifact, target, observer=view, **settings)
-            except (ClientError, OSError) as error:
-                code = code or exit_code(error)
-                say(f"partwise: {sentence(error)}", "red")
-                if exit_code(error) is Exit.UNREACHABLE:
-                    break
-                continue
-            if as_json:
-                emit(asdict(result))
-            else:
-                _report_download(target, result)
-    return code
+    targets = _Targets(force)
+
+    def transfer(reference: str, view: ProgressView | Line, cancelled: threading.Event) -> int:
+        artifact = client.find_artifact(reference)
+        target = _target(artifact, output)
+        targets.take(target)
+        if isinstance(view, Line):
+            view.resize(artifact.size)
+        result = client.download(artifact, target, observer=view, cancelled=cancelled, **settings)
+        if as_json:
+            emit(asdict(result))
+        else:
+            _report_download(target, result)
+        return result.size
+
+    def on_error(reference: str, error: ClientError | OSError) -> None:
+        say(f"partwise: {sentence(error)}", "red")
+
+    batch = Batch(
+        verb="downloading",
+        done="downloaded",
+        hint="What was received is kept: run the same command again to go on.",
+        name_of=str,
+        transfer=transfer,
+        on_error=on_error,
+        quiet=quiet,
+    )
+    return batch.run([Job(number, reference, 0) for number, reference in enumerate(references)], jobs)
+
+
+class _Targets:
+    """The files that downloads write. Threads may share it."""
+
+    def __init__(self, force: bool) -> None:
+        self._force = force
+        self._taken: set[Path] = set()
+        self._lock = threading.Lock()
+
+    def take(self, target: Path) -> None:
+        """Raise FileExistsError where a download would replace a file unasked, or that of another download."""
+        with self._lock:
+            if target in self._taken:
+                raise FileExistsError(17, "is the name of two of these artifacts. Give each an --output", str(target))
+            self._taken.add(target)
+        if target.exists() and not self._force:
+            raise FileExistsError(17, "already exists. Use --force to replace it", str(target))
 
 
 def _target(artifact: ArtifactInfo, output: Path | None) -> Path:
@@ -133,10 +168,11 @@ def _target(artifact: ArtifactInfo, output: Path | None) -> Path:
 
 
 def _report_download(target: Path, result: DownloadResult) -> None:
-    tell(f"{plain(str(target))}: {rate(result.size, result.seconds)}, SHA-256 verified", "green")
+    lines = [f"{plain(str(target))}: {rate(result.size, result.seconds)}, SHA-256 verified"]
     if result.bytes_local:
         local, received = format_size(result.bytes_local), format_size(result.bytes_received)
-        tell(f"  delta     {local} were here; received {received}")
+        lines.append(f"  delta     {local} were here; received {received}")
+    tell_result(lines)
 
 
 def _safe_name(name: str | None) -> str | None:
