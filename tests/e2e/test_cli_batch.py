@@ -94,3 +94,11 @@ def _read(terminal: int) -> bytes:
         return os.read(terminal, 4096)
     except OSError:  # Linux: the other side is closed
         return b""
+
+
+def test_a_limited_rate_is_kept(cli: Cli, make: Make, tmp_path: Path) -> None:
+    path = make(MIB, "limited")
+    # Lower bounds alone: how long a busy machine takes says nothing.
+    assert cli("upload", path, "--limit-rate", "1M", "--json").json["seconds"] >= 0.7
+    assert cli("download", "limited", "-o", tmp_path / "down", "--limit-rate", "1M", "--json").json["seconds"] >= 0.7
+    assert "not a size" in cli("upload", path, "--limit-rate", "fast", code=2).err

@@ -75,6 +75,15 @@ JobsOption = Annotated[
         rich_help_panel=_TRANSFER_PANEL,
     ),
 ]
+LimitRate = Annotated[
+    str | None,
+    typer.Option(
+        "--limit-rate",
+        metavar="RATE",
+        help="Bytes a second at most, of all connections together, such as 500K or 10M.",
+        rich_help_panel=_TRANSFER_PANEL,
+    ),
+]
 Patience = Annotated[
     float,
     typer.Option(
@@ -282,6 +291,7 @@ def upload(
         ),
     ] = False,
     jobs: JobsOption = None,
+    limit_rate: LimitRate = None,
     patience: Patience = 300,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -291,6 +301,7 @@ def upload(
     Each file is sent in parallel chunks, verified as a whole, and published as an artifact.
     """
     size = None if chunk_size is None else _size(chunk_size)
+    rate = None if limit_rate is None else _size(limit_rate)
     from partwise.cli.transfers import upload_files
     from partwise.client import Client
 
@@ -318,7 +329,7 @@ def upload(
         for path, inside in selected:
             typer.echo(inside or path)
         return
-    with open_client(Client, server, token, profile, patience) as client:
+    with open_client(Client, server, token, profile, patience, rate) as client:
         raise SystemExit(
             upload_files(
                 client, selected, settings, jobs=jobs, skip_existing=skip_existing, as_json=as_json, quiet=quiet
@@ -377,6 +388,7 @@ def download(
     token: Token = None,
     profile: Profile = None,
     jobs: JobsOption = None,
+    limit_rate: LimitRate = None,
     patience: Patience = 300,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -394,11 +406,12 @@ def download(
         raise typer.BadParameter("for several artifacts give a folder that exists.", param_hint="-o")
     if len(references) > 1 and base is not None:
         raise typer.BadParameter("works with one artifact only.", param_hint="--base")
+    rate = None if limit_rate is None else _size(limit_rate)
     from partwise.cli.transfers import download_artifacts
     from partwise.client import Client
 
     settings = {"base": base, "delta": delta}
-    with open_client(Client, server, token, profile, patience) as client:
+    with open_client(Client, server, token, profile, patience, rate) as client:
         raise SystemExit(
             download_artifacts(
                 client, references, output, settings, jobs=jobs, force=force, as_json=as_json, quiet=quiet

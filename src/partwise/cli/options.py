@@ -39,11 +39,18 @@ Profile = Annotated[
 ]
 
 
-def open_client(client: Any, server: str | None, token: str | None, profile: str | None, patience: float = 300) -> Any:
+def open_client(
+    client: Any,
+    server: str | None,
+    token: str | None,
+    profile: str | None,
+    patience: float = 300,
+    limit_rate: int | None = None,
+) -> Any:
     """A client for the server that these options name; a wrong one is a mistake in the command line."""
     from partwise.client import ClientError
 
     try:
-        return client(server, token=token, profile=profile, patience_seconds=patience)
+        return client(server, token=token, profile=profile, patience_seconds=patience, limit_rate=limit_rate)
     except ClientError as error:
         raise typer.BadParameter(str(error), param_hint="--server, --token or --profile") from None

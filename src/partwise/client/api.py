@@ -29,6 +29,7 @@ from partwise.client.retry import Patience, persist
 from partwise.client.source import LocalFile, Memory
 from partwise.client.stream import Bytes, Readable, Stream
 from partwise.client.streaming import upload_stream
+from partwise.client.throttle import RateLimit
 from partwise.client.upload import Options, Uploader
 from partwise.core.digests import is_sha256
 from partwise.core.ranges import ByteRange
@@ -52,15 +53,23 @@ class Client:
         profile: str | None = None,
         patience_seconds: float = 300,
         timeout_seconds: float = 60,
+        limit_rate: int | None = None,
     ) -> None:
         """``server`` is a URL. What is not given is taken from PARTWISE_SERVER and PARTWISE_TOKEN, else from a profile.
 
         ``token=""`` sends none. ``profile`` is the name of one that `partwise login` stored; it takes the place of the
         environment. ``patience_seconds``: how long a transfer goes on trying while every request fails.
-        ``timeout_seconds``: the longest silence of the server within one request.
+        ``timeout_seconds``: the longest silence of the server within one request. ``limit_rate``: bytes of files that
+        all transfers together send and receive each second, at most.
         """
         found = find_server(server, token, profile)
-        self._http = Http(found.server, token=found.token, timeout_seconds=timeout_seconds, connections=64)
+        self._http = Http(
+            found.server,
+            token=found.token,
+            timeout_seconds=timeout_seconds,
+            connections=64,
+            limit=None if limit_rate is None else RateLimit(limit_rate),
+        )
         self._patience_seconds = patience_seconds
 
     def upload(

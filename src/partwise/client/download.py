@@ -202,7 +202,10 @@ class Downloader:
         try:
             if ranged and not _is_range_from(begin, response):
                 raise _NoRanges
-            while block := response.read(BLOCK, decode_content=False):
+            limit = self._http.limit
+            while block := response.read(limit.piece_bytes if limit else BLOCK, decode_content=False):
+                if limit is not None:
+                    limit.take(len(block))
                 # More than the whole is kept, so that the digest is wrong; more than a part is the next one's.
                 wanted = len(block) if end == self._artifact.size else end - part.have
                 self._append(part, memoryview(block)[:wanted])

@@ -27,6 +27,7 @@ from partwise import __version__
 from partwise.client.errors import AnswerError, CannotReachServer, ClientError, FileChanged, answer_error
 from partwise.client.proxies import Proxy, proxy_for
 from partwise.client.source import BLOCK, LocalFile, Source
+from partwise.client.throttle import RateLimit
 from partwise.core.ranges import ByteRange
 
 DEFAULT_PREFIX = "/pulp/api/v3/"
@@ -108,9 +109,19 @@ class Http:
     """The connections to one server. Threads may share it."""
 
     def __init__(
-        self, server: str, *, token: str | None = None, connections: int = 16, timeout_seconds: float = 60
+        self,
+        server: str,
+        *,
+        token: str | None = None,
+        connections: int = 16,
+        timeout_seconds: float = 60,
+        limit: RateLimit | None = None,
     ) -> None:
-        """``server`` is a URL; a path in it replaces the standard prefix of the API. Raises ClientError if bad."""
+        """``server`` is a URL; a path in it replaces the standard prefix of the API. Raises ClientError if bad.
+
+        ``limit`` holds for the bytes of files, of all connections together.
+        """
+        self.limit = limit
         parts = _server_parts(server)
         self.origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self.root = parts.path.rstrip("/") + "/" if parts.path.strip("/") else DEFAULT_PREFIX
@@ -166,8 +177,12 @@ class Http:
         def pieces() -> Iterator[FilePiece]:
             # Small enough that progress shows on a slow line, whose chunks are small.
             step = min(_SEND_BYTES, max(64 * 1024, span.size // 16))
+            if self.limit is not None:
+                step = min(step, self.limit.piece_bytes)
             for offset in range(span.offset, span.end, step):
                 piece = ByteRange(offset, min(step, span.end - offset))
+                if self.limit is not None:
+                    self.limit.take(piece.size)
                 yield FilePiece(file, piece)
                 on_sent(piece.size)
 
