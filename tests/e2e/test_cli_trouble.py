@@ -111,6 +111,30 @@ def test_a_server_killed_and_restarted_in_the_middle_costs_a_pause(tmp_path: Pat
         assert "Trying again" in ran.err
 
 
+def test_a_command_that_starts_while_the_server_is_restarted_waits_for_it(tmp_path: Path, make: Make) -> None:
+    first, second = make(1000, "first.bin"), make(1000, "second.bin")
+    with ServerProcess(tmp_path / "data") as server:
+        early = Cli(server.url, tmp_path / "state")
+        early("upload", first)
+        server.kill()
+        up = early.begin("upload", second, "--json")
+        down = early.begin("download", "first.bin", "-o", tmp_path / "back", "--json")
+        for process in (up, down):
+            assert process.stderr is not None
+            assert "Trying again for up to 300 s" in process.stderr.readline()
+        server.start()
+        assert early.end(up).json["sha256"] == whole(second)
+        assert early.end(down).json["sha256"] == whole(first)
+
+
+def test_a_server_that_is_busy_at_first_contact_is_asked_again(slow: Cli, proxy: Proxy, make: Make) -> None:
+    busy = [b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"] * 2
+    proxy.instead = lambda piece: busy.pop() if busy else None
+    ran = slow("upload", make(1000, "busy.bin"), "--json")
+    assert ran.json["retries"] == 2
+    assert "503" in ran.err
+
+
 def test_a_chunk_damaged_on_the_way_is_found_and_sent_again(slow: Cli, proxy: Proxy, make: Make) -> None:
     path = make(SIZE, "damaged.bin")
     flip = Flip(b"Content-Range: bytes 5242880-")

@@ -115,7 +115,8 @@ def download_artifacts(
     targets = _Targets(force)
 
     def transfer(reference: str, view: ProgressView | Line, cancelled: threading.Event) -> int:
-        artifact = client.find_artifact(reference)
+        # Scripts may begin while the server is being restarted.
+        artifact = client.wait_for(lambda: client.find_artifact(reference), observer=view, cancelled=cancelled)
         target = _target(artifact, output)
         targets.take(target)
         if isinstance(view, Line):

@@ -6,10 +6,10 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from partwise.client.download import Downloader
 from partwise.client.errors import Cancelled, ClientError, NotFound
@@ -25,7 +25,7 @@ from partwise.client.models import (
     UploadResult,
 )
 from partwise.client.profiles import find_server
-from partwise.client.retry import Patience, persist
+from partwise.client.retry import Patience, is_away, persist
 from partwise.client.source import LocalFile, Memory
 from partwise.client.stream import Bytes, Readable, Stream
 from partwise.client.streaming import upload_stream
@@ -35,6 +35,7 @@ from partwise.core.digests import is_sha256
 from partwise.core.ranges import ByteRange
 
 _PAGE = 100
+T = TypeVar("T")
 #: What can be uploaded.
 UploadSource = str | os.PathLike[str] | Bytes | Readable | Iterable[Bytes]
 
@@ -223,7 +224,9 @@ class Client:
                 if cancelled is not None and cancelled.is_set():
                     raise Cancelled("Stopped.")
             file.check_unchanged()
-        return next(self.artifacts(sha256=digest.hexdigest()), None)
+        return self.wait_for(
+            lambda: next(self.artifacts(sha256=digest.hexdigest()), None), observer=observer, cancelled=cancelled
+        )
 
     def uploads(self, *, search: str | None = None) -> Iterator[UploadInfo]:
         """All uploads that you may see, newest first, without their chunks; with ``search`` in their file name."""
@@ -282,6 +285,34 @@ class Client:
         self._ask("GET", "uploads/", {"limit": 1})
         user = self._ask("GET", "status/").get("user")
         return user if isinstance(user, str) else None
+
+    def wait_for(
+        self,
+        call: Callable[[], T],
+        *,
+        observer: Observer | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> T:
+        """Return what ``call`` returns, and call it again while the server is away, as a transfer does.
+
+        The other calls do so for two seconds, since somebody may wait for the answer. Raises what ``call`` raises,
+        and Cancelled.
+        """
+        told = False
+
+        def tell_once(error: ClientError, pause: float) -> None:
+            nonlocal told
+            if observer is not None and not told:
+                observer.note(f"{error} Trying again for up to {self._patience_seconds:.0f} s.")
+            told = True
+
+        return persist(
+            call,
+            Patience(self._patience_seconds),
+            cancelled or threading.Event(),
+            again=is_away,
+            on_retry=tell_once,
+        )
 
     def close(self) -> None:
         """Close the connections."""

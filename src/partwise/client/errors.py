@@ -26,16 +26,23 @@ from typing import Any
 class ClientError(Exception):
     """The root of the tree. ``str(error)`` is a sentence for a person."""
 
+    #: For how many seconds it was tried again, in vain.
+    tried_seconds = 0.0
+
+    def __str__(self) -> str:
+        gave_up = f" Gave up after {self.tried_seconds:.0f} s." if self.tried_seconds >= 1 else ""
+        return super().__str__() + gave_up
+
 
 class CannotReachServer(ClientError):
     """There was no connection, or it kept breaking until the patience was used up.
 
-    ``before_request``: the server surely saw nothing of the request.
+    ``before_request``: the server surely saw nothing of the request. ``unknown_host``: its name does not exist.
     """
 
-    def __init__(self, message: str, *, before_request: bool = False) -> None:
+    def __init__(self, message: str, *, before_request: bool = False, unknown_host: bool = False) -> None:
         super().__init__(message)
-        self.before_request = before_request
+        self.before_request, self.unknown_host = before_request, unknown_host
 
 
 class VerificationFailed(ClientError):

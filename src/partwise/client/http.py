@@ -253,7 +253,12 @@ class Http:
     def _unreachable(self, origin: str, proxy: Proxy | None, error: Exception) -> CannotReachServer:
         before = isinstance(error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
         through = f" through the proxy {proxy.url}" if proxy else ""
-        return CannotReachServer(f"Cannot reach {origin}{through}: {_plainly(error)}.", before_request=before)
+        cause = error.__cause__ or error
+        return CannotReachServer(
+            f"Cannot reach {origin}{through}: {_plainly(error)}.",
+            before_request=before,
+            unknown_host=isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME,
+        )
 
 
 def _server_parts(server: str) -> SplitResult:

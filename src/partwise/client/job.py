@@ -11,18 +11,15 @@ from typing import Any
 from partwise.client.errors import (
     AnswerError,
     Cancelled,
-    CannotReachServer,
     ClientError,
     VerificationFailed,
 )
 from partwise.client.http import Http
 from partwise.client.models import ArtifactInfo, Observer, Phase, UploadInfo
-from partwise.client.retry import Patience, persist
+from partwise.client.retry import Patience, may_begin_later, persist
 from partwise.client.transfer import Counters
 
 DEFAULT_PARALLEL = 8
-#: A server that is not there at the start is a mistake in the address more often than a restart.
-FIRST_PATIENCE_SECONDS = 2.0
 _POLL_SECONDS = 0.2
 
 
@@ -42,7 +39,7 @@ class UploadJob:
         self._http, self._observer, self._cancelled = http, observer, cancelled
         self._name = name.encode(errors="replace").decode()  # names of files need not be text
         self._size = size
-        self._patience = Patience(min(patience_seconds, FIRST_PATIENCE_SECONDS))
+        self._patience = Patience(patience_seconds)
         self._counters = Counters()
         self._observing = threading.Lock()
         self._sent = 0
@@ -57,7 +54,7 @@ class UploadJob:
         if media_type and not encoding:
             request["media_type"] = media_type
         # Not repeated when its answer is lost: that would reserve the space twice.
-        return UploadInfo.parse(self._ask("POST", "uploads/", data=request, again=_was_not_done)[1])
+        return UploadInfo.parse(self._ask("POST", "uploads/", data=request, again=may_begin_later)[1])
 
     def _delete(self, href: str) -> None:
         """Delete the upload, if the server can be reached now; else it expires there."""
@@ -140,7 +137,7 @@ class UploadJob:
         # Eight connections that break together are one piece of news.
         with self._observing:
             if not self._troubled:
-                self._observer.note(f"{error} Trying again.")
+                self._observer.note(f"{error} Trying again for up to {self._patience.seconds:.0f} s.")
             self._troubled = True
 
     def _progress(self, phase: Phase, done: int, total: int) -> None:
@@ -150,13 +147,6 @@ class UploadJob:
     def _note(self, message: str) -> None:
         with self._observing:
             self._observer.note(message)
-
-
-def _was_not_done(error: ClientError) -> bool:
-    """Return whether the request surely changed nothing: no connection, or an answer that says "not now"."""
-    if isinstance(error, CannotReachServer):
-        return error.before_request
-    return isinstance(error, AnswerError) and error.status in (429, 503)
 
 
 def _task_progress(task: Mapping[str, Any], size: int) -> int:

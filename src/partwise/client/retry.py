@@ -63,6 +63,21 @@ def worth_another_try(error: ClientError) -> bool:
     return isinstance(error, CannotReachServer)
 
 
+def is_away(error: ClientError) -> bool:
+    """Whether a question, which changes nothing, may be answered by a server that was not there at first contact."""
+    return worth_another_try(error) and not (isinstance(error, CannotReachServer) and error.unknown_host)
+
+
+def may_begin_later(error: ClientError) -> bool:
+    """Whether a server that has not answered yet may do so later, and has surely done nothing: it is being restarted.
+
+    A name that does not exist is a mistake in the address.
+    """
+    if isinstance(error, CannotReachServer):
+        return error.before_request and not error.unknown_host
+    return isinstance(error, AnswerError) and error.status in (429, 503)
+
+
 def persist(
     attempt: Callable[[], T],
     patience: Patience,
@@ -85,7 +100,11 @@ def persist(
             pause = next(pauses)
             if isinstance(error, AnswerError) and error.retry_after is not None:
                 pause = max(pause, error.retry_after)
-            if not again(error) or patience.failed() < pause:
+            if not again(error):
+                raise
+            left = patience.failed()
+            if left < pause:
+                error.tried_seconds = patience.seconds - left
                 raise
             on_retry(error, pause)
             if cancelled.wait(pause):

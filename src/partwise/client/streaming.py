@@ -18,7 +18,6 @@ from partwise.client.job import DEFAULT_PARALLEL, UploadJob
 from partwise.client.line import FIRST_BYTES, SMALLEST_BYTES, Line
 from partwise.client.models import Observer, UploadInfo, UploadResult
 from partwise.client.plan import DEFAULT_CHUNK_BYTES, MIB, MOST_CHUNKS
-from partwise.client.retry import Patience
 from partwise.client.source import Memory
 from partwise.client.stream import Stream, Window
 from partwise.client.transfer import Transfer
@@ -70,7 +69,6 @@ class StreamUploader(UploadJob):
         """The whole upload. Raises ClientError and its kind, and what the stream raises; then the upload is removed."""
         began = time.monotonic()
         upload = self._create()
-        self._patience = Patience(self._options.patience_seconds)
         try:
             self._send(upload)
             sha256, size = self._digest.hexdigest(), self._window.size

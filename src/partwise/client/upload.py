@@ -34,7 +34,6 @@ from partwise.client.journal import Journal
 from partwise.client.line import Line
 from partwise.client.models import ArtifactInfo, Observer, Phase, UploadInfo, UploadResult
 from partwise.client.plan import MOST_CHUNKS, choose_chunk_size, plan
-from partwise.client.retry import Patience
 from partwise.client.source import FileHasher, LocalFile, Source
 from partwise.client.transfer import Transfer
 from partwise.core.ranges import ByteRange
@@ -83,8 +82,6 @@ class Uploader(UploadJob):
         with ExitStack() as stack:
             self._journal = self._enter_journal(stack)
             upload, resumed = self._find()
-            # From here on the server has answered once, so it is worth waiting for.
-            self._patience = Patience(self._options.patience_seconds)
             skipped = len(upload.chunks)
             try:
                 upload, artifact, sha256 = self._complete(upload)

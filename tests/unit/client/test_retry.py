@@ -7,7 +7,7 @@ import time
 import pytest
 
 from partwise.client.errors import AnswerError, Cancelled, CannotReachServer, ClientError, answer_error
-from partwise.client.retry import Patience, persist, waits, worth_another_try
+from partwise.client.retry import Patience, is_away, may_begin_later, persist, waits, worth_another_try
 
 
 class Clock:
@@ -51,7 +51,7 @@ def test_it_tries_until_the_patience_is_used_up_and_then_raises_the_last_error()
     with pytest.raises(CannotReachServer) as caught:
         persist(attempt, Patience(60, clock), waiter)
     assert tries == len(waiter.waited) + 1
-    assert str(caught.value) == f"try {tries}"
+    assert str(caught.value) == f"try {tries} Gave up after {clock.now:.0f} s."
     assert 40 <= clock.now <= 60
 
 
@@ -121,3 +121,18 @@ def test_cancelling_ends_a_wait_at_once() -> None:
 )
 def test_which_errors_are_worth_another_try(error: ClientError, again: bool) -> None:
     assert worth_another_try(error) is again
+
+
+@pytest.mark.parametrize(
+    "error,away,later",
+    [
+        (CannotReachServer("refused", before_request=True), True, True),
+        (CannotReachServer("cut"), True, False),
+        (CannotReachServer("no such host", before_request=True, unknown_host=True), False, False),
+        (answer_error(503, "", b""), True, True),
+        (answer_error(502, "", b""), True, False),
+        (answer_error(404, "", b""), False, False),
+    ],
+)
+def test_what_is_tried_again_at_first_contact(error: ClientError, away: bool, later: bool) -> None:
+    assert (is_away(error), may_begin_later(error)) == (away, later)
