@@ -23,7 +23,7 @@ COMPILE := $(UV) compile --quiet --universal --python-version 3.11 --generate-ha
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help mutation docs setup serve check test-fast test web web-check bench crash-test soak format coverage release lock lint clean distclean
+.PHONY: help mutation docs man setup serve check test-fast test web web-check bench crash-test soak format coverage release lock lint clean distclean
 
 help: ## this list
 	@printf 'partwise: large files in parallel chunks, one verified artifact\n\n'
@@ -57,6 +57,10 @@ web-check: $(VENV)/.base
 docs: $(VENV)/.dev ## build the documentation's site in build/site
 	$(BIN)/sphinx-build -q -W --keep-going -d build/site-cache -c docs . build/site
 	@echo 'open build/site/index.html'
+
+man: $(VENV)/.dev ## make the manual page build/man/partwise.1 from the help
+	@mkdir -p build/man
+	$(BIN)/python -m partwise.cli.man > build/man/partwise.1
 
 bench: $(VENV)/.dev ## measure side by side and write docs/performance.md
 	$(BIN)/python -m bench $(ARGS)

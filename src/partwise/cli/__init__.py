@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
+from partwise import __version__
+
 #: Modules of the packages that ``partwise[server]`` installs.
 SERVER_PACKAGES = (
     "alembic",
@@ -24,6 +28,10 @@ def main() -> None:
     from partwise.cli.streams import make_usable
 
     make_usable()
+    if sys.argv[1:] == ["--version"]:
+        # Scripts ask often: without the parser of options it is told in a third of the time.
+        sys.stdout.write(f"partwise {__version__}\n")
+        return
     from partwise.cli.app import app
 
     try:
@@ -31,6 +39,4 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in SERVER_PACKAGES:
             raise
-        import sys
-
         sys.exit("partwise: this command needs the server. Install it: pip install 'partwise[server]'")

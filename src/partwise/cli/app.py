@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from partwise.cli import admin, feed, login, upkeep
+from partwise.cli import admin, completion, feed, login, upkeep
 from partwise.cli import migrate as migration
 from partwise.cli import settings as server_settings
 from partwise.cli import token as token_commands
@@ -17,7 +17,7 @@ from partwise.cli.help import App
 from partwise.cli.options import Profile, Server, Token, open_client
 from partwise.cli.sizes import parse_size
 
-_EXAMPLES = (
+EXAMPLES = (
     "partwise serve --data /srv/partwise",
     "partwise upload disk.img",
     "partwise upload *.iso --server https://files.example.org --parallel 16",
@@ -28,7 +28,7 @@ _EXAMPLES = (
 
 
 def _epilog() -> str:
-    lines = ["[bold]Examples[/]", *(f"[dim]  $[/] {example}" for example in _EXAMPLES), ""]
+    lines = ["[bold]Examples[/]", *(f"[dim]  $[/] {example}" for example in EXAMPLES), ""]
     lines += ["[bold]Exit codes[/]", *(f"[cyan]{code:>5}[/]  {meaning}" for code, meaning in MEANINGS.items())]
     return "\n".join(lines)
 
@@ -245,6 +245,7 @@ def upload(
         typer.Option(
             "--base",
             metavar="SHA256|ID",
+            autocompletion=completion.artifacts,
             help="Artifact to compare with (one file only). (default: your newest of the same name)",
             rich_help_panel=_TRANSFER_PANEL,
         ),
@@ -262,6 +263,7 @@ def upload(
         typer.Option(
             "--upload",
             metavar="ID",
+            autocompletion=completion.open_uploads,
             help="Resume this upload, started in a browser or elsewhere (one file only).",
             rich_help_panel=_TRANSFER_PANEL,
         ),
@@ -353,7 +355,9 @@ def download(
     references: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAME|SHA256|ID...", help="The artifacts: their file names, SHA-256 (or how it begins) or ids."
+            metavar="NAME|SHA256|ID...",
+            help="The artifacts: their file names, SHA-256 (or how it begins) or ids.",
+            autocompletion=completion.artifacts_by_name,
         ),
     ],
     output: Annotated[
@@ -448,7 +452,12 @@ def list_all(
 
 @app.command()
 def show(
-    reference: Annotated[str, typer.Argument(metavar="ID|SHA256", help="An upload or an artifact.")],
+    reference: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID|SHA256", help="An upload or an artifact.", autocompletion=completion.uploads_and_artifacts
+        ),
+    ],
     server: Server = None,
     token: Token = None,
     profile: Profile = None,
@@ -464,7 +473,12 @@ def show(
 
 @app.command("rm")
 def remove(
-    references: Annotated[list[str], typer.Argument(metavar="ID|SHA256...", help="Uploads or artifacts.")],
+    references: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ID|SHA256...", help="Uploads or artifacts.", autocompletion=completion.uploads_and_artifacts
+        ),
+    ],
     server: Server = None,
     token: Token = None,
     profile: Profile = None,

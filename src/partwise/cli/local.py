@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
@@ -148,6 +147,8 @@ def _user_name(uid: int) -> str:
 
 def run_with(all_settings: list[Settings], work: Callable[[Settings], Awaitable[T]], *, look_only: bool = False) -> T:
     """Prepare what each of the settings names, and do something with the last of them."""
+    import asyncio
+
     from partwise.cli.output import say
     from partwise.core.errors import NotFound, PartwiseError
     from partwise.server.run import CannotServe, look, prepare

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from partwise.cli import completion
+
 _SERVER_PANEL = "Server"
 
 Server = Annotated[
@@ -33,6 +35,7 @@ Profile = Annotated[
     typer.Option(
         "--profile",
         metavar="NAME",
+        autocompletion=completion.profiles,
         help="Profile stored by `partwise login`. (default: PARTWISE_PROFILE, or 'default')",
         rich_help_panel=_SERVER_PANEL,
     ),
