@@ -130,6 +130,18 @@ def test_lists_are_searched_sorted_and_cut_off(cli: Cli, make: Make) -> None:
     assert "time, size or name" in cli("ls", "--sort", "colour", code=2).err
 
 
+def test_names_are_found_in_both_forms_of_unicode(cli: Cli, make: Make, tmp_path: Path) -> None:
+    composed, decomposed = "f\u00fcr-a.bin", "fu\u0308r-b.bin"
+    cli("upload", make(100, composed))
+    cli("upload", make(200, decomposed))
+    for search in ("f\u00fcr-", "fu\u0308r-"):
+        lines = cli("ls", "--artifacts", "--search", search, "--json").out.splitlines()
+        assert [json.loads(line)["filename"] for line in lines] == [decomposed, composed]
+        assert len(cli("ls", "--artifacts", "--search", search, "--json", "-n", "1").out.splitlines()) == 1
+    cli("download", "f\u00fcr-b.bin", "-o", tmp_path / "out")
+    assert (tmp_path / "out").stat().st_size == 200
+
+
 def test_a_folder_goes_up_with_the_names_from_there(cli: Cli, make: Make, tmp_path: Path) -> None:
     (tmp_path / "tree" / "sub").mkdir(parents=True)
     for name in ("tree/1.iso", "tree/sub/2.iso", "tree/3.tmp"):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import heapq
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
@@ -11,6 +12,7 @@ from typing import TypeVar
 from partwise.cli.output import emit, exit_with_message, out, plain, show_table, tell
 from partwise.cli.sizes import format_size
 from partwise.client import ArtifactInfo, Client, NotFound, UploadInfo
+from partwise.client.models import spellings_of
 from partwise.core.digests import is_sha256
 from partwise.core.ranges import missing_ranges
 
@@ -54,8 +56,8 @@ class Choice:
 def list_all(client: Client, choice: Choice, *, uploads: bool, artifacts: bool, as_json: bool) -> None:
     """List what there is, as tables or as one JSON object on each line, with its ``kind``."""
     with exit_with_message():
-        kept_uploads = choice.of(client.uploads(search=choice.search)) if uploads else []
-        kept_artifacts = choice.of(client.artifacts(search=choice.search)) if artifacts else []
+        kept_uploads = choice.of(_in_all_spellings(client.uploads, choice.search)) if uploads else []
+        kept_artifacts = choice.of(_in_all_spellings(client.artifacts, choice.search)) if artifacts else []
         if as_json:
             for upload in kept_uploads:
                 emit({"kind": "upload", **upload.raw})
@@ -68,6 +70,16 @@ def list_all(client: Client, choice: Choice, *, uploads: bool, artifacts: bool, 
             out.print()
         if artifacts:
             _artifact_table(kept_artifacts)
+
+
+def _in_all_spellings(find: Callable[..., Iterator[T]], search: str | None) -> Iterator[T]:
+    """What has ``search`` in its name, newest first, with its accents as parts of their letters or behind them.
+
+    macOS gives names in the second form (NFD), keyboards type the first (NFC), and both look the same.
+    """
+    spellings = spellings_of(search) if search else [search]
+    found = heapq.merge(*(find(search=each) for each in spellings), key=lambda item: item.created, reverse=True)
+    yield from {item.href: item for item in found}.values() if len(spellings) > 1 else found
 
 
 def _upload_table(uploads: Sequence[UploadInfo]) -> None:

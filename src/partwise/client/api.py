@@ -23,6 +23,7 @@ from partwise.client.models import (
     Phase,
     UploadInfo,
     UploadResult,
+    spellings_of,
 )
 from partwise.client.profiles import find_server
 from partwise.client.retry import Patience, is_away, persist
@@ -188,8 +189,9 @@ class Client:
         """
         if is_sha256(reference.lower()) or reference.startswith("/"):
             return self.artifact(reference)
-        if found := next(self.artifacts(filename=reference), None):
-            return found
+        for name in spellings_of(reference):
+            if found := next(self.artifacts(filename=name), None):
+                return found
         if re.fullmatch(r"[0-9a-fA-F]{6,63}", reference, re.ASCII):
             begins = [each for each in self.artifacts() if each.sha256.startswith(reference.lower())]
             if len(begins) > 1:

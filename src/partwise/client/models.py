@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -154,6 +155,11 @@ class DownloadResult:
     bytes_local: int = 0
     retries: int
     seconds: float
+
+
+def spellings_of(name: str) -> list[str]:
+    """Return the forms of Unicode in which a name may be stored: as given first, then composed and decomposed."""
+    return list(dict.fromkeys((name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))))
 
 
 class Phase(StrEnum):
