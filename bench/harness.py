@@ -36,6 +36,8 @@ class Scale:
     small_chunks: tuple[int, ...] = (1_048_575, 64 << 10)
     workers: tuple[int, ...] = (1, 2, 4)
     delta: int = 4 * GiB
+    #: Whether releases of packages are downloaded and measured.
+    releases: bool = True
 
 
 #: Every row of every table, within a minute: shows that the bench runs, and says nothing about speed.
@@ -52,6 +54,7 @@ QUICK = Scale(
     small_chunks=(1_048_575, 64 << 10),
     workers=(1, 2),
     delta=16 * MiB,
+    releases=False,
 )
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from bench.harness import Bench
 from bench.line import Line
+from bench.releases import RELEASES, Releases, fetch
 from bench.report import MiB, Section, Series, Table, at_most, size_text, spread
 from bench.servers import Partwise, rsync
 
@@ -36,6 +37,14 @@ class _Case:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Seconds, and bytes that passed the line, of each way."""
+
+    seconds: dict[str, Series]
+    passed: dict[str, Series]
+
+
 def run(bench: Bench) -> Section:
     scale = bench.scale
     section = Section(
@@ -46,16 +55,19 @@ def run(bench: Bench) -> Section:
         "sends to a daemon on the same machine, which compares with the file that is there.",
     )
     changed = _case(bench, "changed", scale.delta, _overwritten)
-    whole, delta = _table(bench, section, "2 % overwritten in runs of 1 MiB", changed, whole=True)
+    found = _table(bench, section, "2 % overwritten in runs of 1 MiB", changed, whole=True)
+    figure = "upload of an image with 2 % changed, time against the whole"
     section.targets += [
-        at_most("upload of an image with 2 % changed, time against the whole", delta[0].over(whole[0]), 0.08),
-        at_most("the same, bytes against the whole", delta[1].over(whole[1]), 0.06),
+        at_most(figure, found.seconds[_DELTA].over(found.seconds[_WHOLE]), 0.08),
+        at_most("the same, bytes against the whole", found.passed[_DELTA].over(found.passed[_WHOLE]), 0.06),
     ]
     inserted = _case(bench, "inserted", scale.size, _inserted)
-    _, delta = _table(bench, section, "1 MiB inserted at the front", inserted, whole=False)
+    sent = _table(bench, section, "1 MiB inserted at the front", inserted, whole=False).passed[_DELTA].median
     section.targets.append(
-        at_most("1 MiB inserted at the front, bytes against the size", delta[1].median / inserted.size * 100, 0.5, "%")
+        at_most("1 MiB inserted at the front, bytes against the size", sent / inserted.size * 100, 0.5, "%")
     )
+    for releases in RELEASES if scale.releases else ():
+        _releases(bench, section, releases)
     _different(bench, section, _case(bench, "different", scale.size, lambda path: _random(path, scale.size)))
     return section
 
@@ -69,6 +81,20 @@ def _case(bench: Bench, name: str, size: int, change: Callable[[Path], None]) ->
     shutil.copyfile(old, new)
     change(new)
     return _Case(old, new, new.stat().st_size)
+
+
+def _releases(bench: Bench, section: Section, releases: Releases) -> None:
+    folders = [bench.folder / f"{releases.package}-{version}" for version in ("old", "new")]
+    old, new = (folder / _NAME for folder in folders)
+    for folder in folders:
+        folder.mkdir()
+    if not fetch(releases, old, new, bench.say):
+        return
+    case = _Case(old, new, new.stat().st_size)
+    passed = _table(bench, section, releases.title, case, whole=False).passed
+    if _RSYNC in passed:
+        figure = f"{releases.title}, bytes of an upload against rsync"
+        section.targets.append(at_most(figure, passed[_DELTA].over(passed[_RSYNC]), 1.15))
 
 
 def _random(path: Path, size: int) -> None:
@@ -98,10 +124,8 @@ def _inserted(path: Path) -> None:
     moved.unlink()
 
 
-def _table(
-    bench: Bench, section: Section, title: str, case: _Case, *, whole: bool
-) -> tuple[tuple[Series, Series], tuple[Series, Series]]:
-    """Run all ways over the slow line; seconds and bytes of the whole upload, and of the delta upload."""
+def _table(bench: Bench, section: Section, title: str, case: _Case, *, whole: bool) -> _Found:
+    """Run all ways over the slow line."""
     passed: dict[str, Series] = {}
     with bench.partwise() as server, Line(server.port, _SLOW) as line, _rsync(bench) as daemon:
         _upload(server, server.url, case.old)
@@ -129,8 +153,7 @@ def _table(
     ]
     head = (f"{size_text(case.old.stat().st_size)}, {title}", "seconds", "MB over the line", "of its size")
     section.tables.append(Table(head, rows))
-    first = _WHOLE if whole else _DELTA
-    return (seconds[first], passed[first]), (seconds[_DELTA], passed[_DELTA])
+    return _Found(seconds, passed)
 
 
 def _different(bench: Bench, section: Section, case: _Case) -> None:
