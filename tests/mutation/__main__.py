@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[2]
 #: The modules, and the tests that should notice each change.
 MODULES: dict[str, tuple[str, ...]] = {
     "core/ranges.py": ("tests/unit/core/test_ranges.py",),
-    "core/content_range.py": ("tests/unit/core/test_values.py",),
-    "core/digests.py": ("tests/unit/core/test_values.py",),
+    "core/content_range.py": ("tests/unit/core/test_content_range.py",),
+    "core/digests.py": ("tests/unit/core/test_digests.py",),
     "storage/claims.py": ("tests/contract/storage", "tests/unit/storage"),
     "storage/locks.py": ("tests/contract/storage", "tests/unit/storage"),
     "storage/artifact_files.py": ("tests/contract/storage", "tests/unit/storage", "tests/unit/engine/test_damage.py"),

@@ -15,7 +15,7 @@ def covered() -> dict[str, set[str]]:
     for path in Path(__file__).parent.glob("test_*.py"):
         if path.stem != Path(__file__).stem:
             importlib.import_module(f"tests.protocol.resumable.{path.stem}")
-    importlib.import_module("tests.unit.protocols.test_resumable_fields")
+    importlib.import_module("tests.unit.protocols.resumable.test_fields")
     return COVERED
 
 

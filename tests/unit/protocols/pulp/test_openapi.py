@@ -11,7 +11,7 @@ import schemathesis
 from partwise.protocols.pulp.openapi import document
 from partwise.protocols.pulp.operations import OPERATIONS, Operation
 from partwise.protocols.pulp.routes import routes
-from tests.unit.protocols.support import unserved_api
+from tests.unit.protocols.pulp.support import unserved_api
 
 PREFIX = "/pulp/api/v3/"
 
