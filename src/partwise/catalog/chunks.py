@@ -1,4 +1,4 @@
-"""Chunks: find, record, un-record, and which of them survive a power loss.
+"""Chunks: find, record and invalidate them, and determine which survive a power loss.
 
 The rows of an upload never overlap and lie within its size. ``record_chunk`` keeps that, with two looks into the
 primary key: the nearest row at or before the offset, and the rows that start inside the range.
@@ -197,7 +197,7 @@ def record_chunk(
 
 
 def unrecord_chunk(connection: Connection, upload_id: str, offset: int) -> bool:
-    """Delete the row at ``offset`` and raise the epoch."""
+    """Delete the row at ``offset`` and increase the generation (``epoch``)."""
     upload = lock_upload(connection, upload_id)
     next_state(upload.state, Event.WRITE)
     row = connection.execute(_FROM_LIMITED, {"upload_id": upload_id, "start": offset, "limit": 1}).one_or_none()

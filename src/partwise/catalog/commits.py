@@ -43,7 +43,7 @@ _COVERAGE = select(
 
 
 def publish_digest(connection: Connection, upload_id: str, epoch: int, hashed: int, digest: str | None) -> bool:
-    """Move the follower's progress on, if ``epoch`` is the upload's."""
+    """Store the progress of the background hasher, if ``epoch`` is the upload's current generation."""
     place = {"key": upload_id, "under": epoch, "to": hashed}
     if digest is None:
         result = connection.execute(_PUBLISH, place)

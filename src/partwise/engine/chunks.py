@@ -63,7 +63,7 @@ async def put_chunk(
     writer = await _claim(engine, upload_id, span, exact=early is Early.REFUSE)
     growing = False
     try:
-        # Only now: state and rows as they were before the claim prove nothing.
+        # Only now: state and rows may have changed before the write lease was taken.
         upload, same = await _check(engine, upload_id, span, total)
         if same is not None and early is not Early.REFUSE:
             raise ChunkOverlap([same.range], 1)
@@ -100,7 +100,7 @@ async def put_chunk(
 
 
 async def settle(engine: Context, who: Principal, upload_id: str) -> tuple[Upload, int]:
-    """The upload and its frontier, after whoever writes there has been asked to leave and has left.
+    """Return the upload and its contiguous offset, after preempting the writers there and waiting for their end.
 
     For a client that asks where to go on: what a request of its own still held, that died without the server
     noticing, is recorded then. A writer that does not leave in time is left alone. NotFound.

@@ -79,7 +79,7 @@ class Flusher:
             await asyncio.sleep(POLL)
 
     async def distrust(self, upload_id: str) -> None:
-        """The storage lost bytes of the upload, and cannot tell which: un-record all that is not certain.
+        """The storage lost unknown bytes of the upload: invalidate all chunks that are not durable.
 
         Chunks that are being written may have lost bytes too, of which no later sync would tell: whoever writes now
         is sent away (its client sends the chunk again), and what it recorded until then goes as well.

@@ -1,4 +1,4 @@
-"""The digest follower: moves a SHA-256 along behind the frontier, so that it is known when the last byte lands.
+"""Background hasher: computes the SHA-256 up to the contiguous offset, so that it is ready after the last byte.
 
 One process follows an upload (whoever gets its FOLLOW lock); the lock saves double work, correctness rests on the
 epoch. The storage reads the bytes back (``RunningHash``): local files from the page cache, 0.18 s for each GiB, which
@@ -126,7 +126,7 @@ class Follower:
             run.wake()
 
     async def digest(self, upload_id: str) -> str:
-        """Wait for the SHA-256 of the whole file under the current epoch. NotFound when the upload or its file is gone.
+        """Wait for the SHA-256 of the whole file in the current generation. NotFound if the upload or its file is gone.
 
         BytesLost when bytes of it cannot be read back. Other failures to read may pass: the file is hashed
         from its start again until they have.
@@ -251,7 +251,7 @@ class _Run:
             lock.release()
 
     async def _pause(self, before: tuple[int, int]) -> None:
-        """Let more come, where a round that began at ``before`` (epoch, position) found little."""
+        """Wait for more bytes, if a pass that began at ``before`` (epoch, position) found few."""
         if before[0] == self._epoch and self._position - before[1] < STEP:
             await self._wait(PAUSE, self.wanted)
 
@@ -340,7 +340,7 @@ class _Run:
         self._position = pieces[-1][1].end
 
     async def _publish(self, upload: Upload) -> None:
-        """Tell the catalog how far the hash is certain; it takes nothing of an older epoch."""
+        """Store how many bytes are hashed for certain. The catalog ignores an older generation."""
         if self._assumed:
             return
         whole = self._position == upload.size

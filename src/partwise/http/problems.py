@@ -245,7 +245,7 @@ class ProblemResponse(JSONResponse):
             self.headers["content-length"] = str(len(self.body))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, in the way of the dialect that the request is in, and leave a note for logs and figures."""
+        """Respond in the form of the request's dialect, and record the problem for logs and metrics."""
         scope[PROBLEM], scope[SETTING] = self.problem.name, self.setting
         self.place_below(scope.get(BASE, ""))
         render = scope.get(RENDER)

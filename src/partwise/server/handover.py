@@ -61,7 +61,7 @@ class HandoverProtocol(HttpToolsProtocol):
 
     #: Whether large bodies are offered at all.
     offers_handover = True
-    #: Bytes still to come of a body that was handed over and given back before its end, and whose body that is.
+    #: Bytes still expected of a body that left the socket bypass before its end, and the body.
     _unread = 0
     _unread_cycle: RequestResponseCycle
 

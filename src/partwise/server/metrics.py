@@ -85,7 +85,7 @@ class Metrics:
         self._attempts.labels(endpoint, outcome).inc()
 
     async def render(self, engine: Engine) -> bytes:
-        """All figures in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format."""
         self._make_children()
         now = CollectorRegistry()
         now.register(_Given([*await _state(engine), self._limit_values(), *self._workers()]))

@@ -28,7 +28,7 @@ from partwise.storage.files import FailPoint, OpenFile, SystemCalls, failures, i
 from partwise.storage.joining import copy_between
 from partwise.storage.locks import PAUSES, WHOLE_FILE, Area, LockFile, is_locked, try_lock, unlock
 
-#: Seconds between two looks at the knocks of other processes.
+#: Seconds between two checks for preemption requests of other processes.
 KNOCK_INTERVAL = 0.05
 
 
@@ -113,7 +113,7 @@ class LocalWriter:
         return self
 
     async def superseded(self) -> None:
-        """Wait until a newer writer knocks."""
+        """Wait until a newer writer requests preemption."""
         await self._superseded.wait()
 
     def close(self) -> None:
@@ -166,7 +166,7 @@ class Claims:
         self._listener: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to listen for knocks. Call on the event loop."""
+        """Start listening for preemption requests. Call on the event loop."""
         self._listener = asyncio.create_task(self._listen(), name="partwise-knocks")
 
     async def stop(self) -> None:
@@ -299,7 +299,7 @@ class Claims:
 
 
 def _pass_knocks_on(writers: Iterable[LocalWriter]) -> None:
-    """Tell those of one file's ``writers`` at whose range someone knocks."""
+    """Notify the ``writers`` of one file whose range another writer requests."""
     # One look at the whole file first, by any of them: the bell may ring for another file.
     for writer in writers:
         heard = writer.hears_knock(WHOLE_FILE)

@@ -103,7 +103,7 @@ class LocalStorage:
         self._claims.start()
 
     async def stop(self) -> None:
-        """Stop listening for knocks, give back what is still claimed, and end the hash process."""
+        """Stop listening for preemption requests, release the write leases, and end the hash process."""
         await self._claims.stop()
         await self.hash_process.stop()
 

@@ -44,7 +44,7 @@ class CatalogLife(Protocol):
         """
 
     async def new_boot(self, boot_id: str, *, distrust: bool = False) -> int:
-        """If the catalog knows another boot than ``boot_id`` (or ``distrust``): un-record what is not durable of every
+        """If the recorded boot is not ``boot_id`` (or ``distrust``): invalidate chunks that are not durable of every
         upload, and remember this boot, in one transaction. Returns how many chunks were un-recorded."""
 
     async def note_clock(self, now: datetime, name: str = "clock") -> None:
@@ -163,7 +163,7 @@ class ChunkRecords(Protocol):
         """
 
     async def unrecord_chunk(self, upload_id: str, offset: int) -> bool:
-        """Delete the row of the chunk at ``offset`` of an open upload, and raise the epoch. False: there is none."""
+        """Invalidate the chunk at ``offset`` of an open upload, and increase the generation. False: there is none."""
 
     async def mark_durable(self, upload_id: str, seq: int) -> None:
         """Chunks up to ``seq`` are on stable storage. Never lowers it; no error when the upload is gone."""
@@ -182,7 +182,7 @@ class CommitRecords(Protocol):
     """Records of commits."""
 
     async def publish_digest(self, upload_id: str, epoch: int, hashed: int, digest: str | None) -> bool:
-        """The follower's progress. Changes nothing and returns False when the epoch is another, or the upload is gone.
+        """Store the hasher's progress. Return False without changes if the generation differs or no upload exists.
 
         ``digest`` is given when ``hashed`` is the whole size.
         """

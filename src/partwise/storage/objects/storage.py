@@ -107,7 +107,7 @@ class ObjectStorage:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self, *, look_only: bool = False) -> None:
-        """Look whether the store is there, and begin to keep house."""
+        """Check that the store is reachable, and start its maintenance loop."""
         await self._run(self.store.check)
         self._loop = asyncio.get_running_loop()
         if look_only:
