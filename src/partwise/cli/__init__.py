@@ -32,10 +32,14 @@ def main() -> None:
         # Scripts ask often: without the parser of options it is told in a third of the time.
         sys.stdout.write(f"partwise {__version__}\n")
         return
-    from partwise.cli.app import app
-
     try:
+        from partwise.cli.app import app
+
         app(prog_name="partwise")
+    except KeyboardInterrupt:  # during the imports; commands handle it themselves
+        from partwise.cli.exits import Exit
+
+        raise SystemExit(Exit.INTERRUPTED) from None
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in SERVER_PACKAGES:
             raise

@@ -63,9 +63,9 @@ def create(
     if as_json:
         emit(_members(token) | {"token": secret})
         return
-    what = "everything" if admin else f"what belongs to {token.owner}"
+    what = "the data of all users" if admin else f"the data of {token.owner}"
     what += f", to {scope} only" * (scope != "all") + (f", until {until:%Y-%m-%d %H:%M} UTC" if until else "")
-    say(f"Token {name}, which opens {what}. It is shown this once:")
+    say(f"Created the token {name} for {what}. Copy it now. It is not shown again:")
     out.print(plain(secret))
 
 

@@ -38,3 +38,17 @@ def test_commands_import_only_what_they_need(arguments: list[str], needless: set
     loaded = set(ran.stderr.split())
     assert "partwise.cli" in loaded
     assert loaded & needless == set()
+
+
+def test_an_interruption_during_the_imports_shows_no_traceback() -> None:
+    program = """
+import sys, types
+class Interrupted(types.ModuleType):
+    def __getattr__(self, name):
+        raise KeyboardInterrupt
+sys.modules["partwise.cli.app"] = Interrupted("partwise.cli.app")
+from partwise.cli import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")
