@@ -17,7 +17,7 @@ from partwise.engine.chunks import Early, put_chunk
 from partwise.engine.commit import commit
 from partwise.engine.context import Context, check_scope
 from partwise.engine.creation import acting
-from partwise.engine.ports import Body, Purpose
+from partwise.engine.ports import ArtifactFile, Body, Purpose
 from partwise.engine.uploads import create_upload, delete_upload, set_size
 
 #: Bytes of a block that is read to be sent: what a reader that takes none holds of the server's memory.
@@ -134,6 +134,11 @@ async def list_artifacts(
 def read_artifact(engine: Context, artifact: Artifact, span: ByteRange) -> AsyncIterator[bytes]:
     """The bytes of ``span``, in blocks. Raises NotFound on the first step when the bytes are gone."""
     return engine.storage.read_artifact(artifact.sha256, span, READ_BLOCK)
+
+
+async def open_artifact(engine: Context, artifact: Artifact) -> ArtifactFile | None:
+    """Its file, for whoever sends it as one; None where the storage has none. Raises NotFound, StorageFailed."""
+    return await engine.storage.artifact_file(artifact.sha256)
 
 
 async def artifact_url(engine: Context, artifact: Artifact, headers: Mapping[str, str]) -> str | None:

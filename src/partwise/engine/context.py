@@ -84,6 +84,8 @@ class Workers:
         self.commits, self.finishes = Jobs("commit"), Jobs("finish")
         #: Threads that read stored chunks back: see ``reading.py``.
         self.readers = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="read")
+        #: Threads that send artifacts: more than cores, since one that reads from a disk waits for it.
+        self.senders = ThreadPoolExecutor(2 * (os.cpu_count() or 1), thread_name_prefix="send")
         self.signer = Signer(storage, catalog, self.readers, failpoint)
         self.events = EventWatch(catalog)
 
@@ -100,6 +102,7 @@ class Workers:
         await self.follower.stop()
         await self.signer.stop()
         await asyncio.to_thread(self.readers.shutdown)
+        await asyncio.to_thread(self.senders.shutdown)
 
 
 def check_scope(who: Principal) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -17,14 +17,12 @@ from partwise.core.digests import format_digest_field
 from partwise.core.media_types import is_media_type
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Artifact
-from partwise.engine.artifacts import artifact_url, read_artifact
+from partwise.engine.artifacts import READ_BLOCK, artifact_url, open_artifact, read_artifact
 from partwise.engine.audit import record_artifact
 from partwise.engine.engine import Engine
 from partwise.http.intake import ABORT
 from partwise.http.problems import PRECONDITION_FAILED, RANGE_NOT_SATISFIABLE, Refusal
-
-#: Seconds within which a reader has to take a piece of READ_BLOCK bytes: 2 KiB a second.
-READ_SECONDS = 120.0
+from partwise.http.sending import FILE, READ_SECONDS, SENDS_FILES, FilePart
 
 T = TypeVar("T")
 
@@ -57,9 +55,21 @@ async def give(engine: Engine, request: Request, artifact: Artifact) -> Response
         record_artifact("artifact.downloaded", artifact)
     if request.method == "HEAD" or not span.size:
         return Response(b"", status, headers)
-    response = PacedResponse(await begun(read_artifact(engine, artifact, span)), status, headers)
+    rest = await _rest(engine, request, artifact, span)
+    first = span if rest is None else ByteRange(span.offset, READ_BLOCK)
+    response = PacedResponse(await begun(read_artifact(engine, artifact, first)), status, headers, rest=rest)
     record_artifact("artifact.downloaded", artifact, range=None if status == 200 else str(span))
     return response
+
+
+async def _rest(engine: Engine, request: Request, artifact: Artifact, span: ByteRange) -> FilePart | None:
+    """What comes behind the first block, where the server sends it as a file; None where all comes in blocks."""
+    if span.size <= READ_BLOCK or SENDS_FILES not in request.scope.get("extensions", {}):
+        return None
+    file = await open_artifact(engine, artifact)
+    if file is None:
+        return None
+    return FilePart(file, ByteRange(span.offset + READ_BLOCK, span.size - READ_BLOCK), engine.workers.senders)
 
 
 async def begun(items: AsyncIterator[T]) -> AsyncIterator[T]:
@@ -81,13 +91,20 @@ async def _from(first: list[T], rest: AsyncIterator[T]) -> AsyncIterator[T]:
 class PacedResponse(StreamingResponse):
     """A body whose reader has to take each piece within ``READ_SECONDS``; else its connection is cut.
 
-    A reader that stops would hold a piece in memory, and a descriptor, for as long as it likes.
+    A reader that stops would hold a piece in memory, and a descriptor, for as long as it likes. ``rest`` comes behind
+    the pieces; whoever sends it has the same patience.
     """
+
+    def __init__(self, *args: Any, rest: FilePart | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the body, or cut the connection."""
 
         async def paced(message: Message) -> None:
+            if self._rest is not None and message["type"] == "http.response.body" and not message.get("more_body"):
+                await send({"type": FILE, "part": self._rest})
             async with asyncio.timeout(READ_SECONDS):
                 await send(message)
 
@@ -98,6 +115,9 @@ class PacedResponse(StreamingResponse):
             if abort is None:
                 raise
             abort()
+        finally:
+            if self._rest is not None:
+                self._rest.file.close()
 
 
 def _requested(field: str | None, size: int) -> ByteRange | None:

@@ -32,9 +32,11 @@ from partwise.core.errors import BodyInterrupted
 from partwise.engine.ports import BLOCK, Sink
 from partwise.http.intake import ABORT, RequestBody
 from partwise.http.interim import INTERIM
+from partwise.http.sending import SENDS_FILES
 from partwise.server.interim import interim_of
 from partwise.server.one_write import OneWrite
 from partwise.server.pace import Pace
+from partwise.server.sendfile import take_files
 from partwise.storage.files import on_thread
 
 #: The name of the offer among ``scope["extensions"]``.
@@ -68,14 +70,18 @@ class HandoverProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Offer the handover where it can be done and pays."""
         super().on_headers_complete()
-        self.cycle.transport = OneWrite(self.transport, self.loop)  # type: ignore[assignment]
+        held = OneWrite(self.transport, self.loop)
+        self.cycle.transport = held  # type: ignore[assignment]
         length = _content_length(self.headers)
         # ASGI's type says that extensions are dictionaries; ASGI itself leaves their shape to whoever offers them.
         cycle = self.cycle
         extensions: dict[str, Any] = {ABORT: self.transport.abort, REST: partial(_rest_of_body, cycle)}
         extensions[INTERIM] = interim_of(cycle)
-        if self.offers_handover and self.scheme == "http" and length >= SMALLEST:
-            extensions[EXTENSION] = Handover(self, cycle, length)
+        if self.offers_handover and self.scheme == "http":
+            extensions[SENDS_FILES] = {}
+            take_files(cycle, self.transport, held)
+            if length >= SMALLEST:
+                extensions[EXTENSION] = Handover(self, cycle, length)
         self.scope["extensions"] = extensions
         if EXTENSION in extensions:
             _note_receive(cycle, extensions)

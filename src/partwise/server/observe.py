@@ -17,7 +17,7 @@ from partwise.core.records import Principal
 from partwise.engine.ports import Sink
 from partwise.http.intake import RequestBody
 from partwise.http.problems import PROBLEM, SETTING
-from partwise.http.sending import LASTING
+from partwise.http.sending import FILE, LASTING
 from partwise.server.auth import PRINCIPAL
 from partwise.server.logs import ACCESS
 from partwise.server.metrics import Metrics
@@ -129,7 +129,11 @@ class _Answer:
             message = {**message, "headers": headers.raw}
         elif message["type"] == "http.response.body":
             self.sent += len(message.get("body", b""))
-        await self._send(message)
+        try:
+            await self._send(message)
+        finally:
+            if message["type"] == FILE:
+                self.sent += message["part"].sent
 
 
 class CountedBody:

@@ -33,17 +33,18 @@ class OneWrite:
             self._transport.write(data)
         else:
             self._begun, self._head = True, data
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
 
     def close(self) -> None:
         """Send what is held, and close the connection."""
-        self._flush()
+        self.flush()
         self._transport.close()
 
     def is_closing(self) -> bool:
         """Return whether the connection is being closed."""
         return self._transport.is_closing()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send what is held."""
         if self._head is not None:
             self.write(b"")

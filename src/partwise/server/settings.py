@@ -258,7 +258,8 @@ class Settings(BaseSettings):
         ByteSize(256), ge=0, description="Minimum average rate of a request body, in bytes per second; 0 turns it off"
     )
     body_handover: bool = Field(
-        True, description="Read large bodies directly from the socket, bypassing the event loop, which is twice as fast"
+        True,
+        description="Receive large bodies and send files past the event loop, which is twice as fast or more",
     )
     keep_alive_seconds: int = Field(60, ge=1, description="Idle timeout between two requests of a connection")
     shutdown_seconds: int = Field(30, ge=1, description="How long a stop waits for requests in progress")

@@ -122,8 +122,14 @@ class OpenFile:
     def __init__(self, fd: int) -> None:
         self.fd = fd
 
+    def close(self) -> None:
+        """Close it now, where it is known that nobody uses it any more. May be called again without effect."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
     def __del__(self) -> None:
-        os.close(self.fd)
+        self.close()
 
 
 def hold_open(path: str, flags: int) -> OpenFile:

@@ -24,7 +24,7 @@ from functools import partial
 from partwise.core.errors import BytesLost, NotFound, OutOfSpace, StorageFailed, WrongState
 from partwise.core.ranges import ByteRange, split
 from partwise.core.records import Chunk
-from partwise.engine.ports import BLOCK, ChunkWriter, Lock, Origin, Purpose, RunningHash, Sink, Space
+from partwise.engine.ports import BLOCK, ArtifactFile, ChunkWriter, Lock, Origin, Purpose, RunningHash, Sink, Space
 from partwise.storage.artifact_files import FOLDERS, ArtifactFiles
 from partwise.storage.claims import Claims
 from partwise.storage.files import (
@@ -354,6 +354,10 @@ class LocalStorage:
         """Its file, which the kernel copies from, in steps."""
         file = await self._artifacts.open(sha256)
         return [Origin(part, file) for part in split(span, _COPY_STEP)]
+
+    async def artifact_file(self, sha256: str) -> ArtifactFile | None:
+        """See the port."""
+        return await self._artifacts.open(sha256)
 
     async def store_signature(self, sha256: str, data: bytes) -> None:
         """In a file beside the artifact's. It counts for nobody, but leaves the floor of free space alone."""

@@ -295,6 +295,9 @@ class MemoryStorage:
         """Nothing: bytes are read."""
         return []
 
+    async def artifact_file(self, sha256: str) -> None:
+        """None: there is no file."""
+
     async def store_signature(self, sha256: str, data: bytes) -> None:
         """Keep it."""
         self.signatures[sha256] = data

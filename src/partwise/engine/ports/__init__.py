@@ -58,12 +58,13 @@ from partwise.engine.ports.deliveries import Delivery, DeliveryCount, DeliveryRe
 from partwise.engine.ports.events import EventRecords
 from partwise.engine.ports.objects import ObjectRecords
 from partwise.engine.ports.releases import ReleaseRecords, ReleasingStorage
-from partwise.engine.ports.storage import ChunkWriter, Lock, Purpose, RunningHash, Space, Storage, Stored
+from partwise.engine.ports.storage import ArtifactFile, ChunkWriter, Lock, Purpose, RunningHash, Space, Storage, Stored
 from partwise.engine.ports.tokens import Ticket, Tickets, Token, Tokens
 from partwise.engine.ports.transfers import Transfers
 
 __all__ = [
     "BLOCK",
+    "ArtifactFile",
     "ArtifactRecords",
     "Body",
     "Catalog",

@@ -86,6 +86,17 @@ class ChunkWriter(Protocol):
         """Give the range back; what was written and not recorded is worth nothing. Does not block, may be repeated."""
 
 
+class ArtifactFile(Protocol):
+    """An artifact's file, open for reading until it is closed, or until nobody refers to it any more."""
+
+    @property
+    def fd(self) -> int:
+        """Its descriptor."""
+
+    def close(self) -> None:
+        """Close it. May be called again without effect."""
+
+
 class RunningHash(Protocol):
     """The SHA-256 of an upload's first bytes, moved along over what is stored. Calls take effect in their order."""
 
@@ -258,6 +269,12 @@ class Storage(Protocol):
         """Find what to give ``ChunkWriter.copy``, one after another, for a part of an artifact.
 
         Empty: this storage does not copy it by itself, read it. NotFound when its bytes are gone, BytesLost.
+        """
+
+    async def artifact_file(self, sha256: str) -> ArtifactFile | None:
+        """Open the file of an artifact, for a server that has the kernel send it. None: this storage has no such file.
+
+        NotFound when its bytes are gone, StorageFailed.
         """
 
     async def store_signature(self, sha256: str, data: bytes) -> None:

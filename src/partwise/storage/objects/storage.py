@@ -30,6 +30,7 @@ from partwise.core.ranges import MAX_SIZE, ByteRange
 from partwise.core.records import Chunk, Segment
 from partwise.engine.ports import (
     BLOCK,
+    ArtifactFile,
     ChunkWriter,
     Lock,
     ObjectRecords,
@@ -319,6 +320,10 @@ class ObjectStorage:
                 raise NotFound("artifact")
             segments += page
         return find_origins(segments, span, least=self._copy_least)
+
+    async def artifact_file(self, sha256: str) -> ArtifactFile | None:
+        """None: the bytes are in objects."""
+        return None
 
     async def store_signature(self, sha256: str, data: bytes) -> None:
         """As an object of its own. Whose artifact was deleted meanwhile, housekeeping finds it as abandoned."""
