@@ -10,9 +10,9 @@ from partwise.client.errors import AnswerError, Cancelled, CannotReachServer, Cl
 from partwise.client.http import Http
 from partwise.client.models import ArtifactInfo
 from partwise.client.retry import Patience, persist
-from partwise.core.signature import MEDIA_TYPE, BadSignature, Signature
+from partwise.core.signature import MEDIA_TYPE, BadSignature, Signature, largest_signature
 
-#: A signature may have so many bytes at most.
+#: A signature may have so many bytes at most, and no more than a file of that size can have.
 _MOST_BYTES = 256 << 20
 #: Seconds that the server may take to make a signature: some 100 GB at the speed of one core, plus time for a queue.
 _PATIENCE_SECONDS = 600.0
@@ -48,16 +48,17 @@ def fetch_signature(
 def _get(http: Http, artifact: ArtifactInfo) -> bytes | float:
     """The signature, or the seconds after which to ask again."""
     response: Any = http.request("GET", f"{artifact.href}signature/", headers={"Accept": MEDIA_TYPE}, stream=True)
+    most = min(largest_signature(artifact.size), _MOST_BYTES)
     try:
         if response.status == 202:
             response.read()
             return float(response.headers.get("Retry-After", "1"))
-        data: bytes = response.read(_MOST_BYTES + 1)
+        data: bytes = response.read(most + 1)
     except Exception as error:
         raise CannotReachServer("The connection was closed.") from error
     finally:
         response.close()
-    if len(data) > _MOST_BYTES:
+    if len(data) > most:
         raise NoSignature("its signature is too large.")
     return data
 

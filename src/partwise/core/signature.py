@@ -24,7 +24,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from partwise.core.pieces import LEVEL, Cutting, Piece
+from partwise.core.pieces import LEVEL, SMALLEST_AVERAGE, Cutting, Piece
 from partwise.core.ranges import MAX_SIZE
 
 #: The media type of the binary form.
@@ -130,6 +130,11 @@ def _check_sizes(cutting: Cutting, size: int, table: Table) -> None:
         raise BadSignature("A piece is smaller or larger than the average size allows.")
     if last is not None and not 1 <= last <= cutting.maximum:
         raise BadSignature("The last piece is empty, or larger than the average size allows.")
+
+
+def largest_signature(size: int) -> int:
+    """Return the most bytes that the signature of a file of ``size`` bytes may have, whatever it is cut by."""
+    return HEAD_BYTES + (size // Cutting(SMALLEST_AVERAGE).minimum + 1) * PIECE_BYTES + TRAILER_BYTES
 
 
 def pack(pieces: Iterable[Piece]) -> bytes:

@@ -13,7 +13,7 @@ from partwise.client.http import Http
 from partwise.client.models import ArtifactInfo
 from partwise.client.retry import Patience
 from partwise.client.signatures import NoSignature, fetch_signature
-from partwise.core.signature import MEDIA_TYPE, Signature
+from partwise.core.signature import MEDIA_TYPE, Signature, largest_signature
 from tests.support.edits import noise, sign
 
 BASE = noise(1, 100_000)
@@ -113,8 +113,11 @@ def test_that_of_another_artifact_is_refused(server: Server, http: Http) -> None
 
 
 def test_one_that_is_too_large_is_not_read(server: Server, http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a file of that size, or for any."""
+    server.answers = [(200, bytes(largest_signature(len(BASE)) + 1), 0), (200, SIGNED.encode(), 0)]
+    with pytest.raises(NoSignature, match="too large"):
+        fetch(http)
     monkeypatch.setattr(signatures, "_MOST_BYTES", 100)
-    server.answers = [(200, SIGNED.encode(), 0)]
     with pytest.raises(NoSignature, match="too large"):
         fetch(http)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partwise.core.signature import BadSignature, Signature
+from partwise.core.signature import BadSignature, Signature, largest_signature
 from tests.support.edits import counted, noise, sign
 
 PAGE = Path(__file__).parents[3] / "docs" / "delta.md"
@@ -23,6 +23,7 @@ def test_what_was_encoded_is_decoded(size: int, seed: int) -> None:
     assert Signature.decode(data) == signature
     assert len(data) == 56 + 36 * signature.count + 32
     assert sum(piece.size for piece in signature.pieces()) == size
+    assert len(data) <= largest_signature(size)
 
 
 @settings(max_examples=100, deadline=None)
