@@ -167,7 +167,14 @@ async def test_redirects_are_not_followed(receiver: Receiver, sender: WebhookSen
 
 
 @pytest.mark.parametrize(
-    "text, seconds", [("120", 120), ("soon", None), ("Fri, 01 Jan 2100 00:00:00 GMT", 1e8), ("9" * 30, 1 << 31)]
+    "text, seconds",
+    [
+        ("1 Jan 99999999999999999999 00:00:00 +0000", None),
+        ("120", 120),
+        ("soon", None),
+        ("Fri, 01 Jan 2100 00:00:00 GMT", 1e8),
+        ("9" * 30, 1 << 31),
+    ],
 )
 async def test_retry_after_in_either_form(
     receiver: Receiver, sender: WebhookSender, text: str, seconds: float | None

@@ -201,6 +201,7 @@ class SqlCatalog:
     pause_endpoint = Writes(deliveries.pause_endpoint)
     list_deliveries = Reads(deliveries.list_deliveries)
     replay_deliveries = Writes(deliveries.replay_deliveries)
+    hasten_deliveries = Writes(deliveries.hasten_deliveries)
     count_deliveries = Reads(deliveries.count_deliveries)
     prune_deliveries = Writes(deliveries.prune_deliveries)
 

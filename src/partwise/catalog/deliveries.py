@@ -13,14 +13,14 @@ from dataclasses import asdict, fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Select, bindparam, delete, func, insert, or_, select, update
 
-from partwise.catalog.events import newest_event, read_events
+from partwise.catalog.events import SCANNED, newest_event, read_events
 from partwise.catalog.tables import deliveries, endpoints
 from partwise.core.events import event_json
 from partwise.engine.ports import Delivery, DeliveryCount
 
-#: Events that one transaction fans out.
+#: Events that one transaction fans out, and deliveries that one replays or forgets: no other writes meanwhile.
 _BATCH = 500
 
 _COLUMNS: list[Column[Any]] = [deliveries.c[field.name] for field in fields(Delivery)]
@@ -54,7 +54,8 @@ def fan_out(connection: Connection, endpoint: str, types: Sequence[str], now: da
     if row is None:
         connection.execute(insert(endpoints), {"name": endpoint, "position": newest, "paused": False})
         return 0
-    found = read_events(connection, None, after=row.position, types=types, limit=_BATCH)
+    end = min(newest, row.position + SCANNED)
+    found = read_events(connection, None, after=row.position, until=end, types=types, limit=_BATCH)
     if found:
         # Positions are given after the commit, so an event may come by again: one delivery of it is enough.
         known = select(deliveries.c.event_id).where(
@@ -76,7 +77,7 @@ def fan_out(connection: Connection, endpoint: str, types: Sequence[str], now: da
         ]
         if made:
             connection.execute(insert(deliveries), [asdict(delivery) for delivery in made])
-    position = found[-1].position if len(found) == _BATCH else newest
+    position = found[-1].position if len(found) == _BATCH else end
     if position != row.position:
         connection.execute(_MOVE, {"key": endpoint, "position": position})
     return len(found)
@@ -89,7 +90,8 @@ def lease_deliveries(
     row = connection.execute(_ENDPOINT, {"name": endpoint}).one_or_none()
     if row is None or row.paused:
         return []
-    some = select(*_COLUMNS).where(*_due(endpoint, now)).order_by(deliveries.c.due, deliveries.c.id).limit(limit)
+    # By nothing else: a replay makes many due at the same time, which would be sorted for each lease.
+    some = select(*_COLUMNS).where(*_due(endpoint, now)).order_by(deliveries.c.due).limit(limit)
     rows = connection.execute(some.with_for_update(skip_locked=True)).all()
     if not rows:
         return []
@@ -146,12 +148,33 @@ def list_deliveries(
 
 
 def replay_deliveries(connection: Connection, endpoint: str | None, now: datetime) -> int:
-    """Begin anew with dead ones, and end the pause."""
-    of = [] if endpoint is None else [deliveries.c.endpoint == endpoint]
-    where = [] if endpoint is None else [endpoints.c.name == endpoint]
-    connection.execute(update(endpoints).where(*where).values(paused=False))
+    """Begin anew with dead ones, 500 at most, and end the pause."""
+    names = select(endpoints.c.name)
+    if endpoint is not None:
+        names = names.where(endpoints.c.name == endpoint)
+    connection.execute(update(endpoints).where(endpoints.c.name.in_(names)).values(paused=False))
     anew = {"dead": False, "attempts": 0, "due": now, "lease": None, "leased_until": None}
-    return connection.execute(update(deliveries).where(*of, deliveries.c.dead.is_(True)).values(anew)).rowcount
+    return _change(connection, names, [deliveries.c.dead.is_(True)], anew)
+
+
+def hasten_deliveries(connection: Connection, latest: datetime, now: datetime) -> int:
+    """Have those that are due later than ``latest`` be due now, 500 at most."""
+    later = [deliveries.c.dead.is_(False), deliveries.c.due > latest]
+    return _change(connection, select(endpoints.c.name), later, {"due": now})
+
+
+def _change(
+    connection: Connection, names: Select[tuple[str]], conditions: list[ColumnElement[bool]], values: dict[str, Any]
+) -> int:
+    some = select(deliveries.c.id).where(deliveries.c.endpoint.in_(names), *conditions).limit(_BATCH)
+    ids = connection.scalars(some).all()
+    # The conditions once more: another transaction may have changed one meanwhile. Not the endpoint, by which the
+    # database would look for them again.
+    return (
+        connection.execute(update(deliveries).where(deliveries.c.id.in_(ids), *conditions).values(values)).rowcount
+        if ids
+        else 0
+    )
 
 
 def count_deliveries(connection: Connection) -> dict[str, DeliveryCount]:
@@ -172,5 +195,7 @@ def count_deliveries(connection: Connection) -> dict[str, DeliveryCount]:
 
 
 def prune_deliveries(connection: Connection, before: datetime) -> int:
-    """Delete what nobody asked for in all this time."""
-    return connection.execute(delete(deliveries).where(deliveries.c.created < before)).rowcount
+    """Delete what nobody asked for in all this time, 500 at most."""
+    old = select(deliveries.c.id).where(deliveries.c.created < before).limit(_BATCH)
+    ids = connection.scalars(old).all()
+    return connection.execute(delete(deliveries).where(deliveries.c.id.in_(ids))).rowcount if ids else 0

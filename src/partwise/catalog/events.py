@@ -27,6 +27,8 @@ from partwise.core.records import Artifact, Upload
 _POSITIONS = int.from_bytes(b"events", "big")
 #: Rows that one transaction places or prunes.
 _BATCH = 1000
+#: Positions that one page goes through where only some types are asked for: else a rare type takes a read of all.
+SCANNED = 10_000
 
 _COLUMNS: list[Column[Any]] = [events.c[field.name] for field in fields(OutboxEvent)]
 _FIRST, _LAST = select(func.min(events.c.position)), select(func.coalesce(func.max(events.c.position), 0))
@@ -81,22 +83,27 @@ def place_events(connection: Connection) -> None:
 def list_events(
     connection: Connection, owner: str | None, *, after: int | None, types: Sequence[str] = (), limit: int = 100
 ) -> EventPage:
-    """Return events behind the position ``after``, of ``owner`` (None: of anyone). CursorExpired."""
+    """Return events behind the position ``after``, of ``owner`` (None: of anyone). CursorExpired.
+
+    A page may have less than ``limit`` events, or none, and yet ``more``.
+    """
     first, last = connection.execute(_FIRST).scalar_one() or 1, newest_event(connection)
     if after is None:
         after = first - 1
     if not first - 1 <= after <= last:
         raise CursorExpired
-    found = read_events(connection, owner, after=after, types=types, limit=limit)
-    more = len(found) == limit
-    return EventPage(found, found[-1].position or 0 if more else last, more)
+    end = min(last, after + SCANNED) if types else last
+    found = read_events(connection, owner, after=after, until=end, types=types, limit=limit)
+    if len(found) == limit:
+        end = found[-1].position or 0
+    return EventPage(found, end, len(found) == limit or end < last)
 
 
 def read_events(
-    connection: Connection, owner: str | None, *, after: int, types: Sequence[str], limit: int
+    connection: Connection, owner: str | None, *, after: int, until: int, types: Sequence[str], limit: int
 ) -> list[OutboxEvent]:
-    """Return what is left of the events behind ``after``."""
-    conditions: list[ColumnElement[bool]] = [events.c.position > after]
+    """Return what is left of the events behind ``after``, up to the position ``until``."""
+    conditions: list[ColumnElement[bool]] = [events.c.position > after, events.c.position <= until]
     if owner is not None:
         conditions.append(events.c.owner == owner)
     if types:

@@ -13,6 +13,7 @@ from partwise.cli.local import AsJson, Data, with_catalog
 from partwise.cli.options import Profile, Server, Token, open_client
 
 if TYPE_CHECKING:
+    from partwise.catalog import SqlCatalog
     from partwise.engine.ports import Delivery
 
 app = App(help="Print events, run a command for each event, or manage webhook deliveries.")
@@ -103,7 +104,14 @@ def replay(
     if webhook is not None and webhook not in known:
         say(f"partwise: there is no webhook {webhook}. Known: {', '.join(sorted(known)) or 'none'}.", "red")
         raise SystemExit(Exit.NOT_FOUND)
-    count = with_catalog(data, lambda catalog: catalog.replay_deliveries(webhook, utc_now()))
+
+    async def replay_all(catalog: SqlCatalog) -> int:
+        count = 0
+        while replayed := await catalog.replay_deliveries(webhook, utc_now()):
+            count += replayed
+        return count
+
+    count = with_catalog(data, replay_all)
     say(f"{count} events are sent again.")
 
 

@@ -43,6 +43,8 @@ WAITS = (
 )
 #: The longest wait that a receiver may ask for.
 LONGEST = timedelta(hours=24)
+#: No wait is longer. What is due later was noted by a clock that has been set back since.
+BEYOND_ANY_WAIT = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,8 @@ async def read_events(
         if page.events or left <= 0 or engine.workers.events.closed:
             return page
         after = page.cursor
-        await engine.workers.events.wait(after, left, owner=owner)
+        if not page.more:
+            await engine.workers.events.wait(after, left, owner=owner)
 
 
 async def follow_events(

@@ -17,6 +17,7 @@ from partwise.core.records import PageKey, Upload
 from partwise.core.state import UploadState
 from partwise.engine.audit import record, record_upload
 from partwise.engine.context import Context
+from partwise.engine.deliveries import BEYOND_ANY_WAIT
 from partwise.engine.uploads import all_uploads, finish_removal, remove
 
 log = logging.getLogger(__name__)
@@ -168,7 +169,11 @@ async def prune_events(engine: Context) -> int:
     count = 0
     while pruned := await engine.catalog.prune_events(engine.clock() - engine.limits.event_expiry):
         count += pruned
-    await engine.catalog.prune_deliveries(engine.clock() - max(engine.limits.event_expiry, _DELIVERIES_KEPT))
+    kept = max(engine.limits.event_expiry, _DELIVERIES_KEPT)
+    while await engine.catalog.prune_deliveries(engine.clock() - kept):
+        continue
+    while await engine.catalog.hasten_deliveries(engine.clock() + BEYOND_ANY_WAIT, engine.clock()):
+        continue
     await engine.catalog.prune_releases(engine.clock() - engine.limits.event_expiry)
     return count
 

@@ -61,6 +61,6 @@ def _seconds(retry_after: str | None, now: datetime) -> timedelta | None:
         return timedelta(seconds=min(int(text), 1 << 31))
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return (at if at.tzinfo else at.replace(tzinfo=UTC)) - now

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from partwise.catalog import SqlCatalog
+from partwise.catalog import SqlCatalog, deliveries
 from partwise.core.events import EventType
 from partwise.engine.ports import Catalog, DeliveryCount
 from tests.contract.catalog import processes
@@ -29,12 +29,12 @@ async def test_a_new_endpoint_begins_with_what_happens_from_now_on(catalog: SqlC
     assert await catalog.has_deliveries("app", NOW), "it is to be recorded"
     assert await sent(catalog, "1", "2") == 2
     assert await catalog.fan_out("app", ALL, NOW) == 0
-    deliveries = await catalog.list_deliveries()
-    found = {(delivery.event_id, delivery.attempts, delivery.dead) for delivery in deliveries}
+    made = await catalog.list_deliveries()
+    found = {(delivery.event_id, delivery.attempts, delivery.dead) for delivery in made}
     assert found == {("evt_1", 0, False), ("evt_2", 0, False)}
-    body = json.loads(deliveries[0].body)
+    body = json.loads(made[0].body)
     assert body.keys() == {"id", "type", "timestamp", "data"}
-    assert body["id"] == deliveries[0].event_id
+    assert body["id"] == made[0].event_id
 
 
 async def test_an_endpoint_gets_its_types_alone(catalog: SqlCatalog) -> None:
@@ -117,3 +117,41 @@ async def test_several_processes_send_each_event_once(catalog: Catalog, url: str
     assert set(total.values()) == {1}
     assert len(total) == 120
     assert await catalog.list_deliveries() == []
+
+
+async def test_many_are_replayed_and_forgotten_a_part_at_a_time(
+    catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else writes meanwhile."""
+    await sent(catalog, *(str(number) for number in range(5)))
+    monkeypatch.setattr(deliveries, "_BATCH", 2)
+    for delivery in await catalog.lease_deliveries("app", NOW, later(30), 5):
+        assert await catalog.settle_delivery(delivery, accepted=False)
+    assert [await catalog.replay_deliveries(None, later(1)) for _ in range(4)] == [2, 2, 1, 0]
+    assert await catalog.count_deliveries() == {"app": DeliveryCount(pending=5)}
+    after = NOW + timedelta(microseconds=1)
+    assert [await catalog.prune_deliveries(after) for _ in range(4)] == [2, 2, 1, 0]
+
+
+async def test_what_is_due_too_late_is_due_now(catalog: SqlCatalog) -> None:
+    """A clock that was ahead noted when it is due."""
+    await sent(catalog, "1", "2", "3")
+    first, second, third = await catalog.lease_deliveries("app", NOW, later(30), 5)
+    assert await catalog.settle_delivery(first, accepted=False, due=NOW + timedelta(days=400))
+    assert await catalog.settle_delivery(second, accepted=False, due=NOW + timedelta(hours=20))
+    assert await catalog.settle_delivery(third, accepted=False)
+    assert await catalog.hasten_deliveries(NOW + timedelta(days=2), NOW) == 1
+    assert await catalog.hasten_deliveries(NOW + timedelta(days=2), NOW) == 0
+    [leased] = await catalog.lease_deliveries("app", NOW, later(30), 5)
+    assert leased.id == first.id
+
+
+async def test_a_rare_type_is_looked_for_a_part_at_a_time(catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliveries, "SCANNED", 2)
+    await catalog.fan_out("app", ("upload.removed",), NOW)
+    await add(catalog, *(str(number) for number in range(5)))
+    rounds = 0
+    while await catalog.has_deliveries("app", NOW):
+        assert await catalog.fan_out("app", ("upload.removed",), NOW) == 0
+        rounds += 1
+    assert rounds == 3

@@ -153,6 +153,23 @@ async def test_pages_follow_each_other_and_show_what_is_ones_own(catalog: SqlCat
     assert await catalog.newest_event() == 4
 
 
+async def test_a_rare_type_is_looked_for_a_part_at_a_time(catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One request never goes through a million events of others."""
+    await add(catalog, *(str(number) for number in range(7)))
+    monkeypatch.setattr(queries, "SCANNED", 3)
+    cursors, after, more = [], 0, True
+    while more:
+        page = await catalog.list_events(None, after=after, types=["upload.removed"])
+        assert page.events == []
+        after, more = page.cursor, page.more
+        cursors.append(after)
+    assert cursors == [3, 6, 7]
+    pages = [await catalog.list_events(None, after=after, types=["upload.failed"], limit=2) for after in (0, 2, 4)]
+    assert [(page.cursor, page.more) for page in pages] == [(2, True), (4, True), (6, True)]
+    # Without types an index finds them.
+    assert await catalog.list_events("bob", after=0) == EventPage([], 7, False)
+
+
 @pytest.mark.parametrize("after", [4, -1, 1 << 40])
 async def test_a_cursor_of_other_records_is_refused(catalog: SqlCatalog, after: int) -> None:
     await add(catalog, "1", "2", "3")

@@ -78,10 +78,13 @@ class DeliveryRecords(Protocol):
         """Return deliveries that were not accepted yet, the oldest first."""
 
     async def replay_deliveries(self, endpoint: str | None, now: datetime) -> int:
-        """Make dead deliveries (of one endpoint, or of all) due now, and end the pause; how many deliveries."""
+        """Make some dead deliveries (of one endpoint, or of all) due now, and end the pause; how many. 0: none left."""
+
+    async def hasten_deliveries(self, latest: datetime, now: datetime) -> int:
+        """Make some deliveries that are due later than ``latest`` due now; how many. 0: none are left."""
 
     async def count_deliveries(self) -> Mapping[str, DeliveryCount]:
         """Return the counts by endpoint."""
 
     async def prune_deliveries(self, before: datetime) -> int:
-        """Forget deliveries that were made before that time; how many."""
+        """Forget some deliveries that were made before that time; how many. 0: none are left."""
