@@ -13,7 +13,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.harness import QUICK, Bench, Scale, install_nginx, machine, prepared
-from bench.measures import browser, client, commit, delta, footprint, growth, lanes, slow, small, verified, workers
+from bench.measures import (
+    browser,
+    client,
+    commit,
+    delta,
+    embedded,
+    footprint,
+    growth,
+    lanes,
+    slow,
+    small,
+    verified,
+    workers,
+)
 from bench.procfs import busy_seconds
 from bench.report import Section, page
 
@@ -31,6 +44,7 @@ MEASURES: dict[str, Callable[[Bench], Section]] = {
     "delta": delta.run,
     "browser": browser.run,
     "workers": workers.run,
+    "embedded": embedded.run,
 }
 
 

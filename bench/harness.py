@@ -77,6 +77,10 @@ class Bench:
         """A running server."""
         return servers.partwise(self._new_folder("partwise"), workers)
 
+    def embedded(self, *, bypass: bool) -> AbstractContextManager[servers.Partwise]:
+        """A running host application of FastAPI, under uvicorn."""
+        return servers.embedded(self._new_folder("embedded"), bypass=bypass)
+
     def nginx(self, buffer: str | None = None) -> AbstractContextManager[servers.Nginx]:
         """A running nginx with two workers."""
         return servers.nginx(self._new_folder("nginx"), buffer=buffer)

@@ -108,6 +108,9 @@ class Server:
 class Partwise(Server):
     """``partwise serve``, and uploads to it as a client without tricks would do them."""
 
+    #: The path of the API.
+    api = API
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
@@ -115,7 +118,7 @@ class Partwise(Server):
     def create(self, size: int) -> str:
         """A new upload's path."""
         with Connection(self.port) as connection:
-            return str(self._json(connection, "POST", f"{API}uploads/", {"size": size}, 201)["pulp_href"])
+            return str(self._json(connection, "POST", f"{self.api}uploads/", {"size": size}, 201)["pulp_href"])
 
     def puts(self, href: str, span: Span, chunk: int, *, form: bool = False) -> list[Put]:
         """The requests that send ``span`` of the source file as a file of its own, in chunks."""
@@ -211,6 +214,46 @@ def partwise(folder: Path, workers: int = 1, **settings: object) -> Iterator[Par
             server.port = _announced_port(process)
         except Refused as refused:
             raise Refused(f"{refused}; its log: {folder.with_suffix('.log').read_text()[-2000:]}") from None
+        yield server
+    finally:
+        server.stop()
+
+
+class Embedded(Partwise):
+    """partwise below a path of a host application."""
+
+    api = f"/files{API}"
+
+
+_HOST = """\
+import socket
+import sys
+
+import uvicorn
+from fastapi import FastAPI
+
+from partwise.embed import BoundedProtocol, Partwise, Settings
+
+files = Partwise(Settings.of(data=sys.argv[1]), base_path="/files", identity=lambda request: "ann")
+app = FastAPI(lifespan=files.lifespan)
+app.mount("/files", files.app)
+listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+print(f"ready at http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+http = BoundedProtocol if sys.argv[2] == "bypass" else "httptools"
+uvicorn.Server(uvicorn.Config(app, http=http, loop="uvloop", log_level="warning")).run([listener])
+"""
+
+
+@contextmanager
+def embedded(folder: Path, *, bypass: bool) -> Iterator[Embedded]:
+    """A host application on a free port, with or without the socket bypass."""
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, "-c", _HOST, str(folder), "bypass" if bypass else "plain"]
+    with folder.with_suffix(".log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
+    server = Embedded(process, 0, folder)
+    try:
+        server.port = _announced_port(process)
         yield server
     finally:
         server.stop()

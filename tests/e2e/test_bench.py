@@ -47,6 +47,7 @@ def _rows(page: str, title: str) -> list[str]:
 def test_yields_every_row(tmp_path: Path) -> None:
     page = _run(folder=tmp_path)
 
+    assert len(_rows(page, "Inside a host application")) == 4
     lanes = _rows(page, "With plain curl as the client")
     assert {"partwise", "one curl to /dev/null from partwise"} <= set(lanes)
     if find_nginx():
