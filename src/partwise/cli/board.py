@@ -162,7 +162,7 @@ class Board:
             done, ended, running = self._done(), self._ended, list(self._running)
         table = Table.grid(
             Column(no_wrap=True, overflow="ellipsis", ratio=3),
-            Column(ratio=2),
+            Column(ratio=1),
             Column(no_wrap=True, justify="right"),
             Column(no_wrap=True, justify="right"),
             padding=(0, 1),
@@ -177,7 +177,7 @@ class Board:
         rate = self._meter.rate(done, now)
         left = f", {format_seconds((self._size - done) / rate)} left" if rate and self._size > done else ""
         table.add_row(
-            Text(f"{self._verb} {ended} of {self._files} files{left}", style="bold"),
+            Text(f"{ended} of {self._files} files{left}", style="bold"),
             _bar(done, self._size),
             *_numbers(done, self._size, rate),
         )
