@@ -38,6 +38,16 @@ def test_many_files_go_up_and_come_back_side_by_side(cli: Cli, tmp_path: Path) -
         assert (tmp_path / "back" / path.name).read_bytes() == path.read_bytes()
 
 
+def test_a_second_name_of_the_same_content_is_not_lost_in_silence(cli: Cli, make: Make, tmp_path: Path) -> None:
+    first = make(500, "first-name.bin")
+    assert "kept as" not in cli("upload", first).out
+    second = tmp_path / "second-name.bin"
+    second.write_bytes(first.read_bytes())
+    assert "kept as   first-name.bin" in cli("upload", second).out
+    assert cli("upload", second, "--json").json["kept_as"] == "first-name.bin"
+    assert cli("upload", first, "--json").json["kept_as"] is None
+
+
 def test_downloads_of_one_name_do_not_replace_each_other(cli: Cli, make: Make, tmp_path: Path) -> None:
     digests = [cli("upload", make(size, "twins.bin"), "--no-delta", "--json").json["sha256"] for size in (100, 200)]
     (tmp_path / "both").mkdir()
