@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,15 @@ def test_every_error_is_on_the_page() -> None:
 def test_the_examples_run(example: str, server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("PARTWISE_SERVER", server.url)
     monkeypatch.delenv("http_proxy", raising=False)
     Path("disk.img").write_bytes(b"content" * 1000)
-    exec(compile(example, "python-client.md", "exec"), {"server": server.url, "__name__": "example"})
+    exec(compile(example, "python-client.md", "exec"), {"__name__": "example"})
+
+
+def test_the_examples_have_the_types_that_they_say(tmp_path: Path) -> None:
+    for number, example in enumerate(EXAMPLES):
+        (tmp_path / f"example_{number}.py").write_text(example)
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file", "", "--cache-dir", str(tmp_path / "cache")]
+    done = subprocess.run([*command, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr

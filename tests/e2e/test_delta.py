@@ -86,7 +86,7 @@ def changed(tmp_path: Path, name: str, data: bytes) -> Path:
 def stored(client: Client, result: UploadResult, tmp_path: Path) -> bytes:
     """The bytes of the artifact that an upload came to."""
     target = tmp_path / "stored"
-    client.download(result.artifact, target, delta=False)
+    client.download(result.artifact, target, delta=False, overwrite=True)
     return target.read_bytes()
 
 
@@ -145,7 +145,7 @@ def test_a_file_of_the_same_name_with_other_content(
     assert (result.bytes_sent, result.bytes_copied) == (len(other), 0)
     assert any("has little in common" in note for note in seen.notes)
     target = changed(tmp_path, "target", files.old)
-    down = client.download(result.artifact, target, observer=seen)
+    down = client.download(result.artifact, target, observer=seen, overwrite=True)
     assert (down.bytes_received, down.bytes_local) == (len(other), 0)
     assert target.read_bytes() == other
 
@@ -214,7 +214,7 @@ def test_a_signature_that_lies(
     assert result.chunks_repaired > 0
     assert stored(client, result, tmp_path) == files.new
     target = changed(tmp_path, "target", files.new)
-    down = client.download(base.artifact, target)
+    down = client.download(base.artifact, target, overwrite=True)
     assert target.read_bytes() == files.old
     assert (down.bytes_received >= len(files.old), down.bytes_local) == (True, 0)
 

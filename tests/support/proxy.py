@@ -16,6 +16,8 @@ class Proxy:
         self.target = target
         #: Applied to each piece that a client sent before it is passed on; the first argument tells connections apart.
         self.mangle: Callable[[int, bytes], bytes] = lambda connection, data: data
+        #: The same for what the server answers.
+        self.mangle_answer: Callable[[int, bytes], bytes] = lambda connection, data: data
         #: Given the first piece of a request, what is answered in place of the server, which then never sees it.
         self.instead: Callable[[bytes], bytes | None] = lambda piece: None
         #: Bytes that clients have sent and that were passed on.
@@ -118,6 +120,8 @@ class Proxy:
                         self.passed += len(data)
                         self._changed.notify_all()
                     data = self.mangle(id(source), data)
+                else:
+                    data = self.mangle_answer(id(sink), data)
                 sink.sendall(data)
         for each in (source, sink):
             with contextlib.suppress(OSError):

@@ -133,7 +133,7 @@ def download_artifacts(
         targets.take(target)
         if isinstance(view, Line):
             view.resize(artifact.size)
-        result = client.download(artifact, target, observer=view, cancelled=cancelled, **settings)
+        result = client.download(artifact, target, overwrite=force, observer=view, cancelled=cancelled, **settings)
         if as_json:
             emit(asdict(result))
         else:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterable, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator
 from contextlib import closing, suppress
 from types import TracebackType
 from typing import Any, TypeVar
 
 from partwise.client.api import Client, UploadSource
 from partwise.client.models import ArtifactInfo, DownloadResult, EventBatch, UploadInfo, UploadResult
+from partwise.client.receive import Writable
 from partwise.client.stream import Bytes
 
 T = TypeVar("T")
@@ -46,10 +47,28 @@ class AsyncClient:
         return await _stoppable(work)
 
     async def download(
-        self, artifact: str | ArtifactInfo, target: str | os.PathLike[str], **options: Any
+        self, artifact: str | ArtifactInfo, target: str | os.PathLike[str] | Writable, **options: Any
     ) -> DownloadResult:
-        """`Client.download`, without ``cancelled``."""
+        """`Client.download`, without ``cancelled``. A file object is written in a thread."""
         return await _stoppable(lambda stop: self._client.download(artifact, target, cancelled=stop, **options))
+
+    async def read(self, artifact: str | ArtifactInfo, **options: Any) -> bytes:
+        """`Client.read`, without ``cancelled``."""
+        return await _stoppable(lambda stop: self._client.read(artifact, cancelled=stop, **options))
+
+    async def stream(self, artifact: str | ArtifactInfo, **options: Any) -> AsyncGenerator[bytes, None]:
+        """`Client.stream`, without ``cancelled``: an asynchronous iterator.
+
+        It raises VerificationFailed at its end if the bytes were wrong, so trust none before it has ended.
+        """
+        stop = threading.Event()
+        blocks = await _stoppable(lambda stop: self._client.stream(artifact, cancelled=stop, **options), stop)
+        try:
+            while (block := await _stoppable(lambda stop: next(blocks, None), stop)) is not None:
+                yield block
+        finally:
+            stop.set()
+            await asyncio.to_thread(blocks.close)
 
     async def upload_info(self, upload: str) -> UploadInfo:
         """`Client.upload_info`."""
@@ -104,9 +123,9 @@ class AsyncClient:
         await asyncio.to_thread(self._client.close)
 
 
-async def _stoppable(call: Callable[[threading.Event], T]) -> T:
+async def _stoppable(call: Callable[[threading.Event], T], stop: threading.Event | None = None) -> T:
     """Run ``call`` in a thread; when the awaiting task is cancelled, tell it to stop and wait until it has."""
-    stop = threading.Event()
+    stop = stop or threading.Event()
     work = asyncio.ensure_future(asyncio.to_thread(call, stop))
     try:
         return await asyncio.shield(work)

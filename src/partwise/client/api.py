@@ -6,13 +6,14 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 from partwise.client.download import Downloader
-from partwise.client.errors import Cancelled, ClientError, NotFound
+from partwise.client.errors import Cancelled, ClientError, NotFound, local_errors
 from partwise.client.http import Http
 from partwise.client.models import (
     ArtifactInfo,
@@ -21,11 +22,15 @@ from partwise.client.models import (
     EventInfo,
     Observer,
     Phase,
+    Progress,
     UploadInfo,
     UploadResult,
+    observing,
     spellings_of,
 )
+from partwise.client.plan import MIB
 from partwise.client.profiles import find_server
+from partwise.client.receive import Receiver, Writable, check_writable, write_all
 from partwise.client.retry import Patience, is_away, persist
 from partwise.client.source import LocalFile, Memory
 from partwise.client.stream import Bytes, Readable, Stream
@@ -44,7 +49,8 @@ UploadSource = str | os.PathLike[str] | Bytes | Readable | Iterable[Bytes]
 class Client:
     """Talks to one server. Threads may share it; a context manager that closes its connections.
 
-    All calls raise `ClientError` and its kind: CannotReachServer, NotFound, NotAllowed, NoRoom, Conflict, …
+    All calls raise `ClientError` and its kind: CannotReachServer, NotFound, NotAllowed, NoRoom, Conflict, … An argument
+    that no call can take, such as a ``chunk_size`` of 0, is a mistake in the program: TypeError or ValueError.
     """
 
     def __init__(
@@ -87,6 +93,7 @@ class Client:
         base: str | ArtifactInfo | None = None,
         delta: bool | None = None,
         upload: str | None = None,
+        progress: Progress | None = None,
         observer: Observer | None = None,
         cancelled: threading.Event | None = None,
         journal_folder: Path | None = None,
@@ -100,8 +107,10 @@ class Client:
         ``name`` is the file name that the server notes (default: the path's own). ``size`` (bytes) is that of an
         iterable or file object, if you know it: then the space is reserved first. ``chunk_size`` is in bytes;
         ``parallel`` is the number of connections; both default to the server's advice. ``verify_chunks`` sends a
-        digest with each chunk, so that a damaged one is refused on arrival (RFC 9530). Set ``cancelled`` from another
-        thread to stop with `Cancelled`.
+        digest with each chunk, so that a damaged one is refused on arrival (RFC 9530). ``progress`` is called with the
+        bytes that were sent and their total (None: not known), from several threads, one call at a time; ``observer``
+        hears more. What either raises ends the transfer. Set ``cancelled`` from another thread to stop with
+        `Cancelled`.
 
         With ``resume`` an earlier unfinished upload of the same path is taken up, as noted in ``journal_folder``;
         ``upload`` (an id or href) names one to go on with that was begun elsewhere, such as in a browser. What was not
@@ -111,7 +120,7 @@ class Client:
         href), or from your newest artifact of the same name. None decides by the size and the speed of the line. File
         objects and iterables are sent as they are.
 
-        Raises FileChanged, VerificationFailed, AlreadyRunning, SourceFailed besides; OSError when the file cannot be
+        Raises FileChanged, VerificationFailed, AlreadyRunning, SourceFailed; LocalFileError when the file cannot be
         opened; TypeError and ValueError for what is no source, such as a file in text mode.
         """
         whole = isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview))
@@ -129,46 +138,115 @@ class Client:
             patience_seconds=self._patience_seconds,
             journal_folder=journal_folder,
         )
-        observer = observer or Observer()
+        observer = observing(observer, progress)
         # An event of its own: the end of this transfer must not stop the caller's others.
         cancelled = cancelled or threading.Event()
         if isinstance(source, (bytes, bytearray, memoryview)):
             memory = Memory(memoryview(source).cast("B"))
             return Uploader(self._http, memory, options, observer, cancelled).run()
         if isinstance(source, (str, os.PathLike)):
-            with LocalFile(source) as file:
+            with local_errors(), LocalFile(source) as file:
                 return Uploader(self._http, file, options, observer, cancelled).run()
         return upload_stream(self._http, Stream(source, size), options, observer, cancelled)
 
     def download(
         self,
         artifact: str | ArtifactInfo,
-        target: str | os.PathLike[str],
+        target: str | os.PathLike[str] | Writable,
         *,
+        overwrite: bool = False,
         base: str | os.PathLike[str] | None = None,
         delta: bool | None = None,
+        progress: Progress | None = None,
         observer: Observer | None = None,
         cancelled: threading.Event | None = None,
     ) -> DownloadResult:
-        """Download an artifact (its SHA-256, id or href) to the file ``target``, which is replaced if it exists.
+        """Download an artifact (its SHA-256, id or href) to a path or a binary file object, and verify it.
 
-        The bytes go to a ``.part`` file beside it, which a later call takes up; it gets its name once the digest is
-        right. Raises VerificationFailed, AlreadyRunning, and OSError where the disk fails.
+        To a path: the bytes go to a ``.part`` file beside it, which a later call takes up; it gets its name once the
+        digest is right. A file that exists is replaced with ``overwrite`` only. What the local file ``base`` has is not
+        received; without it, what the replaced file has, where that is likely to be quicker (``delta`` None), always
+        (True) or never (False).
 
-        What the local file ``base`` has is not received; without it, what ``target`` has now, where that is likely to
-        be quicker (``delta`` None), always (True) or never (False).
+        To a file object: the bytes are written as they come, and verified at the end; after an error it has only some
+        of them, or wrong ones. It stays open.
+
+        Raises VerificationFailed, AlreadyRunning, TargetFailed; LocalFileError where the target exists or the disk
+        fails; TypeError and ValueError for what is no target.
+        """
+        observer, cancelled = observing(observer, progress), cancelled or threading.Event()
+        if not isinstance(target, (str, os.PathLike)):
+            check_writable(target)
+            if base is not None or delta or overwrite:
+                raise ValueError("base, delta and overwrite need a path as the target.")
+        found = artifact if isinstance(artifact, ArtifactInfo) else self.artifact(artifact)
+        if not isinstance(target, (str, os.PathLike)):
+            return self._download_to(found, target, observer, cancelled)
+        with local_errors():
+            job = Downloader(
+                self._http,
+                found,
+                Path(target),
+                observer,
+                cancelled,
+                base=None if base is None else Path(base),
+                delta=delta,
+                overwrite=overwrite,
+            )
+            return job.run(self._patience_seconds)
+
+    def _download_to(
+        self, artifact: ArtifactInfo, file: Writable, observer: Observer, cancelled: threading.Event
+    ) -> DownloadResult:
+        began = time.monotonic()
+        receiver = Receiver(self._http, artifact, observer, cancelled, Patience(self._patience_seconds))
+        for block in receiver.blocks():
+            write_all(file, block)
+        return DownloadResult(
+            path="",
+            size=artifact.size,
+            sha256=artifact.sha256,
+            bytes_received=receiver.received,
+            retries=receiver.retries,
+            seconds=time.monotonic() - began,
+        )
+
+    def stream(
+        self,
+        artifact: str | ArtifactInfo,
+        *,
+        progress: Progress | None = None,
+        observer: Observer | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Generator[bytes, None, None]:
+        """Iterate over the bytes of an artifact (its SHA-256, id or href), in blocks of at most 1 MiB.
+
+        The digest is known at the end only: the iterator raises VerificationFailed then if the bytes were wrong, so
+        trust none before it has ended. A connection that is cut is gone on with. Raises ClientError as `download`.
         """
         found = artifact if isinstance(artifact, ArtifactInfo) else self.artifact(artifact)
-        job = Downloader(
-            self._http,
-            found,
-            Path(target),
-            observer or Observer(),
-            cancelled or threading.Event(),
-            base=None if base is None else Path(base),
-            delta=delta,
-        )
-        return job.run(self._patience_seconds)
+        observer, cancelled = observing(observer, progress), cancelled or threading.Event()
+        return Receiver(self._http, found, observer, cancelled, Patience(self._patience_seconds)).blocks()
+
+    def read(
+        self,
+        artifact: str | ArtifactInfo,
+        *,
+        max_size: int = 64 * MIB,
+        progress: Progress | None = None,
+        observer: Observer | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> bytes:
+        """Return the verified bytes of an artifact (its SHA-256, id or href).
+
+        Raises ClientError, before anything is received, if it has more than ``max_size`` bytes.
+        """
+        found = artifact if isinstance(artifact, ArtifactInfo) else self.artifact(artifact)
+        if found.size > max_size:
+            raise ClientError(
+                f"The artifact has {found.size} bytes, and max_size is {max_size}. Use a larger one, or download()."
+            )
+        return b"".join(self.stream(found, progress=progress, observer=observer, cancelled=cancelled))
 
     def upload_info(self, upload: str) -> UploadInfo:
         """The upload with this id or href, with its chunks. Raises NotFound."""
@@ -214,9 +292,9 @@ class Client:
     ) -> ArtifactInfo | None:
         """Your artifact that has exactly the bytes of a local file, which is read; None: there is none.
 
-        Raises FileChanged, Cancelled; OSError when the file cannot be opened.
+        Raises FileChanged, Cancelled; LocalFileError when the file cannot be opened.
         """
-        with LocalFile(path) as file:
+        with local_errors(), LocalFile(path) as file:
             digest, read = hashlib.sha256(), 0
             for block in file.blocks(ByteRange(0, file.size)) if file.size else ():
                 digest.update(block)
@@ -351,5 +429,5 @@ def _href(kind: str, reference: str) -> str:
 
 def _positive(name: str, value: int | None) -> int | None:
     if value is not None and value < 1:
-        raise ClientError(f"{name} must be at least 1.")
+        raise ValueError(f"{name} must be at least 1.")
     return value

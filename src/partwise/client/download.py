@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import stat
 import threading
 import time
@@ -25,7 +24,7 @@ from partwise.client.errors import (
     FileChanged,
     VerificationFailed,
 )
-from partwise.client.http import Http
+from partwise.client.http import Http, is_range_from
 from partwise.client.models import ArtifactInfo, DownloadResult, Observer, Phase
 from partwise.client.patching import Steps, find_steps
 from partwise.client.retry import Patience, persist
@@ -57,12 +56,13 @@ class Downloader:
         *,
         base: Path | None = None,
         delta: bool | None = None,
+        overwrite: bool = False,
     ) -> None:
-        """``target`` is replaced if it exists.
+        """``overwrite``: ``target`` is replaced if it exists.
 
         ``base``: a local file to take bytes from; None: ``target`` itself, unless ``delta`` is False.
         """
-        self._base, self._delta = base, delta
+        self._base, self._delta, self._overwrite = base, delta, overwrite
         self._patience = Patience(0)
         self._local = 0
         self._http, self._artifact, self._target = http, artifact, target
@@ -74,7 +74,7 @@ class Downloader:
         """Raises VerificationFailed when the bytes are not the artifact's, OSError where the disk fails."""
         began = time.monotonic()
         self._patience = Patience(patience_seconds)
-        _check_target(self._target)
+        self._check_target()
         # The name holds part of the digest, so that what is resumed is the same artifact.
         name = os.fsdecode(os.fsencode(self._target.name)[:_NAME_BYTES])
         part = self._target.with_name(f"{name}.{self._artifact.sha256[:12]}.part")
@@ -88,7 +88,7 @@ class Downloader:
             os.fsync(fd)
             if os.name == "nt":
                 file.close()  # an open file cannot be renamed there
-            os.replace(part, self._target)
+            self._name(part)
         return DownloadResult(
             path=str(self._target),
             size=self._artifact.size,
@@ -99,10 +99,42 @@ class Downloader:
             seconds=time.monotonic() - began,
         )
 
+    def _check_target(self) -> None:
+        """Raise OSError where the file may not take the place of what is there: a file, a folder, a device."""
+        try:
+            mode = self._target.lstat().st_mode
+        except FileNotFoundError:
+            return
+        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+            raise OSError(errno.EEXIST, "is not a regular file, so it is not replaced", str(self._target))
+        if not self._overwrite:
+            raise self._exists()
+
+    def _exists(self) -> OSError:
+        return OSError(errno.EEXIST, "already exists, and is not replaced unless asked", str(self._target))
+
+    def _name(self, part: Path) -> None:
+        """Give the file its name. Raises FileExistsError if somebody else has made one meanwhile."""
+        if self._overwrite:
+            os.replace(part, self._target)
+            return
+        try:
+            os.link(part, self._target)
+        except FileExistsError:
+            raise self._exists() from None
+        except (OSError, AttributeError, NotImplementedError):  # a file system without hard links
+            if os.path.lexists(self._target):
+                raise self._exists() from None
+            os.rename(part, self._target)
+        else:
+            part.unlink()
+
     def _open_base(self, stack: ExitStack) -> LocalFile | None:
         """The local file to compare with, if there is one that is worth it. OSError where the caller named one."""
         if self._base is not None:
             return stack.enter_context(LocalFile(self._base))
+        if not self._overwrite:
+            return None
         with suppress(OSError):
             base = stack.enter_context(LocalFile(self._target))
             if self._delta or min(base.size, self._artifact.size) >= SMALLEST_FILE:
@@ -200,7 +232,7 @@ class Downloader:
             headers |= {"Range": f"bytes={begin}-{last}", "If-Range": f'"{self._artifact.sha256}"'}
         response = self._http.stream(f"{self._artifact.href}download/", headers)
         try:
-            if ranged and not _is_range_from(begin, response):
+            if ranged and not is_range_from(begin, response):
                 raise _NoRanges
             limit = self._http.limit
             while block := response.read(limit.piece_bytes if limit else BLOCK, decode_content=False):
@@ -258,19 +290,3 @@ class _Part:
         self._file.truncate(0)
         self._file.seek(0)
         self.have, self._digest = 0, hashlib.sha256()
-
-
-def _is_range_from(begin: int, response: urllib3.BaseHTTPResponse) -> bool:
-    """Return whether an answer has the bytes from ``begin`` on (RFC 9110, section 14.4)."""
-    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    return response.status == 206 and match is not None and int(match[1]) == begin
-
-
-def _check_target(target: Path) -> None:
-    """Raise OSError where no file may take the place of what is there: a folder, or a device such as /dev/null."""
-    try:
-        mode = target.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
-        raise OSError(errno.EEXIST, "is not a regular file, so it is not replaced", str(target))

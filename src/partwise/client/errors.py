@@ -12,6 +12,8 @@
     ├── VerificationFailed    the bytes are not those of the digest
     ├── FileChanged           the local file was changed while it was being sent
     ├── SourceFailed          the data to upload could not be read, or has another size than was said
+    ├── TargetFailed          the file object to download to could not be written
+    ├── LocalFileError        a local file cannot be opened, read or written; an OSError too
     ├── AlreadyRunning        another process is transferring the same file
     └── Cancelled             the caller asked to stop
 """
@@ -19,7 +21,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -58,6 +61,21 @@ class SourceFailed(ClientError):
 
     ``__cause__`` is what it raised. The upload was removed.
     """
+
+
+class TargetFailed(ClientError):
+    """The file object to download to raised an error, which is the ``__cause__``."""
+
+
+class LocalFileError(ClientError, OSError):
+    """A local file cannot be opened, read or written.
+
+    Has ``errno``, ``strerror`` and ``filename``. It is also the kind of OSError that it was, such as FileNotFoundError.
+    """
+
+    def __str__(self) -> str:
+        said = self.strerror or OSError.__str__(self)
+        return f"{self.filename}: {said}" if self.filename else said
 
 
 class AlreadyRunning(ClientError):
@@ -103,6 +121,26 @@ class Conflict(AnswerError):
 
 class NoRoom(AnswerError):
     """413, 429 or 507: a limit, the quota or the disk stands in the way."""
+
+
+@contextmanager
+def local_errors() -> Iterator[None]:
+    """Turn an OSError, which here is that of a local file, into a LocalFileError of the same kind."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, ClientError):
+            raise
+        raise _local_kind(type(error))(error.errno, error.strerror or str(error), error.filename) from error
+
+
+_LOCAL_KINDS: dict[type, type[LocalFileError]] = {OSError: LocalFileError}
+
+
+def _local_kind(kind: type[OSError]) -> type[LocalFileError]:
+    if kind not in _LOCAL_KINDS:
+        _LOCAL_KINDS[kind] = type(kind.__name__, (LocalFileError, kind), {})
+    return _LOCAL_KINDS[kind]
 
 
 _BY_STATUS: dict[int, type[AnswerError]] = {

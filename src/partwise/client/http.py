@@ -11,6 +11,7 @@ import base64
 import errno
 import json
 import os
+import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
@@ -259,6 +260,12 @@ class Http:
             before_request=before,
             unknown_host=isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME,
         )
+
+
+def is_range_from(begin: int, response: urllib3.BaseHTTPResponse) -> bool:
+    """Return whether an answer has the bytes from ``begin`` on (RFC 9110, section 14.4)."""
+    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return response.status == 206 and match is not None and int(match[1]) == begin
 
 
 def _server_parts(server: str) -> SplitResult:

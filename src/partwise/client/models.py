@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from partwise.core.ranges import ByteRange
+
+#: Called with the bytes that are through, and their total; None: not known.
+Progress = Callable[[int, int | None], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,3 +189,26 @@ class Observer:
 
     def note(self, message: str) -> None:
         """Something worth a line: a resume, a lost connection, a repaired chunk."""
+
+
+class Calling(Observer):
+    """An observer that also calls a function with the bytes that are sent or received."""
+
+    def __init__(self, observer: Observer, call: Progress) -> None:
+        self._observer, self._call = observer, call
+
+    def progress(self, phase: Phase, done: int, total: int | None) -> None:
+        """Tell both."""
+        self._observer.progress(phase, done, total)
+        if phase in (Phase.SENDING, Phase.RECEIVING):
+            self._call(done, total)
+
+    def note(self, message: str) -> None:
+        """Tell the observer."""
+        self._observer.note(message)
+
+
+def observing(observer: Observer | None, progress: Progress | None) -> Observer:
+    """Return one observer for both."""
+    observer = observer or Observer()
+    return observer if progress is None else Calling(observer, progress)

@@ -35,7 +35,7 @@ def test_what_is_no_file_stays(client: Client, fake: FakeServer, tmp_path: Path)
             client.download(DIGEST, tmp_path / name)
     assert sorted(os.listdir(tmp_path)) == ["folder", "pipe"]
     (tmp_path / "link").symlink_to(tmp_path / "pipe")
-    client.download(DIGEST, tmp_path / "link")
+    client.download(DIGEST, tmp_path / "link", overwrite=True)
     assert (tmp_path / "link").read_bytes() == DATA
     assert (tmp_path / "pipe").is_fifo()
 
@@ -83,7 +83,7 @@ def test_wrong_bytes_never_get_the_name(client: Client, fake: FakeServer, tmp_pa
     fake.fault = fault
     (tmp_path / "out").write_bytes(b"old")
     with pytest.raises(VerificationFailed):
-        client.download(DIGEST, tmp_path / "out")
+        client.download(DIGEST, tmp_path / "out", overwrite=True)
     assert (tmp_path / "out").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["out"]
 
