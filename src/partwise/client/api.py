@@ -335,7 +335,7 @@ class Client:
         if types:
             query["types"] = ",".join(types)
         body = self._ask("GET", "events/", query)
-        events = tuple(map(EventInfo.parse, body["events"]))
+        events = tuple(map(EventInfo.parse, _items(body, "events")))
         return EventBatch(events=events, cursor=body["cursor"], more=body["more"])
 
     def release(self, artifact: str, path: str) -> None:
@@ -413,10 +413,17 @@ class Client:
 
     def _pages(self, href: str, query: dict[str, str | int]) -> Iterator[dict[str, Any]]:
         page = self._ask("GET", href, {**query, "limit": _PAGE})
-        yield from page["results"]
+        yield from _items(page, "results")
         while page.get("next"):
             page = self._ask("GET", page["next"])
-            yield from page["results"]
+            yield from _items(page, "results")
+
+
+def _items(page: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    items = page[name]
+    if not isinstance(items, list):
+        raise ClientError(f"The server's answer has no list {name!r}. Check that it is a partwise server.")
+    return items
 
 
 def _href(kind: str, reference: str) -> str:

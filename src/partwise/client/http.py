@@ -106,6 +106,13 @@ def _sendfile(sock: Any, piece: FilePiece) -> bool:
     return True
 
 
+class Answer(dict[str, Any]):
+    """A JSON object of the server. Raises ClientError for a member that it lacks."""
+
+    def __missing__(self, key: str) -> Any:
+        raise ClientError(f"The server's answer has no {key!r}. Check that it is a partwise server.")
+
+
 class Http:
     """The connections to one server. Threads may share it."""
 
@@ -163,9 +170,9 @@ class Http:
         body = None if data is None else json.dumps(data).encode()
         response = self.request(method, href, query=query, body=body, headers=headers)
         if not response.data:
-            return response.status, {}
+            return response.status, Answer()
         try:
-            answer = json.loads(response.data)
+            answer = json.loads(response.data, object_hook=Answer)
         except ValueError:
             answer = None
         if not isinstance(answer, dict):

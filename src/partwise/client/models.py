@@ -6,12 +6,38 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
+from partwise.client.errors import ClientError
 from partwise.core.ranges import ByteRange
 
 #: Called with the bytes that are through, and their total; None: not known.
 Progress = Callable[[int, int | None], object]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def understood(read: Callable[P, T]) -> Callable[P, T]:
+    """Let a function that reads the server's JSON raise ClientError for values of another kind than they must be."""
+
+    @wraps(read)
+    def reading(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return read(*args, **kwargs)
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
+            raise ClientError(
+                f"The server's answer cannot be understood ({error}). Check that it is a partwise server."
+            ) from error
+
+    return reading
+
+
+def _path(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no path")
+    return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +66,13 @@ class UploadInfo:
         return self.href.rstrip("/").rpartition("/")[2]
 
     @classmethod
+    @understood
     def parse(cls, body: Mapping[str, Any]) -> UploadInfo:
         """Read the server's JSON. Fields that only some servers send may be absent."""
         chunks = sorted(ByteRange(int(chunk["offset"]), int(chunk["size"])) for chunk in body.get("chunks") or ())
         completed = body.get("completed")
         return cls(
-            href=body["pulp_href"],
+            href=_path(body["pulp_href"]),
             size=None if body.get("size") is None else int(body["size"]),
             state=body.get("state") or ("completed" if completed else "open"),
             received=int(body.get("received", sum(chunk.size for chunk in chunks))),
@@ -79,10 +106,11 @@ class ArtifactInfo:
         return self.href.rstrip("/").rpartition("/")[2]
 
     @classmethod
+    @understood
     def parse(cls, body: Mapping[str, Any]) -> ArtifactInfo:
         """Read the server's JSON."""
         return cls(
-            href=body["pulp_href"],
+            href=_path(body["pulp_href"]),
             sha256=body["sha256"],
             size=int(body["size"]),
             filename=body.get("filename"),
@@ -107,6 +135,7 @@ class EventInfo:
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
+    @understood
     def parse(cls, body: Mapping[str, Any]) -> EventInfo:
         """Read the server's JSON."""
         members = {name: body[name] for name in ("id", "type", "timestamp", "data", "cursor")}
