@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import subprocess
@@ -60,9 +61,14 @@ def test_a_dry_run_builds_what_a_release_would_publish(clone: Path) -> None:
     wheel, sdist = clone / "dist/partwise-97.1.2-py3-none-any.whl", clone / "dist/partwise-97.1.2.tar.gz"
     expected = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in (wheel, sdist)]
     assert sorted((clone / "dist/SHA256SUMS").read_text().splitlines()) == sorted(expected)
-    assert "partwise/web/page/index.html" in zipfile.ZipFile(wheel).namelist()
+    inside = zipfile.ZipFile(wheel).namelist()
+    assert "partwise/web/page/index.html" in inside
+    licenses = "partwise-97.1.2.dist-info/licenses"
+    assert {f"{licenses}/LICENSE", f"{licenses}/src/partwise/web/licenses.txt"} <= set(inside)
     with tarfile.open(sdist) as archive:
-        assert "partwise-97.1.2/src/partwise/core/ranges.py" in archive.getnames()
+        names = archive.getnames()
+    for name in ("src/partwise/core/ranges.py", "web/src/main.tsx", "web/package-lock.json", "Makefile", "scripts/web"):
+        assert f"partwise-97.1.2/{name}" in names
     assert _run(clone, "git", "tag").stdout == ""
 
 
@@ -126,3 +132,12 @@ def test_each_commit_of_a_branch_is_checked(clone: Path) -> None:
     _commit(clone, "Do this\n\nIt is needed.")
 
     assert "No body here" in _run(clone, "scripts/check-commits").stderr
+
+
+def test_the_licences_of_what_the_page_bundles_are_shipped() -> None:
+    notices = (ROOT / "src/partwise/web/licenses.txt").read_text()
+    for name in json.loads((ROOT / "web/package.json").read_text())["dependencies"]:
+        assert f"\n{name}\n" in notices
+        installed = ROOT / "web/node_modules" / name / "LICENSE"
+        if installed.exists():
+            assert installed.read_text().strip() in notices
