@@ -8,12 +8,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.engines import CATALOG, new_data_folder
 from tests.support.server import API, Http, ServerProcess, sha256
 
 
@@ -52,6 +53,28 @@ def complaint(data: Path, **environment: str) -> str:
     assert run.returncode not in (0, 3), run.stderr
     assert "Traceback" not in run.stderr
     return run.stderr
+
+
+@contextmanager
+def read_only(path: Path) -> Iterator[None]:
+    """While ``path`` is a read-only file, also for root."""
+    if os.geteuid() != 0 or subprocess.run(["mount", "--bind", path, path], check=False).returncode:
+        pytest.skip("no file systems may be mounted here")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", path], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", path], check=True)
+
+
+@pytest.mark.parametrize("companion, migrate", [("", "true"), ("-wal", "false")], ids=["database", "companion"])
+def test_records_that_may_not_be_written_are_named(tmp_path: Path, companion: str, migrate: str) -> None:
+    """SQLite opens them, and a server would say that it is ready, and refuse all that is sent."""
+    data = new_data_folder(tmp_path / "data")
+    path = data / f"{CATALOG}{companion}"
+    path.touch()
+    with read_only(path):
+        assert f"{path} may not be written" in complaint(data, PARTWISE_MIGRATE=migrate)
 
 
 def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from partwise.catalog.sqlite import (
     make_engine,
     may_be_full,
     raw,
+    refuse_read_only,
 )
 from partwise.catalog.versions import MIGRATIONS, newest_version
 
@@ -84,8 +85,11 @@ def migrate(url: str) -> None:
         _migrate_sqlite(parsed)
 
 
-def pending_migrations(url: str) -> list[str]:
-    """Return the steps of ``migrate``, one line each. Changes nothing. CatalogMissing, and what ``migrate`` raises."""
+def pending_migrations(url: str, *, look_only: bool = True) -> list[str]:
+    """Return the steps of ``migrate``, one line each. Changes nothing. CatalogMissing, and what ``migrate`` raises.
+
+    Without ``look_only`` the database must be writable.
+    """
     from alembic.script import ScriptDirectory
 
     parsed = parse_url(url)
@@ -109,6 +113,8 @@ def pending_migrations(url: str) -> list[str]:
                 f"There is no metadata database at {parsed.database}. Check --data, or start the server once to "
                 "create it."
             )
+        if not look_only:
+            refuse_read_only(parsed)
         engine = make_engine(look_only_url(parsed), readers=1)
         with engine.begin() as connection:
             look(connection)
@@ -119,6 +125,7 @@ def pending_migrations(url: str) -> list[str]:
 def _migrate_sqlite(parsed: URL) -> None:
     assert parsed.database is not None
     _create_private(Path(parsed.database))
+    refuse_read_only(parsed)
     engine = make_engine(parsed)
     with engine.connect() as connection:
         _use_wal(raw(connection))

@@ -95,6 +95,18 @@ def look_only_url(url: URL) -> URL:
     return url.set(database=f"file:{quote(path)}", query=query)
 
 
+def refuse_read_only(url: URL) -> None:
+    """Raise OperationalError if a file of the database exists that this process may not write.
+
+    SQLite would open it all the same, and fail at each write. Its companions have the mode that the database had when
+    they were made.
+    """
+    path = os.path.abspath(url.database or "")
+    for name in (path, f"{path}-wal", f"{path}-shm"):
+        if os.path.exists(name) and not os.access(name, os.W_OK):
+            raise sqlite3.OperationalError(f"{name} may not be written")
+
+
 def headroom_of(url: URL) -> Headroom:
     """The room that is kept beside a database."""
     return Headroom(f"{os.path.abspath(url.database or '')}-headroom")

@@ -163,7 +163,7 @@ def prepare(settings: Settings, *, may_migrate: bool = True) -> None:
         if may_migrate:
             migrate(settings.catalog_url)
             return
-        steps = pending_migrations(settings.catalog_url)
+        steps = pending_migrations(settings.catalog_url, look_only=False)
     if steps:
         raise CannotServe(
             f"The metadata database has an older schema, and the setting migrate is off. Run 'partwise upgrade' first. "
