@@ -15,6 +15,7 @@ from pathlib import Path
 from bench.harness import QUICK, Bench, Scale, install_nginx, machine, prepared
 from bench.measures import (
     browser,
+    catalog,
     client,
     commit,
     delta,
@@ -45,6 +46,7 @@ MEASURES: dict[str, Callable[[Bench], Section]] = {
     "browser": browser.run,
     "workers": workers.run,
     "embedded": embedded.run,
+    "catalog": catalog.run,
 }
 
 

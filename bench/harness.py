@@ -38,6 +38,9 @@ class Scale:
     delta: int = 4 * GiB
     #: Whether releases of packages are downloaded and measured.
     releases: bool = True
+    artifacts: int = 1_000_000
+    requests: int = 30
+    idle_seconds: float = 20
 
 
 #: Every row of every table, within a minute: shows that the bench runs, and says nothing about speed.
@@ -55,6 +58,9 @@ QUICK = Scale(
     workers=(1, 2),
     delta=16 * MiB,
     releases=False,
+    artifacts=200,
+    requests=2,
+    idle_seconds=0.5,
 )
 
 

@@ -74,6 +74,7 @@ def test_yields_every_row(tmp_path: Path) -> None:
     if shutil.which("chromium"):
         assert {"the page, in chromium", "`partwise upload`"} <= set(_rows(page, "The upload page against"))
     assert {str(count) for count in QUICK.workers} <= set(_rows(page, "Server processes"))
+    assert {"health", "metrics", "idle, of a core"} <= set(_rows(page, f"{QUICK.artifacts:,} artifacts"))
     assert len(_rows(page, "Targets")) > len(MEASURES) // 2
 
 
