@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, false, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, false, func, insert, select, update
 
 from partwise.catalog import counts, events, objects
 from partwise.catalog.pages import newest_first
@@ -21,6 +22,7 @@ _GET = _LINKS.where(artifact_links.c.id == bindparam("id"))
 _OF_OWNER = _LINKS.where(artifact_links.c.owner == bindparam("owner"), artifact_links.c.sha256 == bindparam("sha256"))
 _RECORDED = select(artifacts.c.sha256).where(artifacts.c.sha256 == bindparam("sha256"))
 _LOCK = _RECORDED.with_for_update()
+_SET_DIGESTS = update(artifact_links).where(artifact_links.c.id == bindparam("key")).values(digests=bindparam("known"))
 _ANY_LINK = select(artifact_links.c.id).where(artifact_links.c.sha256 == bindparam("sha256")).limit(1)
 
 
@@ -44,12 +46,15 @@ def find_link(connection: Connection, owner: str, sha256: str) -> Artifact | Non
 
 
 def link(connection: Connection, new: Artifact) -> Artifact:
-    """Link the owner to the content, recorded if it is new. A link that exists stays as it is, and is returned."""
+    """Link the owner to the content, recorded if it is new.
+
+    A link that exists is returned: it stays as it is, but for the digests that it learns of.
+    """
     known = connection.execute(_LOCK, {"sha256": new.sha256}).one_or_none() is not None
     if not known:
         connection.execute(insert(artifacts), {"sha256": new.sha256, "size": new.size, "created": new.created})
     elif existing := find_link(connection, new.owner, new.sha256):
-        return existing
+        return _with_digests(connection, existing, new.digests)
     insert_link(connection, new)
     return new
 
@@ -57,6 +62,27 @@ def link(connection: Connection, new: Artifact) -> Artifact:
 def insert_link(connection: Connection, new: Artifact) -> None:
     """Insert the row of a link to content that is recorded."""
     connection.execute(insert(artifact_links), asdict(new) | {"search_name": folded(new.filename)})
+
+
+def note_digests(connection: Connection, artifact_id: str, digests: Mapping[str, str]) -> Artifact:
+    """Add digests of the link's content, of which the SHA-256 is one, to those that it has."""
+    found = get_artifact(connection, artifact_id)
+    lock_content(connection, found.sha256)
+    return _with_digests(connection, get_artifact(connection, artifact_id), others_of(found.sha256, digests))
+
+
+def others_of(sha256: str, digests: Mapping[str, str]) -> dict[str, str]:
+    """Those of ``digests`` that stand beside this SHA-256; none when they are of another content."""
+    if digests.get("sha256") != sha256:
+        return {}
+    return {name: digest for name, digest in digests.items() if name != "sha256"}
+
+
+def _with_digests(connection: Connection, link: Artifact, digests: Mapping[str, str]) -> Artifact:
+    changed = replace(link, digests={**link.digests, **digests})
+    if changed != link:
+        connection.execute(_SET_DIGESTS, {"key": link.id, "known": changed.digests})
+    return changed
 
 
 def lock_content(connection: Connection, sha256: str) -> None:

@@ -171,6 +171,7 @@ class SqlCatalog:
     # artifacts and tasks
     has_artifact = Reads(artifacts.has_artifact)
     get_artifact = Reads(artifacts.get_artifact)
+    note_digests = Writes(artifacts.note_digests)
     list_artifacts = Reads(artifacts.list_artifacts)
     unlink_artifact = Frees(artifacts.unlink_artifact)
     all_artifacts = Reads(artifacts.all_artifacts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -33,7 +33,9 @@ _PUBLISH = (
     .values(hashed=bindparam("to"))
 )
 # A digest counts for the size that the file has now; the size of an open upload may have changed meanwhile.
-_PUBLISH_DIGEST = _PUBLISH.where(uploads.c.size == bindparam("to")).values(digest=bindparam("whole"))
+_PUBLISH_DIGEST = _PUBLISH.where(uploads.c.size == bindparam("to")).values(
+    digest=bindparam("whole"), digests=bindparam("all")
+)
 _EPOCH = select(uploads.c.epoch, uploads.c.digest).where(uploads.c.id == bindparam("id"))
 
 _COVERAGE = select(
@@ -42,13 +44,20 @@ _COVERAGE = select(
 ).where(chunks.c.upload_id == bindparam("upload_id"))
 
 
-def publish_digest(connection: Connection, upload_id: str, epoch: int, hashed: int, digest: str | None) -> bool:
+def publish_digest(
+    connection: Connection,
+    upload_id: str,
+    epoch: int,
+    hashed: int,
+    digest: str | None,
+    digests: Mapping[str, str] | None = None,
+) -> bool:
     """Store the progress of the background hasher, if ``epoch`` is the upload's current generation."""
     place = {"key": upload_id, "under": epoch, "to": hashed}
     if digest is None:
         result = connection.execute(_PUBLISH, place)
     else:
-        result = connection.execute(_PUBLISH_DIGEST, {**place, "whole": digest})
+        result = connection.execute(_PUBLISH_DIGEST, {**place, "whole": digest, "all": digests or {}})
     if result.rowcount == 1:
         return True
     row = connection.execute(_EPOCH, {"id": upload_id}).one_or_none()
@@ -136,6 +145,7 @@ def complete_commit(
             created=now,
             filename=upload.filename,
             media_type=upload.media_type,
+            digests=artifacts.others_of(sha256, upload.digests),
         ),
     )
     objects.take_chunks(connection, upload_id, sha256, now)

@@ -79,6 +79,11 @@ class Upload:
     declared_sha256: str | None = None
     #: The SHA-256 that the running commit expects; None: whatever the verified chunks amount to.
     expected_sha256: str | None = None
+    #: The digests of the file that are made beside its SHA-256: by algorithm, as ``hashlib`` names it, the one that the
+    #: client declared at creation, or "". Fixed at creation.
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    #: Those digests, once ``digest`` is known. They are those of the file whose SHA-256 is among them, and of no other.
+    digests: Mapping[str, str] = field(default_factory=dict)
     filename: str | None = None
     media_type: str | None = None
     completed: datetime | None = None
@@ -150,6 +155,9 @@ class Artifact:
     created: datetime
     filename: str | None = None
     media_type: str | None = None
+    #: Other digests of the file that its owner's uploads made known, by algorithm. Those of other owners' do not count:
+    #: they would tell that somebody else has the content.
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from partwise.core.errors import (
     ArtifactDigestMismatch,
     BytesLost,
     Conflict,
+    IncompleteUpload,
     NotFound,
     OutOfSpace,
     RangeBusy,
@@ -106,7 +107,7 @@ async def _drive(engine: Context, upload_id: str) -> None:
                 await _open_again_without(engine, upload_id, error)
             except NotFound:
                 await _open_again_without_file(engine, upload_id)
-            except StaleGeneration:
+            except (StaleGeneration, IncompleteUpload):
                 log.warning("the upload %s changed during its commit", upload_id)
             finally:
                 lock.release()
@@ -168,7 +169,7 @@ async def _publish(engine: Context, upload: Upload, digest: str) -> None:
 
 
 async def _digest(engine: Context, upload: Upload) -> str:
-    if upload.chunk_count == 1:
+    if upload.chunk_count == 1 and not upload.checksums:
         # The whole file came as one chunk that was hashed as it came: nothing to follow.
         (chunk,) = await engine.catalog.list_chunks(upload.id)
         if chunk.sha256 is not None and chunk.size == upload.size:

@@ -1,5 +1,8 @@
 """Background hasher: computes the SHA-256 up to the contiguous offset, so that it is ready after the last byte.
 
+An upload may be created with further digests. They are computed in the same pass over the same blocks, and published
+together with the SHA-256, so all of them are digests of the same bytes.
+
 One process follows an upload (whoever gets its FOLLOW lock); the lock saves double work, correctness rests on the
 epoch. The storage reads the bytes back (``RunningHash``): local files from the page cache, 0.18 s for each GiB, which
 works whoever wrote them. The follower says what comes next before the hash needs it, so that it never stands still.
@@ -16,11 +19,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 
 from partwise.core.backoff import Backoff
-from partwise.core.errors import BytesLost, NotFound, PartwiseError
+from partwise.core.errors import BytesLost, IncompleteUpload, NotFound, PartwiseError
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Chunk, Upload
 from partwise.core.state import UploadState
@@ -126,8 +129,15 @@ class Follower:
             run.wake()
 
     async def digest(self, upload_id: str) -> str:
-        """Wait for the SHA-256 of the whole file in the current generation. NotFound if the upload or its file is gone.
+        """Wait for the SHA-256 of the whole file in the current generation. Raises what ``hashed`` raises."""
+        upload = await self.hashed(upload_id)
+        assert upload.digest is not None
+        return upload.digest
 
+    async def hashed(self, upload_id: str) -> Upload:
+        """Wait until the whole file is hashed in the current generation, and return the upload.
+
+        NotFound if the upload or its file is gone. IncompleteUpload if it is open and bytes are missing.
         BytesLost when bytes of it cannot be read back. Other failures to read may pass: the file is hashed
         from its start again until they have.
         """
@@ -135,7 +145,12 @@ class Follower:
         while True:
             upload = await self.catalog.get_upload(upload_id)
             if upload.digest is not None and upload.hashed == upload.size:
-                return upload.digest
+                return upload
+            if upload.state is UploadState.OPEN and upload.received != upload.size:
+                gaps = await self.catalog.find_gaps(upload_id)
+                raise IncompleteUpload(gaps.first, gaps.count)
+            if upload.state not in (UploadState.OPEN, UploadState.COMMITTING):
+                raise NotFound("upload")  # its bytes are an artifact's, or going
             run = self._run(upload_id)
             run.wanted.set()
             run.wake()
@@ -187,7 +202,8 @@ class _Run:
         self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._lock: Lock | None = None
-        self._restart(0)
+        #: Of no generation: it is begun with the first that the upload is found to have.
+        self._restart(-1)
         self.task = asyncio.create_task(self._follow(), name=f"follow {upload_id}")
 
     def wake(self) -> None:
@@ -207,8 +223,8 @@ class _Run:
         #: Chunks in flight that the hash has gone into; it was marked before each.
         self._assumed: list[InFlight] = []
 
-    def _new_hash(self) -> RunningHash:
-        return self._follower.storage.running_hash(self._id)
+    def _new_hash(self, algorithms: Collection[str] = ()) -> RunningHash:
+        return self._follower.storage.running_hash(self._id, algorithms)
 
     async def _follow(self) -> None:
         self._lock = await self._follower.storage.try_lock(self._id, Purpose.FOLLOW)
@@ -268,7 +284,7 @@ class _Run:
         """Hash what can be hashed now, and publish what is certain."""
         if upload.epoch != self._epoch:
             self._hash.close()
-            self._hash = self._new_hash()
+            self._hash = self._new_hash(upload.checksums)
             self._restart(upload.epoch)
         self._settle()
         await self._hash_recorded()
@@ -347,11 +363,13 @@ class _Run:
         if whole and upload.digest is not None:
             self.published.set()
             return
-        digest = await self._hash.digest() if whole else None
+        digests = await self._hash.digests() if whole else {}
         hashed = self._position - self._hash.pending
         if not whole and hashed - self._reported < REPORT:
             return
-        if await self._follower.catalog.publish_digest(self._id, self._epoch, hashed, digest):
+        others = digests if upload.checksums else None
+        publish = self._follower.catalog.publish_digest
+        if await publish(self._id, self._epoch, hashed, digests.get("sha256"), others):
             self._reported = hashed
             if whole:
                 self.published.set()

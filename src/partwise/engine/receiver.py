@@ -277,7 +277,7 @@ class Receiver:
         try:
             for span in split(part, TURN):
                 await hasher.feed([(chunk, span)])
-            return await hasher.digest()
+            return (await hasher.digests())["sha256"]
         finally:
             hasher.close()
 

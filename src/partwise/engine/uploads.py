@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -44,6 +44,7 @@ async def create_upload(
     filename: str | None = None,
     media_type: str | None = None,
     sha256: str | None = None,
+    checksums: Collection[str] = (),
     metadata: Mapping[str, str] | None = None,
     notes: dict[str, str] | None = None,
     auto_commit: bool = False,
@@ -56,6 +57,7 @@ async def create_upload(
     It belongs to ``who``, or to ``owner``, whom an admin may name.
     With ``sha256``, content of that digest and size that its owner has already completes it at once; content of
     others counts for nothing. ``instant`` False: not so, its bytes are on their way.
+    ``checksums``: the algorithms of other digests that are made of the file while it comes.
     ``size`` None: to be said later (``set_size``). ``auto_commit``: see ``finish.py``.
     ``part``: it is to become a part of another upload, so no event tells of it.
     Raises Denied, HookFailed, UploadTooLarge, QuotaExceeded, TooManyUploads, OutOfSpace.
@@ -82,6 +84,7 @@ async def create_upload(
         created=now,
         updated=now,
         declared_sha256=sha256,
+        checksums=dict.fromkeys(checksums, ""),
         filename=allowed.filename or filename,
         media_type=media_type,
         auto_commit=auto_commit,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 
 from partwise.core.errors import BytesLost, NotFound
 from partwise.core.ranges import ByteRange, Gaps
-from partwise.core.records import Principal, Upload
+from partwise.core.records import Artifact, Principal, Upload
 from partwise.core.state import UploadState
 from partwise.engine.context import Context
 from partwise.engine.reading import read_back
@@ -23,19 +24,49 @@ async def gaps_of(engine: Context, who: Principal, upload: Upload) -> Gaps:
 
 
 async def digests_of(engine: Context, upload: Upload, algorithms: Collection[str]) -> dict[str, str]:
-    """The digests of an upload's bytes as they are stored, by the names that ``hashlib`` knows, in one pass over them.
+    """The SHA-256 of an upload's bytes as they are stored, and their digests by ``algorithms`` (names of ``hashlib``).
 
-    They say nothing of what is stored a moment later: commit with the SHA-256 among them, and what the others are of
-    is what becomes the artifact. Raises StorageFailed, BytesLost, NotFound.
+    All are of the same pass over the bytes: of the background hasher's, where the upload was created with these
+    ``checksums``, else of one that reads all bytes again. They say nothing of what is stored a moment later: commit
+    with the SHA-256, and what the others are of is what becomes the artifact. Raises IncompleteUpload, StorageFailed,
+    BytesLost, NotFound.
     """
+    wanted = {"sha256", *algorithms}
     try:
-        return await _read_through(engine, upload, algorithms)
+        if (known := await _known(engine, upload, wanted)) is not None:
+            return known
+        return await _read_through(engine, upload, wanted)
     except (NotFound, BytesLost):
         # Another request may have completed it meanwhile: its bytes are its artifact's then.
         now = await engine.catalog.get_upload(upload.id)
         if upload.state is UploadState.COMPLETED or now.state is not UploadState.COMPLETED:
             raise
-        return await _read_through(engine, now, algorithms)
+        return await _known(engine, now, wanted) or await _read_through(engine, now, wanted)
+
+
+async def _known(engine: Context, upload: Upload, wanted: set[str]) -> dict[str, str] | None:
+    """The digests, where they have been made already or are being made; else None."""
+    if upload.state is UploadState.COMPLETED:
+        with suppress(NotFound):
+            artifact = await engine.catalog.get_artifact(str(upload.artifact_id))
+            digests = {"sha256": artifact.sha256, **artifact.digests}
+            if digests.keys() >= wanted:
+                return {name: digests[name] for name in wanted}
+        return None
+    if not {"sha256", *upload.checksums} >= wanted:
+        return None
+    now = await engine.workers.follower.hashed(upload.id)
+    digests = {**now.digests} if now.digests.get("sha256") == now.digest else {"sha256": str(now.digest)}
+    # An older server that shares the records may have hashed it, which makes the SHA-256 alone.
+    return {name: digests[name] for name in wanted} if digests.keys() >= wanted else None
+
+
+async def keep_digests(engine: Context, artifact_id: str, digests: Mapping[str, str]) -> Artifact:
+    """Note with an artifact what ``digests_of`` has found of its content; the artifact. NotFound when it is gone."""
+    artifact = await engine.catalog.get_artifact(artifact_id)
+    if {"sha256", *artifact.digests} >= digests.keys():
+        return artifact
+    return await engine.catalog.note_digests(artifact_id, digests)
 
 
 async def _read_through(engine: Context, upload: Upload, algorithms: Collection[str]) -> dict[str, str]:

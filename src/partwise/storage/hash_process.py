@@ -8,11 +8,12 @@ Messages are lines of JSON, on a socket that is standard input and output in one
 hash are carried out in their order, those of several hashes side by side, in turn:
 
 ====================================  ===========================================================================
+``[1, "begin", algorithms]``          begin anew, with these beside SHA-256 (``hashlib`` names them)
 ``[1, "feed", path, offset, size]``   go over these bytes of a file; answered ``[1, "fed", size]``
 ``[1, "mark"]``                       remember the state
 ``[1, "forget"]``                     forget the oldest state remembered
 ``[1, "rewind"]``                     go back to the oldest state remembered, and forget all
-``[1, "digest"]``                     answered ``[1, "digest", hex]``
+``[1, "digest"]``                     answered ``[1, "digest", {"sha256": hex, …}]``
 ``[1, "close"]``                      forget the hash
 ====================================  ===========================================================================
 
@@ -34,9 +35,32 @@ import stat
 import sys
 import threading
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 _BLOCK = 1 << 20
+
+
+class State:
+    """Running hashes of the same bytes: the SHA-256, and others by their algorithms."""
+
+    def __init__(self, algorithms: Iterable[str] = ()) -> None:
+        self._hashers = {name: hashlib.new(name, usedforsecurity=False) for name in ("sha256", *algorithms)}
+
+    def update(self, block: memoryview) -> None:
+        """Go on over a block."""
+        for hasher in self._hashers.values():
+            hasher.update(block)
+
+    def copy(self) -> "State":
+        """The state of now, which stays as it is."""
+        made = State()
+        made._hashers = {name: hasher.copy() for name, hasher in self._hashers.items()}
+        return made
+
+    def digests(self) -> dict[str, str]:
+        """Those of the bytes so far, in hex, by their algorithms."""
+        return {name: hasher.hexdigest() for name, hasher in self._hashers.items()}
 
 
 class _Failure(Exception):
@@ -51,8 +75,8 @@ class _Hash:
         self.waiting: deque[list[Any]] = deque()
         #: Whether a thread has it, or will.
         self.scheduled = False
-        self._state = hashlib.sha256()
-        self._marks: deque[Any] = deque()
+        self._state = State()
+        self._marks: deque[State] = deque()
         self._failure: _Failure | None = None
 
     def carry_out(self, what: str, arguments: list[Any], block: memoryview) -> list[Any] | None:
@@ -64,6 +88,8 @@ class _Hash:
         elif what == "rewind":
             self._state = self._marks.popleft()
             self._marks.clear()
+        elif what == "begin":
+            self._state = State(*arguments)
         else:
             return [self.number, *self._answer(what, arguments, block)]
         return None
@@ -73,7 +99,7 @@ class _Hash:
             if self._failure is not None:
                 raise self._failure
             if what == "digest":
-                return ["digest", self._state.hexdigest()]
+                return ["digest", self._state.digests()]
             path, offset, size = arguments
             self._feed(path, offset, size, block)
         except _Failure as failure:

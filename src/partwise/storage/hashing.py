@@ -1,10 +1,9 @@
-"""SHA-256 of stored bytes that grow: on threads of this process, or in a process of its own (``hash_process.py``)."""
+"""Digests of stored bytes that grow: on threads of this process, or in a process of its own (``hash_process.py``)."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import hashlib
 import json
 import logging
 import os
@@ -13,10 +12,9 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING
 
 from partwise.core.errors import BytesLost, NotFound, StorageFailed
 from partwise.core.ranges import ByteRange
@@ -24,9 +22,6 @@ from partwise.core.records import Chunk
 from partwise.engine.ports import Piece, Sink
 from partwise.storage import hash_process
 from partwise.storage.files import LOST, failures
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
 
 #: Bytes that may wait to be hashed before ``feed`` waits: enough to be busy while the event loop looks for more.
 WINDOW = 128 << 20
@@ -60,12 +55,15 @@ class ThreadedHash:
     pending = 0
 
     def __init__(
-        self, read: Callable[[Sequence[Piece], Sink], None], threads: ThreadPoolExecutor | None = None
+        self,
+        read: Callable[[Sequence[Piece], Sink], None],
+        algorithms: Collection[str] = (),
+        threads: ThreadPoolExecutor | None = None,
     ) -> None:
         self._read = read
         self._threads = threads
-        self._state = hashlib.sha256()
-        self._marks: deque[_Hash] = deque()
+        self._state = hash_process.State(algorithms)
+        self._marks: deque[hash_process.State] = deque()
 
     async def feed(self, pieces: Sequence[Piece]) -> None:
         """Ends when all is hashed. Cancelled, it leaves the hash void."""
@@ -87,9 +85,9 @@ class ThreadedHash:
         self._state = self._marks.popleft()
         self._marks.clear()
 
-    async def digest(self) -> str:
+    async def digests(self) -> dict[str, str]:
         """See the port."""
-        return self._state.hexdigest()
+        return self._state.digests()
 
     def close(self) -> None:
         """See the port."""
@@ -102,11 +100,14 @@ class HashProcess:
         self._threads = threads
         self._runs: list[_Run] = []
 
-    def hash(self, path: str) -> ProcessHash:
-        """A new hash over the file at ``path``. StorageFailed when the process cannot be started."""
+    def hash(self, path: str, algorithms: Collection[str] = ()) -> ProcessHash:
+        """A new hash over the file at ``path``, with ``algorithms`` beside SHA-256.
+
+        StorageFailed when the process cannot be started.
+        """
         if not self._runs or self._runs[-1].over:
             self._runs.append(_Run(self._threads))
-        return self._runs[-1].open(path)
+        return self._runs[-1].open(path, algorithms)
 
     @property
     def pid(self) -> int | None:
@@ -145,10 +146,12 @@ class _Run:
         self._writer: asyncio.StreamWriter | None = None
         self._task = asyncio.create_task(self._hand_out(), name="hash process")
 
-    def open(self, path: str) -> ProcessHash:
+    def open(self, path: str, algorithms: Collection[str]) -> ProcessHash:
         """A new hash."""
         self._count += 1
         made = self._hashes[self._count] = ProcessHash(self, self._count, path)
+        if algorithms:
+            self.send(self._count, "begin", list(algorithms))
         return made
 
     def close(self, number: int) -> None:
@@ -210,7 +213,7 @@ class ProcessHash:
         self.pending = 0
         self._failure: StorageFailed | NotFound | None = None
         self._news = asyncio.Event()
-        self._digest: str | None = None
+        self._digests: dict[str, str] | None = None
 
     async def feed(self, pieces: Sequence[Piece]) -> None:
         """Pieces follow each other in the file: one span of it."""
@@ -231,13 +234,13 @@ class ProcessHash:
         """See the port."""
         self._run.send(self._number, "rewind")
 
-    async def digest(self) -> str:
+    async def digests(self) -> dict[str, str]:
         """Behind all that was fed."""
-        self._digest = None
+        self._digests = None
         self._run.send(self._number, "digest")
-        await self._until(lambda: self._digest is not None)
-        assert self._digest is not None
-        return self._digest
+        await self._until(lambda: self._digests is not None)
+        assert self._digests is not None
+        return self._digests
 
     def close(self) -> None:
         """See the port."""
@@ -248,8 +251,8 @@ class ProcessHash:
         match what, values:
             case "fed", (int(size),):
                 self.pending -= size
-            case "digest", (str(digest),):
-                self._digest = digest
+            case "digest", (dict(digests),):
+                self._digests = digests
             case "failed", (int(number), str(words)):
                 self._failure = _failure(number, words)
         self._news.set()

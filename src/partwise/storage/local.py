@@ -17,7 +17,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
@@ -266,11 +266,11 @@ class LocalStorage:
                     raise NotFound("upload")  # discarded meanwhile
                 raise BytesLost("The storage lost bytes: a file ends before its last chunk.")
 
-    def running_hash(self, upload_id: str) -> RunningHash:
+    def running_hash(self, upload_id: str, algorithms: Collection[str] = ()) -> RunningHash:
         """In a process of its own, which reads the file; here where a test's own calls are to be met."""
         if self._calls_replaced:
-            return ThreadedHash(one_by_one(partial(self.read_staged, upload_id)))
-        return self.hash_process.hash(self._staging_path(upload_id))
+            return ThreadedHash(one_by_one(partial(self.read_staged, upload_id)), algorithms)
+        return self.hash_process.hash(self._staging_path(upload_id), algorithms)
 
     async def flush(self, upload_id: str) -> None:
         """Fdatasync. After an error the kernel calls the lost pages clean: a second try would succeed for nothing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -245,9 +245,9 @@ class MemoryStorage:
                 raise BytesLost("The storage lost bytes: a file ends before its last chunk.")
             sink(memoryview(block))
 
-    def running_hash(self, upload_id: str) -> RunningHash:
+    def running_hash(self, upload_id: str, algorithms: Collection[str] = ()) -> RunningHash:
         """On a thread."""
-        return ThreadedHash(one_by_one(partial(self.read_staged, upload_id)))
+        return ThreadedHash(one_by_one(partial(self.read_staged, upload_id)), algorithms)
 
     async def flush(self, upload_id: str) -> None:
         """There is no more stable storage here than memory."""

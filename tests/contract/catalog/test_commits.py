@@ -38,6 +38,24 @@ async def test_progress_counts_only_under_its_epoch(catalog: Catalog) -> None:
     assert (upload.hashed, upload.digest) == (100, SHA_A)
 
 
+async def test_other_digests_go_to_the_link_if_they_are_of_its_content(catalog: Catalog) -> None:
+    beside = {"md5": "m", "sha1": "s"}
+    await covered(catalog)
+    assert not await catalog.publish_digest("u1", 1, 100, SHA_A, {"sha256": SHA_A, **beside})
+    assert (await catalog.get_upload("u1")).digests == {}
+    assert await catalog.publish_digest("u1", 0, 100, SHA_A, {"sha256": SHA_A, **beside})
+    await catalog.begin_commit("u1", SHA_A, make_task(), NOW)
+    made = await catalog.complete_commit("u1", SHA_A, "a1", NOW, generation=0)
+    assert made.digests == (await catalog.get_artifact("a1")).digests == beside
+    noted = await catalog.note_digests("a1", {"sha256": SHA_A, "sha512": "t"})
+    assert noted == await catalog.get_artifact("a1")
+    assert noted.digests == {**beside, "sha512": "t"}
+    for others in ({"sha256": SHA_B, "md5": "x"}, {"md5": "x"}):
+        assert await catalog.note_digests("a1", others) == noted
+    with pytest.raises(NotFound):
+        await catalog.note_digests("gone", {"sha256": SHA_A})
+
+
 async def test_an_empty_file_has_a_digest_at_once(catalog: Catalog) -> None:
     await catalog.create_upload(make_upload(size=0), UNLIMITED)
     assert await catalog.publish_digest("u1", 0, 0, EMPTY_SHA256)

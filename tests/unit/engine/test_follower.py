@@ -107,7 +107,7 @@ async def test_it_begins_again_when_there_was_no_hash_to_be_had(
     upload = await uploads.create_upload(engine, ALICE, size=len(DATA))
     made, failed = engine.storage.running_hash, asyncio.Event()
 
-    def failing(upload_id: str) -> RunningHash:
+    def failing(*_arguments: object) -> RunningHash:
         monkeypatch.setattr(engine.storage, "running_hash", made)
         failed.set()
         raise StorageFailed("The storage failed to start the process that hashes (EMFILE).")

@@ -30,7 +30,7 @@ import asyncio, sys
 from partwise.storage.hashing import HashProcess
 async def main():
     process = HashProcess(1)
-    await process.hash("nothing").digest()
+    await process.hash("nothing").digests()
     print(process.pid, flush=True)
     await asyncio.sleep(60)
 asyncio.run(main())
@@ -54,7 +54,7 @@ def path(tmp_path: Path) -> str:
 async def digest(running: ProcessHash) -> str:
     async with asyncio.timeout(10):
         await running.feed(WHOLE)
-        return await running.digest()
+        return (await running.digests())["sha256"]
 
 
 async def test_a_new_one_takes_over_when_it_died(process: HashProcess, path: str) -> None:
@@ -70,7 +70,7 @@ async def test_a_new_one_takes_over_when_it_died(process: HashProcess, path: str
 async def test_what_stops_the_server_does_not_stop_it(process: HashProcess, path: str) -> None:
     """A terminal and a service manager send the signal to all processes, and the server finishes its chunks."""
     running = process.hash(path)
-    await running.digest()
+    await running.digests()
     assert process.pid is not None
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(process.pid, number)
@@ -88,10 +88,10 @@ async def test_it_ends_when_told_to(process: HashProcess, path: str) -> None:
 
 async def test_one_that_does_not_answer_is_ended_too(process: HashProcess, path: str) -> None:
     running = process.hash(path)
-    await running.digest()
+    await running.digests()
     assert process.pid is not None
     os.kill(process.pid, signal.SIGSTOP)
-    waiting = asyncio.create_task(running.digest())
+    waiting = asyncio.create_task(running.digests())
     async with asyncio.timeout(10):
         await process.stop()
         with pytest.raises(StorageFailed):
@@ -144,7 +144,7 @@ async def test_bytes_that_cannot_be_read_fail_each_question(process: HashProcess
     with pytest.raises(StorageFailed, match="plain file"):
         await digest(running)
     with pytest.raises(StorageFailed, match="plain file"):
-        await running.digest()
+        await running.digests()
     running.close()
 
 
@@ -164,17 +164,17 @@ async def test_a_program_that_stops_answering_is_replaced(tmp_path: Path, monkey
     try:
         hash_ = process.hash(str(path))
         await hash_.feed([(chunk, chunk.range)])
-        await hash_.digest()
+        await hash_.digests()
         stopped = process.pid
         assert stopped is not None
         os.kill(stopped, signal.SIGSTOP)
         with monkeypatch.context() as patch:
             patch.setattr(hashing, "SILENCE_SECONDS", 0.3)
             with pytest.raises(StorageFailed):
-                await hash_.digest()
+                await hash_.digests()
         again = process.hash(str(path))
         await again.feed([(chunk, chunk.range)])
-        assert await again.digest() == hashlib.sha256(b"x" * 1000).hexdigest()
+        assert (await again.digests())["sha256"] == hashlib.sha256(b"x" * 1000).hexdigest()
         assert process.pid != stopped
     finally:
         await process.stop()

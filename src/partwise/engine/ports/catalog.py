@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -181,10 +181,13 @@ class ChunkRecords(Protocol):
 class CommitRecords(Protocol):
     """Records of commits."""
 
-    async def publish_digest(self, upload_id: str, epoch: int, hashed: int, digest: str | None) -> bool:
+    async def publish_digest(
+        self, upload_id: str, epoch: int, hashed: int, digest: str | None, digests: Mapping[str, str] | None = None
+    ) -> bool:
         """Store the hasher's progress. Return False without changes if the generation differs or no upload exists.
 
-        ``digest`` is given when ``hashed`` is the whole size.
+        ``digest`` is given when ``hashed`` is the whole size; with it ``digests``, which it is among, where others were
+        made in the same pass. They are recorded together.
         """
 
     async def begin_commit(self, upload_id: str, expected_sha256: str | None, task: Task, now: datetime) -> Task:
@@ -243,6 +246,12 @@ class ArtifactRecords(Protocol):
 
     async def get_artifact(self, artifact_id: str) -> Artifact:
         """The link, or NotFound."""
+
+    async def note_digests(self, artifact_id: str, digests: Mapping[str, str]) -> Artifact:
+        """Add digests of the link's content to those that it has. NotFound.
+
+        They are by algorithm, and were made in one pass with the SHA-256, which is among them.
+        """
 
     async def list_artifacts(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import Enum
@@ -98,7 +98,10 @@ class ArtifactFile(Protocol):
 
 
 class RunningHash(Protocol):
-    """The SHA-256 of an upload's first bytes, moved along over what is stored. Calls take effect in their order."""
+    """The SHA-256 of an upload's first bytes, and others, moved along over what is stored.
+
+    Calls take effect in their order.
+    """
 
     @property
     def pending(self) -> int:
@@ -120,8 +123,8 @@ class RunningHash(Protocol):
     def rewind(self) -> None:
         """Go back to the oldest state remembered, and forget all."""
 
-    async def digest(self) -> str:
-        """The SHA-256 of all that was fed, in hex. Raises what ``feed`` does."""
+    async def digests(self) -> dict[str, str]:
+        """The digests of all that was fed, in hex, by algorithm: "sha256" and the others. Raises what ``feed`` does."""
 
     def close(self) -> None:
         """The hash is not needed any more."""
@@ -217,10 +220,11 @@ class Storage(Protocol):
         bytes are not to be had any more), NotFound (the whole upload is gone).
         """
 
-    def running_hash(self, upload_id: str) -> RunningHash:
-        """A new hash, of no bytes yet. On an in-place storage it may be fed chunks that are still being written.
+    def running_hash(self, upload_id: str, algorithms: Collection[str] = ()) -> RunningHash:
+        """A new hash, of no bytes yet: the SHA-256, and ``algorithms`` by the names that ``hashlib`` has.
 
-        StorageFailed when it cannot be started now.
+        On an in-place storage it may be fed chunks that are still being written. StorageFailed when it cannot be
+        started now.
         """
 
     async def flush(self, upload_id: str) -> None:

@@ -13,6 +13,7 @@ from partwise.engine import artifacts
 from partwise.engine.context import check_scope
 from partwise.engine.ports import Sink
 from partwise.engine.uploads import check_size
+from partwise.engine.whole import keep_digests
 from partwise.http.dialect import Site
 from partwise.http.digests import CheckedBody
 from partwise.http.downloads import give
@@ -67,7 +68,9 @@ async def upload(site: Site, request: Request) -> Response:
     check_parent(attributes)
     body = _File(form, parse_name(attributes.get("name"), "name"), sha1)
     artifact = await artifacts.store_file(site.engine, site.who(request), body, bound=content_length(request))
-    return JSONResponse(render.files([render.file(artifact, body.sha1)]), 201)
+    # Of the same bytes as the SHA-256, as both were made of what came.
+    artifact = await keep_digests(site.engine, artifact.id, {"sha256": artifact.sha256, "sha1": body.sha1})
+    return JSONResponse(render.files([render.file(artifact)]), 201)
 
 
 def _attributes(value: str | None) -> dict[str, object]:

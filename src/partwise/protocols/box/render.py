@@ -95,7 +95,7 @@ def session(site: Site, request: Request, upload: Upload) -> dict[str, Any]:
     }
 
 
-def file(artifact: Artifact, sha1: str | None = None) -> dict[str, Any]:
+def file(artifact: Artifact) -> dict[str, Any]:
     """An artifact as a file; its SHA-1 where that is known."""
     content = {
         "type": "file",
@@ -109,6 +109,7 @@ def file(artifact: Artifact, sha1: str | None = None) -> dict[str, Any]:
         "item_status": "active",
         "parent": {"type": "folder", "id": ROOT, "name": "All Files"},
     }
+    sha1 = artifact.digests.get("sha1")
     return content if sha1 is None else content | {"sha1": sha1}
 
 

@@ -23,7 +23,7 @@ from partwise.engine import uploads
 from partwise.engine.chunks import put_chunk
 from partwise.engine.commit import commit as commit_upload
 from partwise.engine.ports import Body
-from partwise.engine.whole import digests_of, gaps_of
+from partwise.engine.whole import digests_of, gaps_of, keep_digests
 from partwise.http.dialect import Site
 from partwise.http.digests import CheckedBody
 from partwise.http.problems import PRECONDITION_FAILED, Refusal
@@ -56,7 +56,9 @@ async def create(site: Site, request: Request) -> Response:
         error.field = "file_size"
         raise
     notes = {render.PART_SIZE: str(render.part_size(site, size))}
-    upload = await uploads.create_upload(site.engine, site.who(request), size=size, filename=name, notes=notes)
+    upload = await uploads.create_upload(
+        site.engine, site.who(request), size=size, filename=name, notes=notes, checksums=("sha1",)
+    )
     return JSONResponse(render.session(site, request, upload), 201)
 
 
@@ -107,7 +109,7 @@ async def commit(site: Site, request: Request) -> Response:
     gaps = await gaps_of(site.engine, who, upload)
     if gaps.count:
         raise IncompleteUpload(gaps.first, gaps.count)
-    found = await digests_of(site.engine, upload, {"sha256", *expected})
+    found = await digests_of(site.engine, upload, expected)
     for algorithm, digest in expected.items():
         if found[algorithm] != digest.hex():
             detail = f"The {algorithm} of the file is {found[algorithm]}, not {digest.hex()}."
@@ -117,8 +119,8 @@ async def commit(site: Site, request: Request) -> Response:
         return Response(status_code=202, headers={"Retry-After": str(COMMIT_AGAIN)})
     if task.state is not TaskState.COMPLETED or task.artifact_id is None:
         raise StorageFailed(task.error or "The file could not be stored; try again.")
-    artifact = await site.engine.catalog.get_artifact(task.artifact_id)
-    return JSONResponse(render.files([render.file(artifact, found["sha1"])]), 201)
+    artifact = await keep_digests(site.engine, task.artifact_id, found)
+    return JSONResponse(render.files([render.file(artifact)]), 201)
 
 
 async def abort(site: Site, request: Request) -> Response:

@@ -7,6 +7,7 @@ at the end against the checksum of the whole file that the client states, by any
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -30,7 +31,7 @@ from partwise.engine.artifacts import get_artifact
 from partwise.engine.chunks import Early, put_chunk
 from partwise.engine.commit import commit
 from partwise.engine.context import check_scope
-from partwise.engine.whole import digests_of, gaps_of
+from partwise.engine.whole import digests_of, gaps_of, keep_digests
 from partwise.http.dialect import Site
 from partwise.http.downloads import give
 from partwise.http.forms import FormBody, is_form
@@ -47,6 +48,9 @@ from partwise.protocols.drf.record import record
 
 #: Checksums of whole files by the names of their fields: those that servers of this protocol are set up with.
 ALGORITHMS = ("md5", "sha1", "sha256", "sha512")
+
+#: The one that is made while the file comes, as it is what clients state. Another costs one more read of the file.
+USUAL = ("md5",)
 
 #: Seconds that the request which completes an upload waits for its artifact.
 COMMIT_WAIT = 3600.0
@@ -77,7 +81,9 @@ async def begin(site: Site, request: Request) -> Response:
     if span.offset:
         raise _offsets_differ(0, span.offset)
     form = _form(site, request)
-    upload = await uploads.create_upload(site.engine, site.who(request), size=total, media_type=form.media_type)
+    upload = await uploads.create_upload(
+        site.engine, site.who(request), size=total, media_type=form.media_type, checksums=USUAL
+    )
     who = site.act_for_owner(request, upload)
     try:
         received = await put_chunk(site.engine, who, upload.id, span, form, total=total)
@@ -117,12 +123,10 @@ async def store(site: Site, request: Request) -> Response:
     if length is None:
         raise Refusal(LENGTH_REQUIRED)
     form = _form(site, request)
-    upload = await uploads.create_upload(site.engine, site.who(request), size=None)
+    upload = await uploads.create_upload(site.engine, site.who(request), size=None, checksums=USUAL)
     who = site.act_for_owner(request, upload)
     try:
-        received = await put_chunk(
-            site.engine, who, upload.id, ByteRange(0, length), form, early=Early.ACCEPT, hashed=True
-        )
+        received = await put_chunk(site.engine, who, upload.id, ByteRange(0, length), form, early=Early.ACCEPT)
         await uploads.set_size(site.engine, who, upload.id, received.chunk.size)
         await _name(site, upload, form)
         upload = await _completed(site, who, upload.id, form.fields)
@@ -182,15 +186,18 @@ async def _completed(site: Site, who: Principal, upload_id: str, fields: dict[st
     if gaps.count:
         missing = [{"offset": gap.offset, "size": gap.size} for gap in gaps.first]
         raise Refusal(_WRONG_CHECKSUM, "checksum does not match: bytes are missing.", members={"missing": missing})
-    found = await digests_of(site.engine, upload, ("sha256", *stated))
-    if any(found[name] != value for name, value in stated.items()):
-        raise Refusal(_WRONG_CHECKSUM, "checksum does not match")
     try:
+        found = await digests_of(site.engine, upload, stated)
+        if any(found[name] != value for name, value in stated.items()):
+            raise Refusal(_WRONG_CHECKSUM, "checksum does not match")
         task = await commit(site.engine, who, upload_id, found["sha256"], wait=COMMIT_WAIT)
     except IncompleteUpload as error:
         raise Refusal(_WRONG_CHECKSUM, "checksum does not match: bytes are missing.") from error
     if task.state is not TaskState.COMPLETED:
         raise StorageFailed(task.error or "The file could not be stored; try again.")
+    if task.artifact_id is not None:
+        with suppress(NotFound):  # deleted already: the upload is complete all the same
+            await keep_digests(site.engine, task.artifact_id, found)
     return await uploads.get_upload(site.engine, who, upload_id)
 
 

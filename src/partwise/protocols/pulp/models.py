@@ -238,16 +238,16 @@ class UploadDetail(UploadOut, Advice):
 
 
 class ArtifactOut(Resource):
-    """An artifact; ``file`` is the path of its bytes. Only the SHA-256 is computed."""
+    """An artifact; ``file`` is the path of its bytes. Digests beside the SHA-256 are shown where they are known."""
 
     file: str
     size: int
-    md5: None = None
-    sha1: None = None
-    sha224: None = None
+    md5: str | None = None
+    sha1: str | None = None
+    sha224: str | None = None
     sha256: str
-    sha384: None = None
-    sha512: None = None
+    sha384: str | None = None
+    sha512: str | None = None
     filename: str | None
     media_type: str | None
     user: str

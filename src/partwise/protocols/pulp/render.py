@@ -40,7 +40,7 @@ def artifact_out(api: Api, artifact: Artifact) -> ArtifactOut:
         pulp_last_updated=artifact.created,
         file=f"{href}download/",
         size=artifact.size,
-        sha256=artifact.sha256,
+        **{**artifact.digests, "sha256": artifact.sha256},
         filename=artifact.filename,
         media_type=artifact.media_type,
         user=artifact.owner,

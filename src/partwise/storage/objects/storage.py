@@ -17,7 +17,7 @@ import asyncio
 import hashlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -232,9 +232,9 @@ class ObjectStorage:
         except NotFound as error:
             raise BytesLost(_LOST) from error
 
-    def running_hash(self, upload_id: str) -> RunningHash:
+    def running_hash(self, upload_id: str, algorithms: Collection[str] = ()) -> RunningHash:
         """On threads, which read the objects back."""
-        return ThreadedHash(self._read_pieces, self._hash_threads)
+        return ThreadedHash(self._read_pieces, algorithms, self._hash_threads)
 
     async def flush(self, upload_id: str) -> None:
         """Objects are durable when the store has answered."""
