@@ -79,9 +79,9 @@ class Bench:
         """The part of the source file that most measurements send."""
         return Span(0, self.scale.size)
 
-    def partwise(self, workers: int = 1) -> AbstractContextManager[servers.Partwise]:
-        """A running server."""
-        return servers.partwise(self._new_folder("partwise"), workers)
+    def partwise(self, workers: int = 1, **settings: object) -> AbstractContextManager[servers.Partwise]:
+        """A running server; ``settings`` as in its PARTWISE_… variables."""
+        return servers.partwise(self._new_folder("partwise"), workers, **settings)
 
     def embedded(self, *, bypass: bool) -> AbstractContextManager[servers.Partwise]:
         """A running host application of FastAPI, under uvicorn."""

@@ -45,12 +45,16 @@ def split(size: int, piece: int) -> list[Span]:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """One PUT whose body, or whose form's file, is ``span`` of the source file."""
+    """One request whose body, or whose form's file, is ``span`` of the source file."""
 
     path: str
     span: Span
     headers: tuple[str, ...] = ()
     form: bool = False
+    method: str = "PUT"
+    #: The fields of the form before its file, and the name of the file's part.
+    fields: tuple[tuple[str, str], ...] = ()
+    file: str = "file"
 
 
 class Pace:
@@ -99,13 +103,16 @@ class Connection:
         prologue = epilogue = b""
         headers = put.headers
         if put.form:
-            disposition = 'Content-Disposition: form-data; name="file"; filename="chunk"'
+            for name, value in put.fields:
+                field = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+                prologue += field.encode()
+            disposition = f'Content-Disposition: form-data; name="{put.file}"; filename="chunk"'
             kind = "Content-Type: application/octet-stream"
-            prologue = f"--{_BOUNDARY}\r\n{disposition}\r\n{kind}\r\n\r\n".encode()
+            prologue += f"--{_BOUNDARY}\r\n{disposition}\r\n{kind}\r\n\r\n".encode()
             epilogue = f"\r\n--{_BOUNDARY}--\r\n".encode()
             headers = (*headers, f"Content-Type: multipart/form-data; boundary={_BOUNDARY}")
         length = len(prologue) + put.span.size + len(epilogue)
-        connection = self._begin(_head("PUT", put.path, length, headers) + prologue, more=True)
+        connection = self._begin(_head(put.method, put.path, length, headers) + prologue, more=True)
         offset = put.span.offset
         while offset < put.span.end:
             size = min(_PACED_SLICE if pace else _SLICE, put.span.end - offset)
@@ -201,6 +208,6 @@ def send_all(
                 status, body = connection.put(fd, put, pace)
                 if status != expect:
                     left.clear()
-                    raise Refused(f"PUT {put.path} answered {status}: {body[:500]!r}")
+                    raise Refused(f"{put.method} {put.path} answered {status}: {body[:500]!r}")
 
     in_threads(min(connections, len(puts)), work)

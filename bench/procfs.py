@@ -49,6 +49,16 @@ def written_bytes(pids: Iterable[int]) -> int:
     return total
 
 
+def read_bytes(pids: Iterable[int]) -> int:
+    """Bytes that the processes got from read calls so far, of files and sockets alike."""
+    total = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/io").read_text().splitlines():
+            if line.startswith("rchar:"):
+                total += int(line.split()[1])
+    return total
+
+
 def reset_peak_memory(pids: Iterable[int]) -> None:
     """Let the peak of resident memory begin at what it is now."""
     for pid in pids:
