@@ -169,6 +169,9 @@ def test_a_source_that_is_damaged(http: Http, server: ServerProcess) -> None:
         [wanted(0, 100_000, stored["artifact"], 0), wanted(100_000, 200_000, stored["artifact"], 100_000)],
     )
     assert [one["state"] for one in answer.json["ranges"]] == ["copied", "damaged"]
+    # Nothing holds the source open: a file that is deleted would keep its room.
+    links = [os.readlink(link) for link in Path(f"/proc/{server.pid}/fd").iterdir() if link.is_symlink()]
+    assert not [link for link in links if digest[2:] in link]
     # The bytes are sent instead, and all is well.
     assert http.put(href, 100_000, content[100_000:]).status == 200
     assert http.commit(href, content).json["state"] == "completed"

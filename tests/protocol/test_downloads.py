@@ -7,6 +7,8 @@ import socket
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from tests.support.server import Http, ServerProcess
 from tests.support.until import wait_until
 
@@ -66,7 +68,9 @@ def test_what_was_sent_is_counted(server: ServerProcess, http: Http) -> None:
         assert other.figures()["partwise_sent_bytes_total"] - before >= len(DATA)
 
 
+@pytest.mark.files_only("it looks for the artifact's open file")
 def test_a_reader_that_leaves_lets_go_of_the_file(server: ServerProcess, http: Http) -> None:
+    wait_until(lambda: _open_artifacts(server) == 0, "the end of what other tests began")
     path = _path(http)
     with closing(_ask(server, path, room=4096)) as connection:
         assert connection.recv(10) == b"HTTP/1.1 2"

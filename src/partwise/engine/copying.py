@@ -140,6 +140,7 @@ class _StoredBody:
 
     async def move(self, put: Callable[[Origin], None], sink: Sink) -> None:
         """See ``StoredBody.move``. Raises _SourceFailed."""
+        origins: Sequence[Origin] = ()
         try:
             origins = await self._engine.storage.open_artifact(self._source, self._span)
             for origin in origins:
@@ -148,8 +149,13 @@ class _StoredBody:
             raise _SourceFailed(error) from error
         except CopyRefused as refusal:
             log.info("The storage copies no range by itself: it is read and written. %s", refusal)
-            origins = ()
-        if not origins:
+            moved = False
+        else:
+            moved = bool(origins)
+        finally:
+            for origin in origins:
+                origin.close()
+        if not moved:
             await self.drain(sink)
 
     async def drain(self, sink: Sink) -> None:

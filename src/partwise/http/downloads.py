@@ -57,7 +57,13 @@ async def give(engine: Engine, request: Request, artifact: Artifact) -> Response
         return Response(b"", status, headers)
     rest = await _rest(engine, request, artifact, span)
     first = span if rest is None else ByteRange(span.offset, READ_BLOCK)
-    response = PacedResponse(await begun(read_artifact(engine, artifact, first)), status, headers, rest=rest)
+    try:
+        pieces = await begun(read_artifact(engine, artifact, first))
+    except BaseException:
+        if rest is not None:
+            rest.file.close()
+        raise
+    response = PacedResponse(pieces, status, headers, rest=rest)
     record_artifact("artifact.downloaded", artifact, range=None if status == 200 else str(span))
     return response
 

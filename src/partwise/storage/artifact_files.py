@@ -188,12 +188,15 @@ class ArtifactFiles:
     @staticmethod
     async def _read(path: str, what: str, span: ByteRange, block: int) -> AsyncIterator[bytes]:
         file = await _open(path, what)
-        for piece in split(span, block):
-            with reading():
-                data = await in_thread(os.pread, file.fd, piece.size, piece.offset)
-            if len(data) < piece.size:
-                raise BytesLost("The storage lost bytes: an artifact is shorter than its record says.")
-            yield data
+        try:
+            for piece in split(span, block):
+                with reading():
+                    data = await in_thread(os.pread, file.fd, piece.size, piece.offset)
+                if len(data) < piece.size:
+                    raise BytesLost("The storage lost bytes: an artifact is shorter than its record says.")
+                yield data
+        finally:
+            file.close()
 
     async def open(self, sha256: str) -> OpenFile:
         """The file, open for reading for as long as someone refers to it."""

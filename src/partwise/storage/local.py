@@ -29,6 +29,7 @@ from partwise.storage.artifact_files import FOLDERS, ArtifactFiles
 from partwise.storage.claims import Claims
 from partwise.storage.files import (
     FailPoint,
+    OpenFile,
     SystemCalls,
     existing,
     failures,
@@ -234,21 +235,31 @@ class LocalStorage:
     async def concatenate(self, upload_id: str, parts: Sequence[tuple[str, Sequence[Chunk]]]) -> list[Chunk]:
         """Share the blocks or have the kernel copy them: see ``joining.py``."""
         plan = placed(parts)
-        with existing("upload"), failures("open a file"):
-            target = await in_thread(hold_open, self._staging_path(upload_id), os.O_RDWR)
-        for part, place in plan:
-            with existing("upload"), failures("open a file"):
-                source = await in_thread(hold_open, self._staging_path(part), os.O_RDONLY)
-            with failures("join files"):
-                if await in_thread(share, self._calls, source.fd, target.fd, place):
-                    continue
-                async with self._reservations.held(0):
-                    await in_thread(self._extend, target.fd, place.range.end)
-                done = 0
-                while done < place.size:
-                    done = await in_thread(copy, self._calls, source.fd, target.fd, place, done)
-            self._failpoint("join.part")
+        async with self._held_open(upload_id, os.O_RDWR) as target:
+            for part, place in plan:
+                async with self._held_open(part, os.O_RDONLY) as source:
+                    await self._join(source, target, place)
+                self._failpoint("join.part")
         return [place for _, place in plan]
+
+    @asynccontextmanager
+    async def _held_open(self, upload_id: str, flags: int) -> AsyncIterator[OpenFile]:
+        with existing("upload"), failures("open a file"):
+            file = await in_thread(hold_open, self._staging_path(upload_id), flags)
+        try:
+            yield file
+        finally:
+            file.close()
+
+    async def _join(self, source: OpenFile, target: OpenFile, place: Chunk) -> None:
+        with failures("join files"):
+            if await in_thread(share, self._calls, source.fd, target.fd, place):
+                return
+            async with self._reservations.held(0):
+                await in_thread(self._extend, target.fd, place.range.end)
+            done = 0
+            while done < place.size:
+                done = await in_thread(copy, self._calls, source.fd, target.fd, place, done)
 
     async def claim(self, upload_id: str, chunk: ByteRange, *, exact: bool = True) -> ChunkWriter:
         """See ``claims.py``."""
@@ -353,7 +364,7 @@ class LocalStorage:
     async def open_artifact(self, sha256: str, span: ByteRange) -> Sequence[Origin]:
         """Its file, which the kernel copies from, in steps."""
         file = await self._artifacts.open(sha256)
-        return [Origin(part, file) for part in split(span, _COPY_STEP)]
+        return [Origin(part, file, file.close) for part in split(span, _COPY_STEP)]
 
     async def artifact_file(self, sha256: str) -> ArtifactFile | None:
         """See the port."""

@@ -43,11 +43,12 @@ class Body(Protocol):
 class Origin:
     """Bytes ``span`` of an artifact, and where the storage that gave it finds them.
 
-    What ``source`` holds open is closed when nobody refers to it.
+    ``close`` closes what ``source`` holds open. Parts of one artifact may share it: call it after the last copy.
     """
 
     span: ByteRange
     source: object
+    close: Callable[[], None] = lambda: None
 
 
 class CopyRefused(Exception):
