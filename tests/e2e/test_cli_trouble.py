@@ -62,7 +62,8 @@ def test_after_sigkill_only_what_is_missing_is_sent(server: ServerProcess, slow:
     result = slow(*arguments(path)).json
     assert result["resumed"] is True
     assert result["chunks_skipped"] >= 5
-    assert result["chunks_sent"] + result["chunks_skipped"] == CHUNKS
+    # Of a chunk that was cut, what had arrived is one, and the rest is another: at most one for each connection.
+    assert CHUNKS <= result["chunks_sent"] + result["chunks_skipped"] <= CHUNKS + 3
     assert result["bytes_sent"] < SIZE - 5 * MIB
     assert result["sha256"] == whole(path)
 
@@ -81,7 +82,10 @@ def test_ctrl_c_says_how_to_go_on_and_keeps_what_was_sent(
     proxy.release()
     result = slow(*arguments(path)).json
     assert result["chunks_skipped"] >= 3
-    assert result["chunks_sent"] + result["chunks_skipped"] == CHUNKS
+    assert result["bytes_sent"] < SIZE - 3 * MIB
+    assert result["sha256"] == whole(path)
+    # Of a chunk that was cut, what had arrived is one, and the rest is another: at most one for each connection.
+    assert CHUNKS <= result["chunks_sent"] + result["chunks_skipped"] <= CHUNKS + 3
 
 
 def test_a_second_run_at_the_same_time_is_refused(slow: Cli, proxy: Proxy, make: Make) -> None:

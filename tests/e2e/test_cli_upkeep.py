@@ -33,7 +33,8 @@ def damaged(server: ServerProcess, cli: Cli, make: Callable[[int], Path]) -> Pat
     digest = sha256(file.read_bytes())
     stored = server.data / "artifacts" / digest[:2] / digest[2:]
     stored.chmod(0o600)
-    stored.write_bytes(b"?" + file.read_bytes()[1:])
+    data = file.read_bytes()
+    stored.write_bytes(bytes([data[0] ^ 1]) + data[1:])
     return file
 
 
@@ -159,8 +160,8 @@ def test_a_look_at_older_records_says_what_comes_first(cli: Cli, tmp_path: Path,
 
 @pytest.mark.parametrize("look", LOOKS, ids=" ".join)
 def test_a_look_where_no_records_are(cli: Cli, tmp_path: Path, look: list[str]) -> None:
-    assert "no records" in cli(*look, "--data", tmp_path, code=1).err
+    assert "no metadata database" in cli(*look, "--data", tmp_path, code=1).err
     assert list(tmp_path.iterdir()) == []
     with closing(sqlite3.connect(tmp_path / "catalog.sqlite3")) as connection:
         connection.execute("VACUUM")
-    assert "no records" in cli(*look, "--data", tmp_path, code=1).err
+    assert "metadata database is empty" in cli(*look, "--data", tmp_path, code=1).err

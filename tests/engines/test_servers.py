@@ -104,7 +104,7 @@ def test_downloads_are_sent_to_the_store(tmp_path: Path, postgres_url: str, s3_u
     "settings, message",
     [
         ({"storage": "s3://bucket"}, "PostgreSQL"),
-        ({"storage": "file:///x", "catalog": "postgresql://127.0.0.1:1/x"}, "storage's URL"),
+        ({"storage": "file:///x", "catalog": "postgresql://127.0.0.1:1/x"}, "storage URL"),
         (
             {"storage": "s3://bucket?endpoint=http://127.0.0.1:1", "catalog": "postgresql://127.0.0.1:1/x"},
             "credentials",

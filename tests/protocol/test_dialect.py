@@ -119,5 +119,5 @@ def test_what_is_switched_off_is_not_there(tmp_path: Path, on: str, off: str) ->
 
 
 def test_a_dialect_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CannotServe, match=r"no dialect 'box9'\..*pulp, tus"):
+    with pytest.raises(CannotServe, match=r"Unknown dialect 'box9'.*pulp, tus"):
         serve(Settings(port=0, data=tmp_path, dialects="pulp,box9"))

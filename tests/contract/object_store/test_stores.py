@@ -59,5 +59,5 @@ def test_a_store_is_one_module_and_one_line(tmp_path: Path, postgres_url: str) -
 
 @pytest.mark.parametrize("url", ["ftp://x", "nothing"])
 def test_a_scheme_that_nobody_knows_is_named(url: str) -> None:
-    with pytest.raises(ValueError, match=r"must begin with one of: s3://"):
+    with pytest.raises(ValueError, match=r"Use one of: s3://"):
         scheme_of(url)

@@ -179,7 +179,7 @@ def test_only_the_damaged_chunk_is_sent_again(client: Client, fake: FakeServer, 
 
     def damage(span: ByteRange, data: bytes) -> bytes:
         if span.offset == 4000 and next(once, False):
-            return b"\0" + data[1:]
+            return bytes([data[0] ^ 1]) + data[1:]
         return data
 
     fake.damage = damage
@@ -194,7 +194,9 @@ def test_only_the_damaged_chunk_is_sent_again(client: Client, fake: FakeServer, 
 def test_damage_is_refused_on_arrival_when_chunks_are_verified(client: Client, fake: FakeServer, make: Make) -> None:
     path = make(5000)
     once = iter([True])
-    fake.damage = lambda span, data: b"\0" + data[1:] if span.offset == 2000 and next(once, False) else data
+    fake.damage = lambda span, data: (
+        bytes([data[0] ^ 1]) + data[1:] if span.offset == 2000 and next(once, False) else data
+    )
     result = client.upload(path, verify_chunks=True)
     assert (result.retries, result.chunks_repaired) == (1, 0)
     assert fake.count("PUT", "commit") == 1

@@ -201,7 +201,8 @@ async def test_a_flush_that_fails_for_a_known_cause_is_one_line_of_the_log(
     await put(engine, upload, THIRDS[0])
     await until(lambda: "partwise.engine.flusher" in [record.name for record in caplog.records], "the flush")
     line = next(record for record in caplog.records if record.name == "partwise.engine.flusher")
-    assert line.getMessage() == f"flush of {upload.id} failed: The metadata database is unavailable. Try again later."
+    expected = f"cannot sync the chunks of upload {upload.id}: The metadata database is unavailable. Try again later."
+    assert line.getMessage() == expected
     assert line.exc_info is None
 
 
