@@ -141,7 +141,7 @@ class HandoverProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         early, _ = _rest_of_body(cycle)
         descriptor = self.transport.get_extra_info("socket").fileno()
-        if descriptor < 0:
+        if descriptor < 0 or self.transport.is_closing():
             return early, None
         duplicate = socket.socket(fileno=os.dup(descriptor))
         duplicate.setblocking(False)

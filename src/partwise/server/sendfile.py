@@ -61,14 +61,22 @@ class _Sending:
         """Send it all, or as much as the reader takes. TimeoutError when that is nothing for READ_SECONDS."""
         async with asyncio.timeout(READ_SECONDS):
             await self._flush()
-        descriptor = self._transport.get_extra_info("socket").fileno()
-        if descriptor >= 0 and not self._cycle.disconnected:
-            # A duplicate, since the transport may close its own at any time, and the number would become another's.
-            with socket.socket(fileno=os.dup(descriptor)) as connection:
-                connection.setblocking(False)
-                await self._to(connection)
+        # Not of a transport that closes: the number may be that of another connection already.
+        if not (self._cycle.disconnected or self._transport.is_closing()):
+            await self._send()
         # What uvicorn counts: it has to know that the answer is whole. (Of a reader that is gone it does not matter.)
         self._cycle.expected_content_length -= self._part.span.size
+
+    async def _send(self) -> None:
+        # A duplicate, since the transport may close its own at any time, and the number would become another's.
+        try:
+            descriptor = os.dup(self._transport.get_extra_info("socket").fileno())
+        except OSError:  # no descriptor is left
+            await self._by_blocks()
+            return
+        with socket.socket(fileno=descriptor) as connection:
+            connection.setblocking(False)
+            await self._to(connection)
 
     async def _flush(self) -> None:
         """Wait until the transport has nothing left to send, so that it does not come behind the file."""

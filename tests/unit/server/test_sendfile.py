@@ -30,8 +30,11 @@ class _Connection(asyncio.Transport):
     def __init__(self, mine: socket.socket) -> None:
         super().__init__({"socket": mine})
         self.mine = mine
-        self.aborted = False
+        self.aborted = self.closing = False
         self.sent = b""
+
+    def is_closing(self) -> bool:
+        return self.closing
 
     def get_write_buffer_size(self) -> int:
         return 0
@@ -124,6 +127,30 @@ async def test_a_reader_that_takes_nothing_is_given_up(
     with pytest.raises(TimeoutError):
         await answer.send()
     assert 0 < answer.part.sent < len(DATA) - 5
+
+
+async def test_a_connection_that_closes_gets_nothing(
+    make: Callable[[], _Answer], pair: tuple[_Connection, socket.socket]
+) -> None:
+    """The number of its socket may be another connection's by now."""
+    answer = make()
+    answer.connection.closing = True
+    await answer.send()
+    with pytest.raises(BlockingIOError):
+        pair[1].recv(1)
+
+
+async def test_without_a_free_descriptor_it_goes_in_blocks(
+    make: Callable[[], _Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dup(_descriptor: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    answer = make()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "dup", dup)
+        await answer.send()
+    assert (answer.connection.sent, answer.part.sent) == (DATA[5:], len(DATA) - 5)
 
 
 async def test_a_reader_that_is_gone_ends_it(
