@@ -118,3 +118,13 @@ def test_a_refusal_is_told_while_standard_input_gives_nothing(cli: Cli, tmp_path
             assert process.wait(30) == 5
             assert process.stderr is not None
             assert b"1000000" in process.stderr.read()
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_the_rate_is_limited(cli: Cli, tmp_path: Path, known: bool) -> None:
+    data = os.urandom(1_500_000)
+    (tmp_path / "file").write_bytes(data)
+    options = ("-", "--name", "limited", "--limit-rate", "1M", "--json")
+    with open(tmp_path / "file", "rb") as file:
+        ran = upload(cli, *options, stdin=file) if known else upload(cli, *options, data=data)
+    assert ran.json["seconds"] >= 0.7

@@ -321,7 +321,7 @@ def upload(
         from partwise.cli import stdin
 
         stdin.check(settings, alone=len(files) == 1 and not (recursive or dry_run or skip_existing))
-        with open_client(Client, server, token, profile, patience) as client:
+        with open_client(Client, server, token, profile, patience, rate) as client:
             raise SystemExit(stdin.upload_stdin(client, settings, as_json=as_json, quiet=quiet))
     selected = _select(files, recursive=recursive, include=include or (), exclude=exclude or ())
     for option, value in (("--name", name), ("--base", base), ("--upload", upload_)):
