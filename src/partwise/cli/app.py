@@ -14,7 +14,18 @@ from partwise.cli import settings as server_settings
 from partwise.cli import token as token_commands
 from partwise.cli.exits import MEANINGS, Exit
 from partwise.cli.help import App
-from partwise.cli.options import Profile, Server, Token, open_client
+from partwise.cli.options import (
+    TRANSFER_PANEL,
+    AsJson,
+    JobsOption,
+    LimitRate,
+    Patience,
+    Profile,
+    Quiet,
+    Server,
+    Token,
+    open_client,
+)
 from partwise.cli.sizes import parse_size
 
 EXAMPLES = (
@@ -43,8 +54,6 @@ app = App(
 )
 
 _OPERATOR_PANEL = "For operators"
-_TRANSFER_PANEL = "Transfer"
-_OUTPUT_PANEL = "Output"
 _FILES_PANEL = "Which files"
 
 
@@ -53,46 +62,6 @@ def _size(text: str) -> int:
         return parse_size(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-
-
-AsJson = Annotated[
-    bool,
-    typer.Option("--json", help="Print one JSON object per item on stdout.", rich_help_panel=_OUTPUT_PANEL),
-]
-Quiet = Annotated[
-    bool,
-    typer.Option("--quiet", "-q", help="Print results and errors only.", rich_help_panel=_OUTPUT_PANEL),
-]
-JobsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--jobs",
-        "-j",
-        min=1,
-        max=32,
-        metavar="N",
-        help="Files at once. (default: 8; of files of 16 MiB and more 2)",
-        rich_help_panel=_TRANSFER_PANEL,
-    ),
-]
-LimitRate = Annotated[
-    str | None,
-    typer.Option(
-        "--limit-rate",
-        metavar="RATE",
-        help="Bytes a second at most, of all connections together, such as 500K or 10M.",
-        rich_help_panel=_TRANSFER_PANEL,
-    ),
-]
-Patience = Annotated[
-    float,
-    typer.Option(
-        min=0,
-        metavar="SECONDS",
-        help="Seconds to keep retrying while every request fails.",
-        rich_help_panel=_TRANSFER_PANEL,
-    ),
-]
 
 
 def _version(wanted: bool) -> None:
@@ -209,7 +178,7 @@ def upload(
             max=64,
             metavar="N",
             help="Parallel connections. (default: adapted to the line, at most what the server advises)",
-            rich_help_panel=_TRANSFER_PANEL,
+            rich_help_panel=TRANSFER_PANEL,
         ),
     ] = None,
     chunk_size: Annotated[
@@ -217,7 +186,7 @@ def upload(
         typer.Option(
             metavar="SIZE",
             help="Size of a chunk, such as 16MiB. (default: adapted to the line)",
-            rich_help_panel=_TRANSFER_PANEL,
+            rich_help_panel=TRANSFER_PANEL,
         ),
     ] = None,
     verify_chunks: Annotated[
@@ -225,19 +194,19 @@ def upload(
         typer.Option(
             "--verify-chunks",
             help="Send a SHA-256 with each chunk, so that damaged chunks are refused on arrival.",
-            rich_help_panel=_TRANSFER_PANEL,
+            rich_help_panel=TRANSFER_PANEL,
         ),
     ] = False,
     name: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="File name to store (one file only).", rich_help_panel=_TRANSFER_PANEL),
+        typer.Option(metavar="NAME", help="File name to store (one file only).", rich_help_panel=TRANSFER_PANEL),
     ] = None,
     resume: Annotated[
         bool,
         typer.Option(
             "--resume/--no-resume",
             help="Resume an earlier upload of the same file.",
-            rich_help_panel=_TRANSFER_PANEL,
+            rich_help_panel=TRANSFER_PANEL,
         ),
     ] = True,
     base: Annotated[
@@ -247,7 +216,7 @@ def upload(
             metavar="SHA256|ID",
             autocompletion=completion.artifacts,
             help="Artifact to compare with (one file only). (default: your newest of the same name)",
-            rich_help_panel=_TRANSFER_PANEL,
+            rich_help_panel=TRANSFER_PANEL,
         ),
     ] = None,
     delta: Annotated[
@@ -255,7 +224,7 @@ def upload(
         typer.Option(
             "--delta/--no-delta",
             help="Send only what changed. (default: if that is likely to be faster)",
-            rich_help_panel=_TRANSFER_PANEL,
+            rich_help_panel=TRANSFER_PANEL,
         ),
     ] = None,
     upload_: Annotated[
@@ -265,7 +234,7 @@ def upload(
             metavar="ID",
             autocompletion=completion.open_uploads,
             help="Resume this upload, started in a browser or elsewhere (one file only).",
-            rich_help_panel=_TRANSFER_PANEL,
+            rich_help_panel=TRANSFER_PANEL,
         ),
     ] = None,
     recursive: Annotated[
@@ -377,7 +346,7 @@ def download(
             "--base",
             metavar="FILE",
             help="Local file to compare with. (default: the file that is replaced)",
-            rich_help_panel=_TRANSFER_PANEL,
+            rich_help_panel=TRANSFER_PANEL,
         ),
     ] = None,
     delta: Annotated[
@@ -385,7 +354,7 @@ def download(
         typer.Option(
             "--delta/--no-delta",
             help="Receive only what changed. (default: if that is likely to be faster)",
-            rich_help_panel=_TRANSFER_PANEL,
+            rich_help_panel=TRANSFER_PANEL,
         ),
     ] = None,
     server: Server = None,

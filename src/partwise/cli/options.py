@@ -9,6 +9,8 @@ import typer
 from partwise.cli import completion
 
 _SERVER_PANEL = "Server"
+TRANSFER_PANEL = "Transfer"
+_OUTPUT_PANEL = "Output"
 
 Server = Annotated[
     str | None,
@@ -38,6 +40,44 @@ Profile = Annotated[
         autocompletion=completion.profiles,
         help="Profile stored by `partwise login`. (default: PARTWISE_PROFILE, or 'default')",
         rich_help_panel=_SERVER_PANEL,
+    ),
+]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON object per item on stdout.", rich_help_panel=_OUTPUT_PANEL),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Print results and errors only.", rich_help_panel=_OUTPUT_PANEL),
+]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        "-j",
+        min=1,
+        max=32,
+        metavar="N",
+        help="Files at once. (default: 8; of files of 16 MiB and more 2)",
+        rich_help_panel=TRANSFER_PANEL,
+    ),
+]
+LimitRate = Annotated[
+    str | None,
+    typer.Option(
+        "--limit-rate",
+        metavar="RATE",
+        help="Bytes a second at most, of all connections together, such as 500K or 10M.",
+        rich_help_panel=TRANSFER_PANEL,
+    ),
+]
+Patience = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help="Seconds to keep retrying while every request fails.",
+        rich_help_panel=TRANSFER_PANEL,
     ),
 ]
 
