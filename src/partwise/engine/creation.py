@@ -79,8 +79,8 @@ def _check(allowed: Allowed) -> None:
     """Raise unless each member has its type, and keeps to the rules of the same member in a request."""
     check_user(allowed.owner)
     check_filename(allowed.filename)
-    check_metadata(allowed.metadata or {})
     metadata = allowed.metadata or {}
+    check_metadata(metadata)
     "".join([allowed.filename or "", *metadata, *metadata.values()]).encode()  # no half of a surrogate pair
     if len(allowed.filename or "") > MAX_FILENAME:
         raise ValueError(f"the file name has more than {MAX_FILENAME} characters")

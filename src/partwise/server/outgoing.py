@@ -23,12 +23,9 @@ from partwise.core.webhooks import parse_secret, signature
 from partwise.engine.context import utc_now
 from partwise.server.settings import SignedUrl
 
-#: What a request that comes to nothing raises.
-FAILURES = (OSError, http.client.HTTPException)
 
-
-class AnswerTooLong(OSError):
-    """The answer has more bytes than were asked for, or took longer."""
+class PostFailed(Exception):
+    """A request got no answer that can be used. The text is one sentence that says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +55,7 @@ class SignedPost:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
 
     async def send(self, message_id: str, body: bytes, *, most: int = 0) -> Answered:
-        """Make one request; with ``most`` read the answer's body, which has at most so many bytes. Raises FAILURES.
+        """Make one request; with ``most`` read the answer's body, which has at most so many bytes. Raises PostFailed.
 
         When it is cancelled, the connection is cut.
         """
@@ -106,17 +103,28 @@ class SignedPost:
                 return Answered(response.status, fields, content)
             finally:
                 response.close()
+        except (OSError, http.client.HTTPException) as error:
+            raise PostFailed(self._reason(error)) from error
         finally:
             connection.close()
+
+    def _reason(self, error: Exception) -> str:
+        if isinstance(error, TimeoutError):
+            return f"The endpoint did not respond within {self._timeout:g} seconds."
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return f"The certificate of the endpoint is not valid: {error.verify_message}."
+        if isinstance(error, OSError) and error.strerror:
+            return f"The endpoint cannot be reached: {error.strerror}."
+        return "The endpoint did not respond with HTTP."
 
     def _read(self, response: http.client.HTTPResponse, most: int) -> bytes:
         content, end = bytearray(), time.monotonic() + self._timeout
         while piece := response.read1(most + 1 - len(content)):
             content += piece
             if len(content) > most:
-                raise AnswerTooLong(f"the answer has more than {most} bytes")
+                raise PostFailed(f"The response has more than {most} bytes.")
             if time.monotonic() > end:
-                raise AnswerTooLong(f"the answer takes longer than {self._timeout:g} s")
+                raise PostFailed(f"The response takes longer than {self._timeout:g} seconds.")
         return bytes(content)
 
     def _fields(self, message_id: str, body: bytes) -> dict[str, str]:

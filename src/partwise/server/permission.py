@@ -15,7 +15,7 @@ from partwise.core.errors import Denied, HookFailed
 from partwise.core.ranges import MAX_SIZE
 from partwise.engine.context import utc_now
 from partwise.engine.creation import HOOK_SECONDS, Allowed, Creation
-from partwise.server.outgoing import FAILURES, Answered, SignedPost
+from partwise.server.outgoing import Answered, PostFailed, SignedPost
 from partwise.server.settings import SignedUrl
 
 _logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class PermissionAsker:
         try:
             answered = await self._post.send(question, self._question(question, creation), most=MOST)
             answer = _parse(answered)
-        except (*FAILURES, ValidationError, ValueError) as error:
+        except (PostFailed, ValueError) as error:
             _logger.error("the URL before_create did not decide about an upload of %s: %s", creation.user, _line(error))
             raise HookFailed from error
         if not answer.allow:
@@ -81,10 +81,10 @@ class PermissionAsker:
 
 def _parse(answered: Answered) -> _Answer:
     if answered.status != 200:
-        raise ValueError(f"it answered {answered.status}")
+        raise ValueError(f"The endpoint responded with status {answered.status}.")
     kind = answered.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise ValueError(f"its answer is {kind or 'of no type'}, not application/json")
+        raise ValueError(f"The Content-Type of the response is {kind or 'missing'}, not application/json.")
     return _Answer.model_validate_json(answered.body)
 
 
@@ -92,4 +92,4 @@ def _line(error: Exception) -> str:
     """Return what is wrong in one line, without what was sent."""
     if isinstance(error, ValidationError):
         return "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'answer'}: {fault['msg']}" for fault in error.errors())
-    return f"{type(error).__name__}: {error}"
+    return str(error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -11,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from partwise.engine.context import utc_now
 from partwise.engine.deliveries import AT_ONCE, Endpoint, Receipt
 from partwise.engine.ports import Delivery
-from partwise.server.outgoing import FAILURES, SignedPost
+from partwise.server.outgoing import PostFailed, SignedPost
 from partwise.server.settings import Webhook
 
 #: Seconds to wait for a connection, and for the next piece of the answer's head. A try as a whole has its own limit.
@@ -33,25 +32,14 @@ class WebhookSender:
         """Make one try. When it is cancelled, the connection is cut."""
         try:  # only the status matters
             answered = await self._post.send(delivery.event_id, delivery.body.encode())
-        except FAILURES as error:
-            return Receipt(accepted=False, error=_unreachable(error))
+        except PostFailed as error:
+            return Receipt(accepted=False, error=str(error))
         status = answered.status
         if 200 <= status < 300:
             return Receipt(accepted=True, status=status)
         wait = _seconds(answered.headers.get("retry-after"), self._clock())
         text = f"The endpoint responded with status {status}."
         return Receipt(accepted=False, status=status, error=text, retry_after=wait, gone=status == http.client.GONE)
-
-
-def _unreachable(error: Exception) -> str:
-    """Return why an endpoint gave no response, in one sentence."""
-    if isinstance(error, TimeoutError):
-        return f"The endpoint did not respond within {_TIMEOUT_SECONDS:g} seconds."
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"The certificate of the endpoint is not valid: {error.verify_message}."
-    if isinstance(error, OSError) and error.strerror:
-        return f"The endpoint cannot be reached: {error.strerror}."
-    return "The endpoint did not respond with HTTP."
 
 
 def _seconds(retry_after: str | None, now: datetime) -> timedelta | None:
