@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from partwise.client import Client
 from tests.conftest import Engines
+from tests.support.proxy import Proxy
 from tests.support.server import Http, ServerProcess
 
 
@@ -22,3 +24,17 @@ def http(server: ServerProcess) -> Iterator[Http]:
     """A connection to the server."""
     with Http(server.port) as connection:
         yield connection
+
+
+@pytest.fixture
+def client(server: ServerProcess) -> Iterator[Client]:
+    """The Python client of the server, which is the module's own where it has one."""
+    with Client(server.url, patience_seconds=10) as made:
+        yield made
+
+
+@pytest.fixture
+def proxy(server: ServerProcess) -> Iterator[Proxy]:
+    """A proxy before the server, which the test may have cut and hold connections."""
+    with Proxy(server.port) as made:
+        yield made

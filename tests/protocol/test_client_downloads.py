@@ -40,18 +40,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, engines: Engines) -> Iterat
         yield process
 
 
-@pytest.fixture
-def client(server: ServerProcess) -> Iterator[Client]:
-    with Client(server.url, patience_seconds=10) as made:
-        yield made
-
-
-@pytest.fixture
-def proxy(server: ServerProcess) -> Iterator[Proxy]:
-    with Proxy(server.port) as made:
-        yield made
-
-
 def cut_answers(proxy: Proxy, *after: int) -> None:
     """Cut the connection when the server has sent so many bytes since the last cut."""
     left = list(after)
