@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,6 +12,7 @@ import pytest
 import uvicorn
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from partwise.core.errors import BadBody, BodyInterrupted
 from partwise.http.forms import FormBody
@@ -70,8 +72,8 @@ class FormReader(LateReader):
 
 
 @asynccontextmanager
-async def serving(app: LateReader) -> AsyncIterator[int]:
-    class Protocol(HandoverProtocol):
+async def serving(app: LateReader, base: type[HandoverProtocol] = HandoverProtocol) -> AsyncIterator[int]:
+    class Protocol(base):  # type: ignore[misc, valid-type]
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
             app.ended.set()
@@ -176,3 +178,24 @@ async def test_a_request_on_a_connection_that_had_just_come_at_a_stop_is_answere
         for _, writer in (asking, silent):
             writer.close()
             await writer.wait_closed()
+
+
+async def test_the_number_of_a_socket_that_closes_is_not_duplicated() -> None:
+    """It may be another connection's by now."""
+    handed: list[socket.socket | None] = []
+
+    class Closing(HandoverProtocol):
+        def begin_handover(self, cycle: RequestResponseCycle) -> tuple[bytes, socket.socket | None]:
+            self.transport.abort()
+            early, connection = super().begin_handover(cycle)
+            handed.append(connection)
+            return early, connection
+
+    app = LateReader()
+    app.ended.set()
+    async with serving(app, Closing) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\nbegun" % (3 * SMALLEST))
+        await app.done.wait()
+        writer.close()
+    assert (handed, app.whole) == ([None], False)
