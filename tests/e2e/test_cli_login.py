@@ -66,7 +66,7 @@ def test_a_login_serves_all_commands_until_the_logout(
     assert f"Logged in to {guarded.url} as ann" in ran.out
     assert token not in ran.out + ran.err
     assert stored(command).stat().st_mode & 0o777 == 0o600
-    (tmp_path / "file.bin").write_bytes(b"content")
+    (tmp_path / "file.bin").write_bytes(os.urandom(1000))  # the other server is shared, and must not have it
     up = command("upload", tmp_path / "file.bin", "--json").json
     assert command("show", up["sha256"], "--json").json["user"] == "ann"
 
