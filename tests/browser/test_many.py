@@ -254,12 +254,13 @@ def test_a_small_file_that_is_damaged_on_the_way_is_mended(
 
 @pytest.mark.parametrize("size", [1000, 100_000, 18 * MIB])
 def test_what_is_there_already_is_not_sent_again(
-    web: UploadPage, server: ServerProcess, proxy: Proxy, tmp_path: Path, size: int
+    open_page: Opener, server: ServerProcess, proxy: Proxy, tmp_path: Path, size: int
 ) -> None:
     """Of one user. Of a file beyond 16 MiB the same name and size tell the page to look."""
     data = write_file(tmp_path / "disk.img", size)
     with Http(server.port) as http:
         http.store(data, filename="disk.img")
+    web = open_page()
     proxy.instead = requests = Requests()
     web.choose(tmp_path / "disk.img")
     web.await_digest("disk.img", sha256(data))
@@ -269,10 +270,38 @@ def test_what_is_there_already_is_not_sent_again(
     assert count(server, "artifacts") == 1
 
 
-def test_another_name_of_the_same_content_is_told(web: UploadPage, server: ServerProcess, tmp_path: Path) -> None:
+@pytest.mark.parametrize("state", ["finished", "other file"])
+def test_an_old_list_of_unfinished_uploads_does_not_have_a_file_sent_again(
+    open_page: Opener, server: ServerProcess, proxy: Proxy, tmp_path: Path, state: str
+) -> None:
+    """The upload on the list was finished since, or is of another file of the same size."""
+    data = write_file(tmp_path / "disk.img", 100_000)
+    with Http(server.port) as http:
+        if state == "other file":
+            http.store(data, filename="disk.img")
+        href = http.create(len(data), filename="disk.img" if state == "finished" else "other.img")
+        web = open_page()
+        expect(web.unfinished("disk.img" if state == "finished" else "other.img")).to_be_visible()
+        if state == "finished":
+            http.put(href, 0, data)
+            http.commit(href, data)
+    proxy.instead = requests = Requests()
+    web.choose(tmp_path / "disk.img")
+    web.await_digest("disk.img", sha256(data))
+    expect(web.transfer("disk.img")).to_contain_text("already on the server")
+    assert requests.seen == []
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["in one request", "as an upload"])
+def test_another_name_of_the_same_content_is_told(
+    open_page: Opener, server: ServerProcess, tmp_path: Path, begun: bool
+) -> None:
     data = write_file(tmp_path / "copy.img", 5000)
     with Http(server.port) as http:
         http.store(data, filename="first.img")
+        if begun:
+            http.put(http.create(len(data), filename="copy.img"), 0, data[:1000])
+    web = open_page()
     web.choose(tmp_path / "copy.img")
     expect(web.transfer("copy.img")).to_contain_text("already on the server as first.img")
 

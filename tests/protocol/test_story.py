@@ -116,10 +116,12 @@ def test_the_same_content_is_the_same_artifact(http: Http) -> None:
     data = os.urandom(5000)
     first, second = http.store(data, filename="one"), http.store(data, filename="two")
     assert first["artifact"] == second["artifact"]
+    assert (first["artifact_filename"], second["artifact_filename"]) == ("one", "one")
     found = http("GET", f"{API}artifacts/?sha256={sha256(data)}").json
     assert (found["count"], found["results"][0]["filename"]) == (1, "one")
     declared = http("POST", f"{API}uploads/", {"size": len(data), "sha256": sha256(data)}).json
     assert (declared["state"], declared["artifact"]) == ("completed", first["artifact"])
+    assert declared["artifact_filename"] == "one"
 
 
 def test_the_same_chunk_again_changes_nothing_and_other_bytes_replace_it(http: Http) -> None:

@@ -151,7 +151,14 @@ def complete_commit(
     objects.take_chunks(connection, upload_id, sha256, now)
     tasks.complete_running(connection, upload_id, link.id, now)
     upload = change_upload(
-        connection, upload, state=state, artifact_id=link.id, sha256=sha256, completed=now, updated=now
+        connection,
+        upload,
+        state=state,
+        artifact_id=link.id,
+        artifact_filename=link.filename,
+        sha256=sha256,
+        completed=now,
+        updated=now,
     )
     _tell_completed(connection, upload, now)
     return link
@@ -175,6 +182,7 @@ def complete_instantly(
         state=UploadState.COMPLETED,
         size=link.size,
         artifact_id=link.id,
+        artifact_filename=link.filename,
         sha256=sha256,
         completed=now,
         updated=now,

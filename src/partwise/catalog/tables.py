@@ -158,6 +158,7 @@ uploads = Table(
     # No foreign key: an upload outlives its owner's link to the artifact.
     Column("artifact_id", String),
     Column("sha256", String),
+    Column("artifact_filename", Text),
     Column("auto_commit", Boolean, nullable=False, server_default=false()),
     Column("parts", Names, nullable=False, server_default="[]"),
     Column("reserved", BigInteger, nullable=False, server_default="0"),

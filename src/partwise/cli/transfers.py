@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -41,11 +40,10 @@ def upload_files(
             return None
         named = settings | ({"name": inside} if inside else {})
         result = client.upload(file, observer=view, cancelled=cancelled, **named)
-        kept_as = _other_name(client, result)
         if as_json:
-            emit({"file": str(file), **asdict(result), "kept_as": kept_as})
+            emit({"file": str(file), **asdict(result)})
         else:
-            report(result, kept_as)
+            report(result)
         return result.size
 
     def on_error(source: Source, error: ClientError | OSError) -> None:
@@ -87,15 +85,7 @@ def _report_existing(file: Path, name: str, artifact: ArtifactInfo, as_json: boo
     tell_result([f"{name}: is there already{other}", *lines])
 
 
-def _other_name(client: Client, result: UploadResult) -> str | None:
-    """The name under which the server has had the content already: it keeps one name for each content of a user."""
-    with suppress(ClientError):  # the file is stored, whatever comes of this question
-        artifact = client.artifact(result.artifact)
-        return artifact.filename if artifact.filename != result.name else None
-    return None
-
-
-def report(result: UploadResult, kept_as: str | None = None) -> None:
+def report(result: UploadResult) -> None:
     """Print the result of an upload."""
     lines = [f"{result.name}: {rate(result.size, result.seconds)}"]
     if result.resumed:
@@ -104,8 +94,8 @@ def report(result: UploadResult, kept_as: str | None = None) -> None:
         lines.append(
             f"  delta     {format_size(result.bytes_copied)} were there; sent {format_size(result.bytes_sent)}"
         )
-    if kept_as is not None:
-        lines.append(f"  kept as   {kept_as}, because you had this content already")
+    if result.kept_as is not None:
+        lines.append(f"  kept as   {result.kept_as}, because you had this content already")
     tell_result([*lines, f"  sha256    {result.sha256}", f"  artifact  {result.artifact}"])
 
 

@@ -54,6 +54,8 @@ class UploadInfo:
     expires: str | None
     artifact: str | None
     sha256: str | None
+    #: Of a completed upload, the name of its artifact, if the server tells it.
+    artifact_filename: str | None = None
     chunks: tuple[ByteRange, ...] = ()
     #: The server's advice, where it gives any.
     chunk_size: int | None = None
@@ -64,6 +66,11 @@ class UploadInfo:
     def id(self) -> str:
         """The last part of the href."""
         return self.href.rstrip("/").rpartition("/")[2]
+
+    @property
+    def other_name(self) -> str | None:
+        """The name of the artifact if it is another than that of the upload: its owner had the content already."""
+        return self.artifact_filename if self.artifact_filename != self.filename else None
 
     @classmethod
     @understood
@@ -82,6 +89,7 @@ class UploadInfo:
             expires=body.get("expires"),
             artifact=body.get("artifact"),
             sha256=body.get("sha256"),
+            artifact_filename=body.get("artifact_filename"),
             chunks=tuple(chunks),
             chunk_size=body.get("chunk_size"),
             parallel=body.get("parallel"),
@@ -173,6 +181,8 @@ class UploadResult:
     retries: int
     chunks_repaired: int
     seconds: float
+    #: The name that the artifact keeps, if it is another one: you had this content already.
+    kept_as: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

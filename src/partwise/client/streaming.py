@@ -86,7 +86,7 @@ class StreamUploader(UploadJob):
             name=self._name,
             size=size,
             sha256=sha256,
-            upload=upload.href,
+            upload=committed.href,
             artifact=artifact,
             resumed=False,
             chunks_sent=self._counters.chunks_sent,
@@ -95,6 +95,7 @@ class StreamUploader(UploadJob):
             retries=self._counters.retries,
             chunks_repaired=0,
             seconds=time.monotonic() - began,
+            kept_as=committed.other_name,
         )
 
     def _send(self, upload: UploadInfo) -> None:

@@ -105,6 +105,7 @@ class Uploader(UploadJob):
             retries=self._counters.retries,
             chunks_repaired=len(self._repaired),
             seconds=time.monotonic() - began,
+            kept_as=upload.other_name,
         )
 
     def _enter_journal(self, stack: ExitStack) -> Journal | None:

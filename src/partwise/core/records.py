@@ -90,6 +90,8 @@ class Upload:
     #: Of a completed upload: its owner's link to the artifact (may be deleted later), and the artifact's SHA-256.
     artifact_id: str | None = None
     sha256: str | None = None
+    #: The name of that link. It is another one than ``filename`` if its owner had the content already.
+    artifact_filename: str | None = None
     #: The server commits it as soon as its last byte is there, and takes the digest that the bytes amount to (tus).
     auto_commit: bool = False
     #: The uploads whose bytes, one after another, become this one's; empty again once those have been deleted.

@@ -194,6 +194,8 @@ async def test_the_same_content_is_one_artifact_and_one_link_for_each_owner(cata
     assert await committed(catalog, "u3", artifact_id="a3", owner="bob", filename="bob's") == "a3"
     assert (await catalog.get_artifact("a1")).filename == "first"
     assert (await catalog.get_upload("u2")).artifact_id == "a1"
+    names = [(await catalog.get_upload(name)).artifact_filename for name in ("u1", "u2", "u3")]
+    assert names == ["first", "first", "bob's"]
     assert (await catalog.get_task("t-u2")).artifact_id == "a1"
     assert await catalog.all_artifacts() == [(SHA_A, 100)]
     assert (await catalog.usage("ann")).stored == (await catalog.usage("bob")).stored == 100
@@ -222,7 +224,7 @@ async def test_content_that_the_owner_has_completes_at_once(catalog: Catalog) ->
     assert link == await catalog.get_artifact("a1")
     upload = await catalog.get_upload("u9")
     assert (upload.state, upload.artifact_id, upload.sha256) == (UploadState.COMPLETED, "a1", SHA_A)
-    assert (upload.completed, upload.size) == (later(2), 100)
+    assert (upload.completed, upload.size, upload.artifact_filename) == (later(2), 100, link.filename)
     done = await catalog.find_task("u9")
     assert done == replace(task, state=TaskState.COMPLETED, artifact_id="a1", finished=later(2))
 

@@ -16,6 +16,8 @@ export interface UploadInfo {
   readonly filename: string | null;
   readonly expires: string;
   readonly artifact: string | null;
+  /** The name that the artifact is kept under. */
+  readonly artifact_filename?: string | null;
   readonly sha256: string | null;
 }
 

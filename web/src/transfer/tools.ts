@@ -20,7 +20,7 @@ export interface Tools {
   readonly moved: (bytes: number) => void;
   /** A chunk did not get through. */
   readonly stumbled: () => void;
-  /** Whether the server has an unfinished upload that may be of this file. */
+  /** Whether the list of unfinished uploads, as the page has it, has one that may be of this file. */
   readonly unfinished: (file: File) => boolean;
   /** Uploads that other files of this page are working on. */
   readonly taken: (href: string) => boolean;

@@ -178,8 +178,10 @@ export class Upload {
 
   /** Whether the file is there without an upload of its own: already, or by one request. */
   async #shortcut(signal: AbortSignal): Promise<boolean> {
-    if (this.href !== undefined || this.#tools.unfinished(this.file)) return false;
+    if (this.href !== undefined) return false;
     this.#enter("preparing");
+    // The list that the page has may be old, and have other files of this size: what it suggests is asked for.
+    if (this.#tools.unfinished(this.file) && (await this.#finder.candidates(signal)).length > 0) return false;
     this.hashed = 0;
     const read = (bytes: number) => {
       this.hashed += bytes;
@@ -300,6 +302,8 @@ export class Upload {
       const upload = await this.#tools.api.commit(this.href!, sha256, signal);
       if (!upload.artifact || !upload.sha256) throw new Error("The server did not say what it published.");
       this.result = { artifact: upload.artifact, sha256: upload.sha256, size: this.file.size };
+      const kept = upload.artifact_filename ?? null;
+      this.already = kept !== null && kept !== upload.filename ? kept : undefined;
       this.#enter("done");
       return true;
     } catch (error) {

@@ -179,7 +179,10 @@ class Resource(BaseModel):
 
 
 class UploadOut(Resource):
-    """An upload. ``received`` counts bytes; ``artifact`` and ``sha256`` are there once it is completed."""
+    """An upload. ``received`` counts bytes; ``artifact`` and ``sha256`` are there once it is completed.
+
+    ``artifact_filename`` is the name of the artifact. It differs from ``filename`` if you had the content already.
+    """
 
     size: int | None
     received: int
@@ -190,6 +193,7 @@ class UploadOut(Resource):
     completed: datetime | None
     expires: datetime
     artifact: str | None
+    artifact_filename: str | None
     sha256: str | None
     metadata: dict[str, str]
 

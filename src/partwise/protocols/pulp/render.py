@@ -25,6 +25,7 @@ def upload_out(api: Api, upload: Upload) -> UploadOut:
         completed=upload.completed,
         expires=expires(api.engine, upload),
         artifact=api.href("artifacts", upload.artifact_id) if upload.artifact_id else None,
+        artifact_filename=upload.artifact_filename,
         sha256=upload.sha256,
         metadata=dict(upload.metadata),
     )
