@@ -87,21 +87,22 @@ def http(fine_server: ServerProcess) -> Iterator[Http]:
         yield connection
 
 
-def content_of(http: Http, answer: Answer) -> bytes:
+def content_of(http: Http, answer: Answer, data: bytes = DATA) -> bytes:
     assert answer.json["success"] is True
-    assert answer.json["sha256"] == sha256(DATA)
+    assert answer.json["sha256"] == sha256(data)
     return http("GET", f"{answer.json['artifact']}download/").body
 
 
 @pytest.mark.parametrize("way", [{}, {"in_query": True}, {"raw": True}], ids=["form", "query", "raw"])
 def test_the_last_part_makes_the_file(http: Http, way: dict[str, bool]) -> None:
-    fine = Fine(http)
+    data = os.urandom(len(DATA))  # its own: of content that is there already the first name is kept
+    fine = Fine(http, data=data)
     order = list(PARTS)
     random.Random(len(way)).shuffle(order)
     for offset in order[:-1]:
         assert fine.part(offset, **way).json == {"success": True}  # type: ignore[arg-type]
     last = fine.part(order[-1], **way)  # type: ignore[arg-type]
-    assert content_of(http, last) == DATA
+    assert content_of(http, last, data) == data
     assert fine.part(order[0], **way).json == last.json, "after the end the same again succeeds"  # type: ignore[arg-type]
     artifact = http("GET", last.json["artifact"]).json
     assert artifact["filename"] == "Ä disk.img"
