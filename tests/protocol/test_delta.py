@@ -40,6 +40,11 @@ def test_a_signature_in_both_forms(http: Http, base: str) -> None:
         assert people == {"version": 1, "average": 4096, "size": len(BASE), "sha256": signature.sha256}
 
 
+@pytest.mark.parametrize("accept", ["application/json;q=0", f"application/json;q=0.5, {MEDIA_TYPE}"])
+def test_who_prefers_the_binary_form_gets_it(http: Http, base: str, accept: str) -> None:
+    assert http("GET", f"{base}signature/", Accept=accept).headers["Content-Type"] == MEDIA_TYPE
+
+
 def test_a_signature_without_a_piece(http: Http) -> None:
     artifact = http.store(b"")["artifact"]
     assert http("GET", f"{artifact}signature/").body == sign(b"").encode()

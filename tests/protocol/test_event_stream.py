@@ -105,6 +105,12 @@ def test_a_head_has_no_stream(http: Http) -> None:
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
 
 
+@pytest.mark.parametrize("accept", ["text/event-stream;q=0", "text/event-stream;q=0.5, application/json", "*/*"])
+def test_who_prefers_a_page_gets_one(http: Http, accept: str) -> None:
+    answer = http("GET", f"{FEED}?limit=1", Accept=accept)
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
+
+
 @pytest.mark.parametrize("drain_seconds", [0, 600])
 def test_streams_end_before_the_server(tmp_path: Path, drain_seconds: int) -> None:
     with (

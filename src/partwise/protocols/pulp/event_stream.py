@@ -13,11 +13,13 @@ from starlette.types import Receive, Scope, Send
 from partwise.core.errors import CursorExpired
 from partwise.core.events import EventPage, EventType
 from partwise.engine.events import follow_events
+from partwise.http.accept import asks_for
 from partwise.http.intake import ABORT
 from partwise.http.problems import BASE, render_error
 from partwise.http.sending import LASTING
 from partwise.protocols.pulp.api import Api
 from partwise.protocols.pulp.render import event_out
+from partwise.protocols.pulp.responses import JSON
 
 MEDIA_TYPE = "text/event-stream"
 #: Seconds of silence after which a comment is sent: what the client gets if it names none, and bounds of what it names.
@@ -33,8 +35,7 @@ _RETRY = (1000, 3000)
 
 def wants_stream(request: Request) -> bool:
     """Return whether the client asks for a stream rather than for a page."""
-    accepted = ",".join(request.headers.getlist("accept")).split(",")
-    return request.method == "GET" and any(one.partition(";")[0].strip().lower() == MEDIA_TYPE for one in accepted)
+    return request.method == "GET" and asks_for(request, MEDIA_TYPE, rather_than=JSON)
 
 
 class EventStream(Response):

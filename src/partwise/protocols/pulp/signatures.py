@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from partwise.core.signature import HEAD_BYTES, MEDIA_TYPE, PIECE_BYTES, TRAILER_BYTES, Head, read_pieces
 from partwise.engine.signatures import find_signature, read_signature
+from partwise.http.accept import asks_for
 from partwise.http.downloads import PacedResponse, begun
 from partwise.protocols.pulp.api import Api
 from partwise.protocols.pulp.models import SignatureWaiting
@@ -25,7 +26,7 @@ async def show(api: Api, request: Request) -> Response:
     if signed.size is None:
         waiting = SignatureWaiting(done=signed.done, size=signed.artifact.size)
         return json_response(request, waiting, 202, {"Retry-After": "1"})
-    as_json = JSON in request.headers.get("accept", "")
+    as_json = asks_for(request, JSON, rather_than=MEDIA_TYPE)
     headers = {"Cache-Control": "private, no-cache", "Vary": "Accept", "X-Content-Type-Options": "nosniff"}
     if not as_json:
         headers["Content-Length"] = str(signed.size)
