@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from partwise.core.errors import StorageFailed
 from partwise.core.ranges import ByteRange, split
 from partwise.engine.ports import BLOCK
 from partwise.storage.objects.store import Listed, ObjectMissing
@@ -103,6 +104,25 @@ class DictStore:
 
     def presign(self, key: str, seconds: int, headers: Mapping[str, str]) -> str | None:
         return None
+
+
+class StrictStore(DictStore):
+    """One that keeps to S3's limits, which some stores do not enforce."""
+
+    _LEAST = 5 << 20
+
+    def copy(self, key: str, upload: str, part: int, source: str, span: ByteRange) -> str:
+        if len(self._get(source)) <= self._LEAST:
+            raise StorageFailed("InvalidRequest: ranges are copied only of objects of more than 5 MiB")
+        return super().copy(key, upload, part, source, span)
+
+    def complete(self, key: str, upload: str, tags: Sequence[str]) -> None:
+        parts = self._parts[key, upload]
+        if not tags:
+            raise StorageFailed("MalformedXML: an object has at least one part")
+        if any(len(parts[number].data) < self._LEAST for number in range(1, len(tags))):
+            raise StorageFailed("EntityTooSmall: a part that is not the last has less than 5 MiB")
+        super().complete(key, upload, tags)
 
 
 def check_url(url: str) -> None:

@@ -22,7 +22,7 @@ from partwise.core.records import Segment
 from partwise.engine.ports import ObjectRecords
 from partwise.storage.files import no_failpoint
 from partwise.storage.objects.place import Place
-from partwise.storage.objects.store import Listed, within
+from partwise.storage.objects.store import LEAST_SOURCE, Listed, within
 from partwise.storage.objects.writer import MAX_OBJECT, RunInThread, part_size
 
 log = logging.getLogger(__name__)
@@ -233,7 +233,7 @@ class Stopped(Exception):
 
 
 def _compose(place: Place, key: str, segments: Sequence[Segment], stopping: Callable[[], bool] = lambda: False) -> None:
-    """Make one object of all segments. A part that lies within one segment is copied inside the store.
+    """Make one object of all segments. A part that lies within one large segment is copied inside the store.
 
     All parts but the last are of one size, as some stores ask for.
     """
@@ -252,7 +252,7 @@ def _compose(place: Place, key: str, segments: Sequence[Segment], stopping: Call
             while segments[first].range.end <= offset:
                 first += 1
             segment = segments[first]
-            if part.end <= segment.range.end:
+            if part.end <= segment.range.end and segment.size > LEAST_SOURCE:
                 within = ByteRange(offset - segment.offset, part.size)
                 etags.append(place.copy(key, upload, number, segment.ref, within))
             else:

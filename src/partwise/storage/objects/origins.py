@@ -8,10 +8,10 @@ from partwise.core.errors import NotFound
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Segment
 from partwise.engine.ports import Origin
-from partwise.storage.objects.store import within
+from partwise.storage.objects.store import LEAST_SOURCE, within
 
-#: What S3 asks for, in bytes: every part but the last has so many, and what a part is copied from has more.
-LEAST_PART = 5 << 20
+#: Bytes that S3 asks of every part but the last.
+LEAST_PART = LEAST_SOURCE
 #: A range of fewer bytes is read and sent: a copy takes three requests.
 SMALLEST = 1 << 20
 #: The most bytes that one request copies.

@@ -9,7 +9,7 @@ from itertools import islice
 from partwise.core.errors import StorageFailed
 from partwise.core.ranges import ByteRange, split
 from partwise.engine.ports import BLOCK
-from partwise.storage.objects.store import ObjectMissing, ObjectStore
+from partwise.storage.objects.store import LEAST_SOURCE, ObjectMissing, ObjectStore
 
 #: The key of the object that says whose the place is.
 MARKER = "installation"
@@ -104,7 +104,13 @@ class Place:
             return self.store.copy(key, upload, part, source, span)
 
     def copy_object(self, key: str, source: str, size: int) -> None:
-        """Make another object of the same bytes, inside the store. NotFound when ``source`` is missing for certain."""
+        """Make another object of the first ``size`` bytes of ``source``. NotFound: that is missing for certain.
+
+        It is done inside the store, where that copies ranges of an object of this size.
+        """
+        if size <= LEAST_SOURCE:
+            self._put(key, size, self.read([(source, ByteRange(0, size))]))
+            return
         upload = self.store.begin(key)
         try:
             parts = enumerate(split(ByteRange(0, size), COPY_SIZE), 1)
@@ -116,10 +122,14 @@ class Place:
 
     def put_object(self, key: str, data: bytes) -> None:
         """Store a small object."""
-        put = self.store.put(key, len(data))
+        pieces = split(ByteRange(0, len(data)), BLOCK)
+        self._put(key, len(data), (memoryview(data)[piece.offset : piece.end] for piece in pieces))
+
+    def _put(self, key: str, size: int, blocks: Iterable[bytes | memoryview]) -> None:
+        put = self.store.put(key, size)
         try:
-            for piece in split(ByteRange(0, len(data)), BLOCK):
-                put.write(memoryview(data)[piece.offset : piece.end])
+            for block in blocks:
+                put.write(memoryview(block))
             put.finish()
         except BaseException:
             put.abort()

@@ -20,6 +20,8 @@ from partwise.core.records import Segment
 
 #: Parts of one object, at most.
 MAX_PARTS = 10_000
+#: S3 copies ranges only of objects of more bytes than this.
+LEAST_SOURCE = 5 << 20
 
 
 class ObjectMissing(NotFound):
