@@ -67,6 +67,35 @@ class Head:
         return cls(average, count, size, sha256.hex())
 
 
+class Reading:
+    """Checks the binary form while it is read in blocks: its head, its length and its own SHA-256."""
+
+    def __init__(self) -> None:
+        self._hasher = hashlib.sha256()
+        self._head = self._tail = b""
+        self._bytes = 0
+
+    def take(self, block: bytes) -> None:
+        """Take the next block."""
+        self._bytes += len(block)
+        self._head += block[: HEAD_BYTES - len(self._head)]
+        whole = self._tail + block
+        self._hasher.update(memoryview(whole)[:-TRAILER_BYTES])
+        self._tail = whole[-TRAILER_BYTES:]
+
+    def is_signature_of(self, sha256: str, size: int) -> bool:
+        """Return whether all blocks are an undamaged signature of a file with this SHA-256 and size."""
+        if len(self._head) < HEAD_BYTES:
+            return False
+        try:
+            head = Head.read(self._head)
+        except BadSignature:
+            return False
+        length = HEAD_BYTES + head.count * PIECE_BYTES + TRAILER_BYTES
+        fits = (head.sha256, head.size, length) == (sha256, size, self._bytes)
+        return fits and self._hasher.digest() == self._tail
+
+
 @dataclass(frozen=True, slots=True)
 class Signature:
     """The signature of one file."""

@@ -10,6 +10,7 @@ from partwise.core.errors import Conflict, NotFound
 from partwise.core.records import Artifact, Principal
 from partwise.core.signature import MAX_SIGNED
 from partwise.engine.context import Context, check_scope
+from partwise.engine.signer import sound_size
 
 #: Bytes of a block that is read to be sent.
 READ_BLOCK = 256 << 10
@@ -28,6 +29,8 @@ class Signed:
 async def find_signature(engine: Context, who: Principal, artifact_id: str, *, wait: float) -> Signed:
     """Find the signature of an artifact, or begin to make it and wait at most ``wait`` seconds for it.
 
+    One that is damaged is made again.
+
     NotFound; Conflict when the artifact is too large to have one; BytesLost and StorageFailed when it cannot be read.
     """
     check_scope(who)
@@ -36,7 +39,7 @@ async def find_signature(engine: Context, who: Principal, artifact_id: str, *, w
         raise NotFound("artifact")
     if artifact.size > MAX_SIGNED:
         raise Conflict(f"The artifact has no signature: it is larger than {MAX_SIGNED} bytes. Transfer the whole file.")
-    size = await engine.storage.signature_size(artifact.sha256)
+    size = await sound_size(engine.storage, artifact.sha256, artifact.size)
     if size is None:
         signer = engine.workers.signer
         job = signer.sign(artifact.sha256, artifact.size)
@@ -45,7 +48,7 @@ async def find_signature(engine: Context, who: Principal, artifact_id: str, *, w
             return Signed(artifact, None, signer.done(artifact.sha256))
         if not job.cancelled():
             job.result()
-        size = await engine.storage.signature_size(artifact.sha256)
+        size = await sound_size(engine.storage, artifact.sha256, artifact.size)
     return Signed(artifact, size, artifact.size if size is not None else 0)
 
 

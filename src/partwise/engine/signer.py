@@ -12,14 +12,32 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Executor
 
+from partwise.core.errors import BytesLost, NotFound
 from partwise.core.pieces import Cutter, Cutting
 from partwise.core.ranges import ByteRange
-from partwise.core.signature import Signature, pack
+from partwise.core.signature import HEAD_BYTES, TRAILER_BYTES, Reading, Signature, largest_signature, pack
 from partwise.engine.ahead import read_ahead
 from partwise.engine.jobs import Jobs
 from partwise.engine.ports import Catalog, Purpose, Storage
 
 log = logging.getLogger(__name__)
+
+
+async def sound_size(storage: Storage, sha256: str, size: int) -> int | None:
+    """Return the bytes of the stored signature of an artifact of ``size`` bytes; None: there is none, or a damaged one.
+
+    It is read for that, which costs little beside sending it. StorageFailed.
+    """
+    stored = await storage.signature_size(sha256)
+    if stored is None or not HEAD_BYTES + TRAILER_BYTES <= stored <= largest_signature(size):
+        return None
+    reading = Reading()
+    try:
+        async for block in storage.read_signature(sha256, stored):
+            reading.take(block)
+    except (NotFound, BytesLost):
+        return None
+    return stored if reading.is_signature_of(sha256, size) else None
 
 
 class Signer:
@@ -54,7 +72,7 @@ class Signer:
             if lock is None:
                 return
             try:
-                if await self._storage.signature_size(sha256) is None:
+                if await sound_size(self._storage, sha256, size) is None:
                     data = await self._make(sha256, size)
                     self._failpoint("signature.made")
                     await self._store(sha256, data)

@@ -10,7 +10,7 @@ import pytest
 from partwise.core.errors import BytesLost, Conflict, NotFound
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Artifact
-from partwise.core.signature import MAX_SIGNED, Signature
+from partwise.core.signature import MAX_SIGNED, Reading, Signature
 from partwise.engine import artifacts, signatures
 from partwise.engine.engine import Engine
 from partwise.engine.ports import BLOCK, Purpose, Storage
@@ -59,6 +59,47 @@ async def test_it_is_made_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) 
     assert len(set(made)) == 1
     assert await signature(engine, artifact) == made[0]
     assert reads == 1
+
+
+SOUND = sign(DATA).encode()
+
+
+DAMAGED = [
+    b"",
+    b"\0" * len(SOUND),
+    SOUND[:20],
+    SOUND[:-1],
+    SOUND[:-32],
+    SOUND + b"\0",
+    SOUND[:100] + bytes([SOUND[100] ^ 1]) + SOUND[101:],
+    SOUND[:-1] + bytes([SOUND[-1] ^ 1]),
+    SOUND[:4] + b"\2" + SOUND[5:],
+    sign(DATA[:-1]).encode(),
+]
+
+
+@pytest.mark.parametrize("damaged", [b"", SOUND[:-1], DAMAGED[6], SOUND * 100], ids=["empty", "cut", "piece", "many"])
+async def test_a_damaged_one_is_made_again(engine: Engine, damaged: bytes) -> None:
+    artifact = await store(engine)
+    await engine.storage.store_signature(artifact.sha256, damaged)
+    assert await signature(engine, artifact) == SOUND
+
+
+def test_any_damage_is_noticed() -> None:
+    for damaged in DAMAGED:
+        reading = Reading()
+        reading.take(damaged)
+        assert not reading.is_signature_of(sign(DATA).sha256, len(DATA))
+
+
+def test_one_that_is_read_in_any_blocks_is_sound() -> None:
+    for block in (1, 31, 32, 33, 57, len(SOUND)):
+        reading = Reading()
+        for start in range(0, len(SOUND), block):
+            reading.take(SOUND[start : start + block])
+        assert reading.is_signature_of(sign(DATA).sha256, len(DATA))
+        reading.take(b"\0")
+        assert not reading.is_signature_of(sign(DATA).sha256, len(DATA))
 
 
 async def test_nobody_else_has_it(engine: Engine) -> None:
