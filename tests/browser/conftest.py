@@ -19,6 +19,7 @@ from tests.browser.webkit import WEBKIT
 from tests.support.folders import make_data_folder
 from tests.support.proxy import Proxy
 from tests.support.server import API, Http, ServerProcess
+from tests.support.until import wait_until
 
 MIB = 1024 * 1024
 
@@ -74,9 +75,19 @@ def server(one_server: ServerProcess) -> Iterator[ServerProcess]:
     """The module's server, emptied after each test."""
     yield one_server
     with Http(one_server.port) as http:
-        for kind in ("uploads", "artifacts"):
-            for item in http("GET", f"{API}{kind}/?limit=1000").json["results"]:
-                http("DELETE", item["pulp_href"])
+
+        def emptied() -> bool:
+            """A commit that is under way refuses to be deleted, and becomes an artifact."""
+            found = [
+                item["pulp_href"]
+                for kind in ("uploads", "artifacts")
+                for item in http("GET", f"{API}{kind}/?limit=1000").json["results"]
+            ]
+            for href in found:
+                http("DELETE", href)
+            return not found
+
+        wait_until(emptied, "an empty server")
 
 
 @pytest.fixture

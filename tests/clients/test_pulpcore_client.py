@@ -50,19 +50,19 @@ def say(**found):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProcess, str]]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     data = make_data_folder(tmp_path_factory.mktemp("users") / "data")
     with ServerProcess(data, auth="token") as process:
-        yield process, make_token(process, "me")
+        yield process
 
 
 @pytest.fixture
-def found(server: tuple[ServerProcess, str], python_clients: Path) -> Any:
-    """Runs a body, and gives what it said."""
-    process, token = server
+def found(server: ServerProcess, python_clients: Path, request: pytest.FixtureRequest) -> Any:
+    """Runs a body as a user of the test's own, and gives what it said."""
+    token = make_token(server, request.node.name)
 
     def run(body: str) -> dict[str, Any]:
-        command = [str(python_clients / "python"), "-c", PRELUDE + body, process.url, token]
+        command = [str(python_clients / "python"), "-c", PRELUDE + body, server.url, token]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         said: dict[str, Any] = json.loads(done.stdout)

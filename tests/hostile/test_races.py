@@ -10,7 +10,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -96,13 +95,11 @@ def test_creations_do_not_race_past_the_quota(racing: ServerProcess) -> None:
 def test_used_up_descriptors_are_no_end() -> None:
     """With too few for all who connect, the server refuses some, loses nothing, and serves again afterwards."""
     data = os.urandom(100_000)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with tempfile.TemporaryDirectory(dir=fast_folder()) as folder, ExitStack() as stack:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (120, hard))  # the server inherits it
-        try:
-            server = stack.enter_context(ServerProcess(new_data_folder(Path(folder) / "data")))
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with (
+        tempfile.TemporaryDirectory(dir=fast_folder()) as folder,
+        ServerProcess(new_data_folder(Path(folder) / "data")) as server,
+    ):
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (120, 120))
         with Http(server.port) as http:
             href = http.create(len(data))
             assert http.put(href, 0, data[:50_000]).status == 200

@@ -198,6 +198,15 @@ class Http:
         found = re.findall(r"^([a-z_]+(?:{[^}]*})?) (\S+)$", answer.body.decode(), re.MULTILINE)
         return {name: float(value) for name, value in found}
 
+    def uploads(self, newest: int = 1000) -> set[str]:
+        """The paths of the newest uploads.
+
+        Ask for all before and for fewer after a request that must leave none: one of another test that ends meanwhile
+        brings an older one into the list, and is no new one.
+        """
+        answer = self("GET", f"{API}uploads/?limit={newest}&fields=pulp_href")
+        return {upload["pulp_href"] for upload in answer.json["results"]}
+
     def create(self, size: int, **members: object) -> str:
         """A new upload's path."""
         answer = self("POST", f"{API}uploads/", {"size": size, **members})
