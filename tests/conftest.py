@@ -20,6 +20,7 @@ import pytest
 from partwise.catalog import migrate
 from tests.engines.postgres import Postgres, postgres
 from tests.engines.seaweed import CREDENTIALS, Seaweed, seaweed
+from tests.support.aws import share_descriptions
 from tests.support.leaks import collected, none_left
 from tests.support.server import ServerProcess
 
@@ -28,6 +29,8 @@ Engines = Callable[[], dict[str, str]]
 
 
 _ENGINES = pytest.StashKey[Engines]()
+
+share_descriptions()
 
 # A shell's job in the background ignores SIGINT, and so would every program that a test starts and then interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():

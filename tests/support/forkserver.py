@@ -133,27 +133,56 @@ def pid() -> int | None:
 
 
 def _main() -> None:
+    ended: list[int] = []
+    atexit.register(_leave_at_once, ended)  # before all others, so it is called after them
     program = _fork_as_told()
     if program is None:
         return
     kind, name, *arguments = program
     sys.argv[1:] = arguments
-    if kind == "-m":
-        runpy.run_module(name, run_name="__main__", alter_sys=True)
-    else:
-        exec(name, {"__name__": "__main__"})
+    try:
+        if kind == "-m":
+            runpy.run_module(name, run_name="__main__", alter_sys=True)
+        else:
+            exec(name, {"__name__": "__main__"})
+    except SystemExit as error:
+        if error.code is None or isinstance(error.code, int):
+            ended.append(error.code or 0)
+        raise
+    ended.append(0)
+
+
+def _leave_at_once(ended: list[int]) -> None:
+    """End a forked process whose program is over, with its status; what else it ends with is left to Python.
+
+    Python would take all modules apart first. That touches, and so copies, all memory that the process shares with the
+    one it was forked from, and takes as long as a server's start.
+    """
+    if not ended:
+        return
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return  # of which Python tells in its own way
+    os._exit(ended[0] & 0xFF)
 
 
 def _fork_as_told() -> list[str] | None:
     """Answer requests until there are no more. In each process that was forked: what it runs."""
     import alembic.command  # noqa: F401
+    import botocore.session
     import uvloop  # noqa: F401
 
     from partwise import client  # noqa: F401
     from partwise.cli import app as commands  # noqa: F401
     from partwise.cli import listings, transfers  # noqa: F401
     from partwise.server import app, run  # noqa: F401
+    from partwise.storage.s3 import store  # noqa: F401
+    from tests.support.aws import share_descriptions
 
+    share_descriptions()
+    botocore.session.Session().create_client("s3", region_name="us-east-1").close()
     gc.collect()
     gc.freeze()
     with socket.socket(fileno=0) as control:
