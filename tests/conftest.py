@@ -7,6 +7,7 @@ the test starts keeps its records and bytes. ``@pytest.mark.files_only(reason)``
 
 from __future__ import annotations
 
+import gc
 import signal
 import tempfile
 import threading
@@ -65,6 +66,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector of cycles all modules and tests, which stay to the end: it took a quarter of the CPU time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="module")
