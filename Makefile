@@ -36,7 +36,7 @@ serve: $(VENV)/.runtime ## run the server (ARGS="--port … --data … --workers
 	@exec $(BIN)/partwise serve $(ARGS)
 
 check: lint ## formatting, types, layers and fast tests: under a minute
-	$(BIN)/pytest tests/unit tests/contract -m "not engines" $(ARGS)
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal tests/unit tests/contract -m "not engines" $(ARGS)
 
 test-fast: lint ## what check does, and all tests but those of browsers, other clients, engines and crashes: 3 minutes
 	$(BIN)/pytest -n 4 --dist worksteal tests/unit tests/contract tests/protocol tests/hostile -m "not engines and not slow" $(ARGS)
