@@ -177,6 +177,8 @@ def test_refusals(drf: Drf, http: Http) -> None:
     assert http("PATCH", "/drf/").status == 405
     assert drf.get("/drf/00000000-0000-0000-0000-000000000000/").status == 404
     assert drf.get("/drf/nonsense").status == 404
+    empty = http("POST", "/drf/", b"", Content_Type="multipart/form-data; boundary=b")
+    assert (empty.status, empty.json["detail"]) == (400, "The submitted file is empty.")
 
 
 def whole(http: Http, data: bytes, **fields: str) -> Answer:

@@ -61,6 +61,8 @@ class FormParser:
         self._files = (file,) if isinstance(file, str) else tuple(file)
         self.fields: dict[str, str] = {}
         self.has_file = False
+        #: The fields before the file; all, where none came.
+        self.fields_before: dict[str, str] = self.fields
         self.filename: str | None = None
         self.media_type: str | None = None
         #: Told the file's name and type before its first byte; what it raises ends the form.
@@ -163,6 +165,7 @@ class FormParser:
             if self.has_file:
                 raise BadBody(f"The form has more than one part '{self._files[0]}'. Send one.", field=self._files[0])
             self.has_file = True
+            self.fields_before = dict(self.fields)
             self.filename = part.filename
             self.media_type = part.header("Content-Type")
             if self.on_head is not None:
@@ -227,7 +230,8 @@ class FormBody:
                 raise BadBody(f"The fields before the form's file exceed {MAX_HEAD_SIZE} bytes. Send the file earlier.")
             parser.feed(piece)
         self._body.put_back(bytes(read))
-        self.fields = parser.fields
+        # Others may have come in the same piece: what they say must not depend on how long the pieces are.
+        self.fields = parser.fields_before
         self.filename, self.media_type = parser.filename or None, parser.media_type
 
     async def drain(self, sink: Sink) -> None:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from partwise.core.content_range import ContentRange, parse_content_range
 from partwise.core.digests import parse_digest_field
-from partwise.core.errors import BadBody, BadContentRange
+from partwise.core.errors import BadBody, BadContentRange, BadRequest
 from partwise.http.dialect import Site
 from partwise.http.forms import SmallForm, is_form, parse_small_form, parse_urlencoded
 from partwise.http.problems import BAD_ENCODING, UNSUPPORTED_TYPE, Refusal
@@ -29,9 +29,20 @@ def content_length(request: Request) -> int | None:
     return int(value)  # the HTTP parser has refused all but one decimal number
 
 
+def single(request: Request, name: str) -> str | None:
+    """The value of a field that is no list, or None where there is no such field.
+
+    Raises BadRequest when it is repeated (RFC 9110, section 5.3): a proxy could act on another one of them.
+    """
+    values = request.headers.getlist(name)
+    if len(values) > 1:
+        raise BadRequest(f"{name} is repeated. Send it once.", field=name)
+    return values[0] if values else None
+
+
 def content_type(request: Request) -> str:
-    """The Content-Type, or an empty string."""
-    return request.headers.get("content-type", "")
+    """The Content-Type, or an empty string. Raises BadRequest when it is repeated."""
+    return single(request, "Content-Type") or ""
 
 
 def content_range(request: Request) -> ContentRange:
@@ -55,8 +66,8 @@ def refuse_encoding(request: Request) -> None:
     transfer = request.headers.getlist("transfer-encoding")
     if transfer and ", ".join(transfer).strip().lower() != "chunked":
         raise Refusal(BAD_ENCODING)
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding != "identity":
+    codings = ",".join(request.headers.getlist("content-encoding")).lower().split(",")
+    if any(coding.strip() not in ("", "identity") for coding in codings):
         detail = "Content-Encoding is not supported, because bytes are stored unchanged. Send them without it."
         raise Refusal(UNSUPPORTED_TYPE, detail, {"Accept-Encoding": "identity"})
 

@@ -19,7 +19,7 @@ from partwise.http.digests import CheckedBody
 from partwise.http.downloads import give
 from partwise.http.forms import FormBody, is_form
 from partwise.http.problems import PRECONDITION_FAILED, UNSUPPORTED_TYPE, Problem, Refusal
-from partwise.http.requests import content_length, content_type, parse_members, read_small, refuse_encoding
+from partwise.http.requests import content_length, content_type, parse_members, read_small, refuse_encoding, single
 from partwise.protocols.box import render
 from partwise.protocols.box.fields import check_folder, check_parent, parse_content_md5, parse_name
 from partwise.protocols.box.ids import artifact_id
@@ -61,7 +61,7 @@ async def upload(site: Site, request: Request) -> Response:
     kind = content_type(request)
     if not is_form(kind):
         raise Refusal(UNSUPPORTED_TYPE, "Send 'attributes' and 'file' in a multipart/form-data body.")
-    sha1 = parse_content_md5(request.headers.get("content-md5"))
+    sha1 = parse_content_md5(single(request, "Content-MD5"))
     form = FormBody(site.body_of(request), kind, file=_FILE)
     await form.begin()
     attributes = _attributes(form.fields.get("attributes"))

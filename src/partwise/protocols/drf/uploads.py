@@ -123,6 +123,8 @@ async def store(site: Site, request: Request) -> Response:
     if length is None:
         raise Refusal(LENGTH_REQUIRED)
     form = _form(site, request)
+    if length == 0:
+        raise BadBody("The submitted file is empty.", field="file")
     upload = await uploads.create_upload(site.engine, site.who(request), size=None, checksums=USUAL)
     who = site.act_for_owner(request, upload)
     try:

@@ -35,7 +35,7 @@ from partwise.engine.finish import commit_when_whole, finish
 from partwise.http.dialect import Site
 from partwise.http.downloads import give
 from partwise.http.problems import UNSUPPORTED_TYPE, Problem, Refusal
-from partwise.http.requests import content_digest, content_length, content_type, refuse_encoding
+from partwise.http.requests import content_digest, content_length, content_type, refuse_encoding, single
 from partwise.protocols.resumable.answers import completed, location, state_of, tell_progress, tell_resource
 from partwise.protocols.resumable.fields import OFFSET, PARTIAL, Statement, file_name, media_type, read
 
@@ -63,7 +63,7 @@ async def create(site: Site, request: Request) -> Response:
         site.engine,
         site.who(request),
         size=size,
-        filename=file_name(request.headers.get("content-disposition")),
+        filename=file_name(single(request, "Content-Disposition")),
         media_type=media_type(content_type(request)),
         sha256=parse_digest_field(", ".join(repr_digest)) if repr_digest else None,
         auto_commit=complete or (said.version.by_length and size is not None),

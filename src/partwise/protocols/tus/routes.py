@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from partwise.http.dialect import Dialect, Site
 from partwise.http.problems import METHOD_NOT_ALLOWED, UNSUPPORTED_VERSION, ProblemResponse, Refusal
+from partwise.http.requests import single
 from partwise.protocols.tus import uploads
 from partwise.protocols.tus.fields import ALGORITHMS
 from partwise.protocols.tus.uploads import PREFIX
@@ -26,8 +27,8 @@ EXTENSIONS = (
     "concatenation",
 )
 
-#: Fields of requests and of answers, for pages of other origins (CORS).
-REQUEST_FIELDS = (
+#: Fields that a request has once.
+SINGLE_FIELDS = (
     "Tus-Resumable",
     "Upload-Length",
     "Upload-Offset",
@@ -36,9 +37,10 @@ REQUEST_FIELDS = (
     "Upload-Concat",
     "Upload-Checksum",
     "X-HTTP-Method-Override",
-    "X-Request-ID",
-    "X-Requested-With",
 )
+
+#: Fields of requests and of answers, for pages of other origins (CORS).
+REQUEST_FIELDS = (*SINGLE_FIELDS, "X-Request-ID", "X-Requested-With")
 ANSWER_FIELDS = (
     "Location",
     "Tus-Resumable",
@@ -94,6 +96,8 @@ def _dispatch(tus: Site, handlers: Mapping[str, Handler]) -> Callable[[Request],
 
     async def endpoint(request: Request) -> Response:
         method = request.method
+        for name in SINGLE_FIELDS:
+            single(request, name)
         if method == "OPTIONS":
             return _options(tus)
         # Reading is none of the protocol's methods: a browser or curl need not know the version.
