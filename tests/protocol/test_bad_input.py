@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import socket
 from typing import Any
 
 import pytest
 
-from tests.support.server import API, Http, ServerProcess, exchange, form, sha256
+from tests.support.server import API, Answer, Http, ServerProcess, exchange, form, sha256
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,29 @@ def test_wrong_chunk_digests(http: Http) -> None:
     for field in ("sha-256=abc", "sha-256=:YWJj:", "((", "sha-256"):
         assert http.put(href, 0, data, Content_Digest=field).problem == (400, "bad-digest")
     assert http("GET", href).json["chunks"] == []
-    assert http.put(href, 0, data, Content_Digest="sha-512=:YWJj:").status == 200
+    assert http.put(href, 0, data, Content_Digest="unixsum=:YWJj:").status == 200
+
+
+@pytest.mark.parametrize("raw", [True, False], ids=["raw", "form"])
+def test_chunks_with_a_sha512(http: Http, raw: bool) -> None:
+    data = b"0123456789"
+    right, wrong = (base64.b64encode(hashlib.sha512(each).digest()).decode() for each in (data, b"another"))
+    content, kind = (data, "application/octet-stream") if raw else form(data)
+
+    def put(href: str, field: str) -> Answer:
+        return http("PUT", href, content, Content_Range="bytes 0-9/10", Content_Type=kind, Content_Digest=field)
+
+    href = http.create(10)
+    refused = put(href, f"sha-512=:{wrong}:")
+    assert refused.problem == (400, "chunk-digest-mismatch")
+    assert hashlib.sha512(data).hexdigest() in refused.json["detail"]
+    sha = base64.b64encode(bytes.fromhex(sha256(data))).decode()
+    assert put(href, f"sha-256=:{sha}:, sha-512=:{wrong}:").problem == (400, "chunk-digest-mismatch")
+    for field in ("sha-512=:YWJj:", "sha-512=1", "sha-512"):
+        assert put(href, field).problem == (400, "bad-digest")
+    assert http("GET", href).json["chunks"] == []
+    assert put(href, f"unixsum=:AA==:, sha-512=:{right}:, sha-256=:{sha}:").status == 200
+    assert http.commit(href, data).status == 200
 
 
 def test_two_digests_that_disagree(http: Http) -> None:

@@ -33,18 +33,28 @@ def parse_digest_field(value: str) -> str | None:
     None when the field holds only other algorithms, which a recipient may ignore. Raises BadDigest when the field
     is no dictionary of byte sequences, or its SHA-256 does not have 32 bytes.
     """
+    digest = _digest_in(value, "sha-256", 32)
+    return None if digest is None else digest.hex()
+
+
+def parse_sha512_field(value: str) -> bytes | None:
+    """The SHA-512 in such a field. None when there is none; BadDigest as for the SHA-256."""
+    return _digest_in(value, "sha-512", 64)
+
+
+def _digest_in(value: str, algorithm: str, size: int) -> bytes | None:
     try:
         members = http_sf.parse(value.encode("ascii"), tltype="dictionary")
     except (ValueError, UnicodeEncodeError) as error:
         raise BadDigest("The digest field is not valid. Write 'sha-256=:BASE64:' (RFC 9530).") from error
     assert isinstance(members, dict)
-    if "sha-256" not in members:
+    if algorithm not in members:
         return None
-    item = members["sha-256"]
+    item = members[algorithm]
     digest = item[0] if isinstance(item, tuple) else item
-    if not isinstance(digest, bytes) or len(digest) != 32:
-        raise BadDigest("The digest field is not valid. Its sha-256 must have 32 bytes (RFC 9530).")
-    return digest.hex()
+    if not isinstance(digest, bytes) or len(digest) != size:
+        raise BadDigest(f"The digest field is not valid. Its {algorithm} must have {size} bytes (RFC 9530).")
+    return digest
 
 
 def format_digest_field(sha256: str) -> str:

@@ -9,7 +9,7 @@ from pydantic_core import from_json
 from starlette.requests import Request
 
 from partwise.core.content_range import ContentRange, parse_content_range
-from partwise.core.digests import parse_digest_field
+from partwise.core.digests import parse_digest_field, parse_sha512_field
 from partwise.core.errors import BadBody, BadContentRange, BadRequest
 from partwise.http.dialect import Site
 from partwise.http.forms import SmallForm, is_form, parse_small_form, parse_urlencoded
@@ -59,6 +59,12 @@ def content_digest(request: Request) -> str | None:
     """The SHA-256 of the Content-Digest field in hex, or None. Raises BadDigest."""
     values = request.headers.getlist("content-digest")
     return parse_digest_field(", ".join(values)) if values else None
+
+
+def content_sha512(request: Request) -> bytes | None:
+    """The SHA-512 of the Content-Digest field, or None. Raises BadDigest."""
+    values = request.headers.getlist("content-digest")
+    return parse_sha512_field(", ".join(values)) if values else None
 
 
 def refuse_encoding(request: Request) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from typing import Any
 
@@ -183,6 +184,8 @@ def test_content_of_another_digest(client: Client) -> None:
     assert client.state(path) == (3, False)
     malformed = client.append(path, 3, b"def", Content_Digest="sha-256=1")
     assert malformed.status == 400
+    other = client.append(path, 3, b"def", Content_Digest=f"sha-512=:{base64.b64encode(bytes(64)).decode()}:")
+    assert (other.status, client.state(path)) == (400, (3, False))
     assert client.append(path, 3, b"def", Content_Digest=repr_digest(b"def")).status == 204
     assert client.append(path, 6, b"", complete=True).json["sha256"] == sha256(b"abcdef")
     created = client.create(b"abc", complete=True, Content_Digest=repr_digest(b"xyz"))

@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import base64
 import hashlib
 
 import pytest
 
-from partwise.core.digests import EMPTY_SHA256, format_digest_field, parse_digest_field, parse_sha256
+from partwise.core.digests import (
+    EMPTY_SHA256,
+    format_digest_field,
+    parse_digest_field,
+    parse_sha256,
+    parse_sha512_field,
+)
 from partwise.core.errors import BadDigest
 
 HELLO = hashlib.sha256(b"hello").hexdigest()
@@ -30,6 +37,16 @@ def test_digest_field_survives_a_round_trip() -> None:
 
 def test_digest_field_of_other_algorithms_alone_says_nothing() -> None:
     assert parse_digest_field("md5=:AAAA:, unixsum=5") is None
+
+
+def test_sha512_is_read_beside_the_sha256() -> None:
+    digest = hashlib.sha512(b"hello").digest()
+    field = f"{format_digest_field(HELLO)}, sha-512=:{base64.b64encode(digest).decode()}:"
+    assert (parse_sha512_field(field), parse_digest_field(field)) == (digest, HELLO)
+    assert parse_sha512_field(format_digest_field(HELLO)) is None
+    for wrong in ("sha-512", "sha-512=5", "sha-512=:AAAA:", "="):
+        with pytest.raises(BadDigest):
+            parse_sha512_field(wrong)
 
 
 def test_digest_field_takes_the_sha256_among_others() -> None:

@@ -26,6 +26,7 @@ from partwise.engine.commit import commit
 from partwise.engine.copying import CopyRange, copy_ranges
 from partwise.engine.ports import Body
 from partwise.engine.tickets import make_ticket
+from partwise.http.digests import CheckedBody
 from partwise.http.downloads import begun
 from partwise.http.forms import FormBody, is_form
 from partwise.http.problems import ADMINS_ONLY, Refusal, problem_of
@@ -33,6 +34,7 @@ from partwise.http.requests import (
     content_digest,
     content_length,
     content_range,
+    content_sha512,
     content_type,
     read_list,
     read_model,
@@ -155,7 +157,7 @@ async def update(api: Api, request: Request) -> Response:
     """
     target = content_range(request)
     refuse_encoding(request)
-    digest = content_digest(request)
+    digest, sha512 = content_digest(request), content_sha512(request)
     length = content_length(request)
     span = target.range
     body: Body
@@ -168,8 +170,10 @@ async def update(api: Api, request: Request) -> Response:
         body = api.body_of(request, digest)
         if length is not None and length != span.size:
             raise BodySizeMismatch(span.size, length)
-        if digest is None and keeps_partial(request) and not api.engine.storage.remote:
+        if digest is None and sha512 is None and keeps_partial(request) and not api.engine.storage.remote:
             early = Early.KEEP
+    if sha512 is not None:
+        body = CheckedBody(body, "sha512", sha512)
     return json_response(request, upload_out(api, await _receive(api, request, target, body, early)))
 
 

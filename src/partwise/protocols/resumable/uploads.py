@@ -32,10 +32,19 @@ from partwise.engine.artifacts import get_artifact
 from partwise.engine.chunks import Early, put_chunk, settle
 from partwise.engine.context import check_scope
 from partwise.engine.finish import commit_when_whole, finish
+from partwise.engine.ports import Body
 from partwise.http.dialect import Site
+from partwise.http.digests import CheckedBody
 from partwise.http.downloads import give
 from partwise.http.problems import UNSUPPORTED_TYPE, Problem, Refusal
-from partwise.http.requests import content_digest, content_length, content_type, refuse_encoding, single
+from partwise.http.requests import (
+    content_digest,
+    content_length,
+    content_sha512,
+    content_type,
+    refuse_encoding,
+    single,
+)
 from partwise.protocols.resumable.answers import completed, location, state_of, tell_progress, tell_resource
 from partwise.protocols.resumable.fields import OFFSET, PARTIAL, Statement, file_name, media_type, read
 
@@ -193,6 +202,7 @@ def _check_content(request: Request) -> None:
     """Refuse content that could not be stored as it comes, or not be verified, before anything is done."""
     refuse_encoding(request)
     content_digest(request)
+    content_sha512(request)
 
 
 async def _receive(site: Site, request: Request, said: Statement, upload: Upload, offset: int) -> tuple[Upload, int]:
@@ -207,12 +217,14 @@ async def _receive(site: Site, request: Request, said: Statement, upload: Upload
             raise await _exceeded(site, request, upload)
         return upload, offset
     # Content that is to be verified is appended whole or not at all.
-    early = Early.KEEP if body.sha256 is None else Early.ACCEPT
+    sha512 = content_sha512(request)
+    early = Early.KEEP if body.sha256 is None and sha512 is None else Early.ACCEPT
+    checked: Body = body if sha512 is None else CheckedBody(body, "sha512", sha512)
     on_progress = partial(tell_progress, request, said.version)
     span = ByteRange(offset, end - offset)
     try:
         received = await put_chunk(
-            site.engine, site.who(request), upload.id, span, body, early=early, on_progress=on_progress
+            site.engine, site.who(request), upload.id, span, checked, early=early, on_progress=on_progress
         )
     except BodySizeMismatch as error:
         if error.received == 0:
