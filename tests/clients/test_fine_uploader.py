@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from tests.browser.conftest import ARGUMENTS, chromium
 from tests.clients.conftest import NPM
 from tests.support.proxy import Proxy
 from tests.support.server import API, Http, ServerProcess, sha256
+from tests.support.tokens import make_token
 from tests.support.until import wait_until
 
 pytestmark = [
@@ -28,10 +31,10 @@ PAGE = """<!doctype html><title>Fine Uploader</title><input type="file" id="choo
 window.events = [];
 window.uploader = new qq.FineUploaderBasic({
   request: {endpoint: "/fine/", ...%s},
-  chunking: {enabled: true, partSize: 500000, concurrent: {enabled: %s}, success: {endpoint: %s}},
+  chunking: {enabled: true, partSize: 500000, concurrent: {enabled: %s}, success: {endpoint: %s, customHeaders: %s}},
   resume: {enabled: true},
   retry: {enableAuto: true, autoAttemptDelay: 0.2, maxAutoAttempts: 200},
-  deleteFile: {enabled: true, endpoint: "/fine/"},
+  deleteFile: {enabled: true, endpoint: "/fine/", customHeaders: %s},
   callbacks: {
     onComplete: (id, name, json) => events.push({kind: "complete", id, json}),
     onResume: (id, data) => events.push({kind: "resume", id}),
@@ -61,14 +64,28 @@ def proxy(fine_server: ServerProcess) -> Iterator[Proxy]:
         yield proxy
 
 
+def library() -> str:
+    """The client, for a script element."""
+    script = (NPM / "node_modules/fine-uploader/fine-uploader/fine-uploader.core.min.js").read_text()
+    return script.replace("</script", "<\\/script")
+
+
 class Uploader:
     """The client on its page."""
 
     def __init__(
-        self, page: Page, url: str, *, done: str = "null", options: str = "{}", concurrent: bool = True
+        self,
+        page: Page,
+        url: str,
+        *,
+        done: str = "null",
+        options: str = "{}",
+        concurrent: bool = True,
+        token: str | None = None,
     ) -> None:
-        script = (NPM / "node_modules/fine-uploader/fine-uploader/fine-uploader.core.min.js").read_text()
-        content = PAGE % (script.replace("</script", "<\\/script"), options, "true" if concurrent else "false", done)
+        """``token``: the Authorization that the end of a file and its deletion have; ``options`` has that of bytes."""
+        headers = json.dumps({} if token is None else {"Authorization": token})
+        content = PAGE % (library(), options, "true" if concurrent else "false", done, headers, headers)
 
         def give(route: Route) -> None:
             route.fulfill(content_type="text/html", body=content)
@@ -125,6 +142,49 @@ def test_a_small_file(browser: Browser, fine_server: ServerProcess, node: Path, 
         uploader.choose(tmp_path / "small")
         assert uploader.complete()["sha256"] == sha256(b"small")
     assert made(fine_server, b"small")
+
+
+def test_the_example_of_the_documentation(
+    browser: Browser, fine_server: ServerProcess, node: Path, tmp_path: Path
+) -> None:
+    text = (Path(__file__).parents[2] / "docs/protocols/fine.md").read_text()
+    found = re.search(r"<!-- story:fine -->\n```js\n(.*?)```", text, re.DOTALL)
+    assert found
+    data = os.urandom(5_000_000)  # of several parts
+    (tmp_path / "disk.img").write_bytes(data)
+    with browser.new_context() as context:
+        page = context.new_page()
+        content = (
+            f'<!doctype html><input type="file" id="choose"><script>{library()}</script><script>{found[1]}</script>'
+        )
+        page.route("**/example", lambda route: route.fulfill(content_type="text/html", body=content))
+        page.goto(f"{fine_server.url}/example")
+        with page.expect_console_message(lambda message: sha256(data) in message.text, timeout=60_000) as said:
+            page.set_input_files("#choose", str(tmp_path / "disk.img"))
+            page.evaluate("uploader.addFiles(document.getElementById('choose').files)")
+        assert f"{API}artifacts/" in said.value.text
+    assert made(fine_server, data)
+
+
+def test_with_a_token_and_another_user(browser: Browser, node: Path, tmp_path: Path) -> None:
+    """Both users' pages have a file of the same id; each deletes its own alone."""
+    with ServerProcess(tmp_path / "data", dialects="pulp,fine", auth="token") as server, Http(server.port) as http:
+        data = os.urandom(1_300_000)
+        (tmp_path / "disk.img").write_bytes(data)
+        found = f"{API}artifacts/?sha256={sha256(data)}"
+        tokens = [f"Bearer {make_token(server, name)}" for name in ("alice", "bob")]
+        for token in tokens:
+            with browser.new_context() as context:
+                options = json.dumps({"customHeaders": {"Authorization": token}})
+                uploader = Uploader(context.new_page(), server.url, options=options, done='"/fine/?done"', token=token)
+                uploader.choose(tmp_path / "disk.img")
+                assert uploader.complete()["sha256"] == sha256(data)
+                if token is tokens[1]:
+                    uploader.page.evaluate("uploader.deleteFile(0)")
+                    uploader.page.wait_for_function("events.some((event) => event.kind === 'deleted')")
+                    assert uploader.events("deleted")[0]["failed"] is False
+        left = [http("GET", found, Authorization=token).json["count"] for token in tokens]
+        assert left == [1, 0]
 
 
 def test_the_server_is_killed_in_the_middle(
