@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from partwise.catalog import migrate
 from tests.engines.postgres import Postgres, postgres
@@ -32,6 +33,10 @@ Engines = Callable[[], dict[str, str]]
 _ENGINES = pytest.StashKey[Engines]()
 
 share_descriptions()
+
+# How long an example takes says how busy the machine is: it fails no test.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 # A shell's job in the background ignores SIGINT, and so would every program that a test starts and then interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
