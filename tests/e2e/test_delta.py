@@ -219,17 +219,35 @@ def test_a_signature_that_lies(
     assert (down.bytes_received >= len(files.old), down.bytes_local) == (True, 0)
 
 
-@pytest.mark.parametrize("content", [b"", b"PWSG", os.urandom(5000), sign(noise(1, 50_000)).encode()])
+no_signatures = pytest.mark.parametrize(
+    "content",
+    [b"", b"PWSG", os.urandom(5000), sign(noise(1, 50_000)).encode()],
+    ids=["empty", "head", "noise", "other"],
+)
+
+
+@no_signatures
 def test_a_signature_that_is_none(
+    base: UploadResult, server: ServerProcess, tmp_path: Path, files: Versions, content: bytes
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\nConnection: close"
+    answer = head % len(content) + b"\r\n\r\n" + content
+    seen = On("", lambda: None)
+    with Proxy(server.port) as proxy, Client(proxy.url) as client:
+        proxy.instead = lambda piece: answer if b"/signature/" in piece.partition(b"\r\n")[0] else None
+        result = client.upload(changed(tmp_path, files.name, files.new), observer=seen)
+    assert seen.notes[0].startswith("Sending the whole file: its signature")
+    assert (result.bytes_sent, result.bytes_copied) == (len(files.new), 0)
+
+
+@no_signatures
+def test_a_damaged_signature_is_made_again(
     client: Client, base: UploadResult, server: ServerProcess, tmp_path: Path, files: Versions, content: bytes
 ) -> None:
     (server.data / "artifacts" / base.sha256[:2] / f"{base.sha256[2:]}.signature").write_bytes(content)
-    seen = On("", lambda: None)
-    result = client.upload(changed(tmp_path, files.name, files.new), observer=seen)
-    assert seen.notes[0].startswith("Sending the whole file: its signature")
-    assert (result.bytes_sent, result.bytes_copied) == (len(files.new), 0)
-    # What is stored is replaced with the artifact: nothing else makes it again.
-    client.delete_artifact(base.artifact)
+    result = client.upload(changed(tmp_path, files.name, files.new))
+    assert result.bytes_copied > 10 * MIB
+    assert result.bytes_sent < 2 * MIB
 
 
 def test_the_local_file_changes_while_it_is_used(
