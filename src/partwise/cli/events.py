@@ -64,7 +64,7 @@ class CursorFile:
                 os.fsync(file.fileno())
                 os.replace(file.name, self._path)
             except BaseException:
-                os.unlink(file.name)
+                Path(file.name).unlink(missing_ok=True)  # an interrupt may come after the replacement
                 raise
 
 

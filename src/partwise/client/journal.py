@@ -100,7 +100,7 @@ class Journal:
                 file.close()  # Windows renames no open file
                 os.replace(file.name, self._entry)
             except BaseException:
-                os.unlink(file.name)
+                Path(file.name).unlink(missing_ok=True)  # an interrupt may come after the replacement
                 raise
 
     def forget(self) -> None:

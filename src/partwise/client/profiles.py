@@ -114,7 +114,7 @@ def write_profiles(path: Path, profiles: Mapping[str, Profile]) -> None:
             os.fsync(file.fileno())
             os.replace(file.name, target)
         except BaseException:
-            os.unlink(file.name)
+            Path(file.name).unlink(missing_ok=True)  # an interrupt may come after the replacement
             raise
 
 
