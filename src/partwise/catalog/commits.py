@@ -20,7 +20,7 @@ from partwise.core.state import Event, UploadState, next_state
 #: How many of the missing ranges an IncompleteUpload names.
 GAPS_NAMED = 100
 
-# Progress never goes back under one epoch: of two followers, the slower must not undo the digest of the faster.
+# Within one generation, progress never decreases: a slower hasher must not undo the digest of a faster one.
 _PUBLISH = (
     update(uploads)
     .where(

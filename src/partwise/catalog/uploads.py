@@ -68,9 +68,10 @@ def get_upload(connection: Connection, upload_id: str) -> Upload:
 
 
 def lock_upload(connection: Connection, upload_id: str) -> Upload:
-    """The upload, or NotFound; its row is this transaction's until the end. What changes an upload starts with it.
+    """Return the upload and lock its row until the transaction ends. Raises NotFound.
 
-    Without it, a commit in a database with concurrent writers could pass while a chunk is being un-recorded.
+    Every transaction that changes an upload starts with this lock. Without it, a commit in a database with concurrent
+    writers could succeed while a chunk is being invalidated.
     """
     return _one(connection, _LOCK, upload_id)
 

@@ -16,9 +16,9 @@ from partwise.engine.ports import Catalog, Purpose, Storage
 
 log = logging.getLogger(__name__)
 
-#: Seconds from one flush of an upload to the next: the most that a power loss un-records, at a steady upload.
+#: Seconds between two flushes of an upload: the most that a power loss invalidates during a steady upload.
 PAUSE = 0.05
-#: Seconds between looks at a flush that someone else is at.
+#: Seconds between checks whether the flush of another task or process has ended.
 POLL = 0.01
 #: Seconds before another try to keep writers out after a failed sync.
 RETRY = 0.5
@@ -50,11 +50,11 @@ class Flusher:
             await asyncio.wait(tasks)
 
     async def flush(self, upload_id: str) -> bool:
-        """Make everything that is recorded now durable, and say so in the catalog. False: someone else is at it.
+        """Make all chunks recorded so far durable, and mark them so in the catalog. False: another flush is running.
 
-        When the sync itself fails, what was lost cannot be known, and a second try would report success for pages that
-        are gone: everything that was not durable before is un-recorded, and SyncFailed comes out. Any other failure
-        (no descriptors, a locked database) changes nothing: StorageFailed. Raises NotFound.
+        After a failed sync, the lost pages are unknown, and a second sync would report success without them. All chunks
+        that were not durable before are then invalidated, and SyncFailed is raised. Any other failure (no descriptors,
+        a locked database) changes nothing and raises StorageFailed. Raises NotFound.
         """
         lock = await self._storage.try_lock(upload_id, Purpose.FLUSH)
         if lock is None:

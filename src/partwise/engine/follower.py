@@ -3,16 +3,16 @@
 An upload may be created with further digests. They are computed in the same pass over the same blocks, and published
 together with the SHA-256, so all of them are digests of the same bytes.
 
-One process follows an upload (whoever gets its FOLLOW lock); the lock saves double work, correctness rests on the
-epoch. The storage reads the bytes back (``RunningHash``): local files from the page cache, 0.18 s for each GiB, which
-works whoever wrote them. The follower says what comes next before the hash needs it, so that it never stands still.
+The process that holds the FOLLOW lock hashes the upload. The lock only avoids double work. Correctness rests on the
+generation (``epoch``). The storage reads the bytes back (``RunningHash``), whichever process wrote them. Local files
+come from the page cache, at 0.18 s per GiB. The hasher announces the next range early, so that hashing never waits.
 
 Hashing may run ahead of the rows, over a chunk that this process is still writing, so that hashing and receiving
-overlap even for one large chunk. What ran ahead is only *assumed*: the hash is marked before the chunk,
-and goes back there if the chunk fails. Bytes behind a writer that holds the range's claim do not change under us.
+overlap even for one large chunk. Such a result is only *assumed*: the state of the hash is saved before the chunk,
+and restored if the chunk fails. Bytes that the holder of the range's write lease has written do not change meanwhile.
 
-Small chunks are hashed once they are recorded, as many at a time as came meanwhile: a round of the follower costs about
-as much as a small chunk itself.
+Small chunks are hashed after they are recorded, in batches of all that arrived meanwhile. One pass of the hasher costs
+about as much as a small chunk.
 """
 
 from __future__ import annotations

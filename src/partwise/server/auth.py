@@ -1,12 +1,12 @@
 """Authentication by tokens, sent as ``Authorization: Bearer TOKEN`` or as the password of Basic with any user name.
 
-A token is 256 random bits; the catalog keeps its SHA-256 alone, and finds it by that. So no comparison of secrets can
-be timed: what takes longer or shorter depends on a digest, which nobody can steer. There is nothing to guess, so there
-is no slow password hash either: a check costs microseconds, from a memory of seconds, after which a revoked token
-opens nothing any more.
+A token is 256 random bits. The catalog stores only its SHA-256 and looks tokens up by it. Timing a look-up therefore
+reveals nothing about a token: the time depends on a digest that the sender cannot choose. A token of 256 random bits
+cannot be guessed, so a slow password hash is not needed. Results are cached for a few seconds. A revoked token may be
+accepted until its cache entry expires.
 
-A page cannot put a header field on a download link. For that alone there is a cookie (``SESSION_PATH``): it opens
-downloads, nothing else, and other sites cannot make a browser send it.
+A page cannot set a header field on a download link, so downloads also accept a cookie (``SESSION_PATH``). The cookie
+grants nothing else, and other sites cannot make a browser send it.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ from partwise.engine.ports.bodies import BLOCK, Origin, Piece, Sink
 class Purpose(Enum):
     """Purpose of a lock of an upload. At most one process holds each."""
 
-    FOLLOW = "follow"  # hash along behind the frontier
-    COMMIT = "commit"  # carry a commit through
-    FLUSH = "flush"  # bring recorded chunks to disk
+    FOLLOW = "follow"  # hash up to the contiguous offset
+    COMMIT = "commit"  # drive a commit to its end
+    FLUSH = "flush"  # make recorded chunks durable
     JOIN = "join"  # make it of its parts
     RECEIVE = "receive"  # receive the one request that it exists for
     SIGN = "sign"  # make the signature of the artifact with this digest
@@ -44,9 +44,9 @@ class Stored:
 class ChunkWriter(Protocol):
     """One writer's hold on a byte range of an upload. ``read`` and ``write`` block: call them on worker threads."""
 
-    #: Whether bytes are written over those that are there. Then they can be read while they come, and a recorded chunk
-    #: of the range is compared first, and un-recorded before it is overwritten. Else what is written is an object of
-    #: its own, which takes the place of the recorded one together with its row.
+    #: Whether writes replace the stored bytes in place. If so, bytes can be read while they arrive, and a recorded
+    #: chunk of the range is compared first and invalidated before it is overwritten. Otherwise a write makes a new
+    #: object, which replaces the recorded one together with its row.
     overwrites: bool
 
     def read(self, offset: int, size: int) -> bytes:

@@ -59,10 +59,10 @@ class Tokens(Protocol):
         """All tokens, revoked ones too, by name."""
 
     async def use_token(self, name: str, now: datetime) -> None:
-        """Remember when it was last used. No error when there is no such token."""
+        """Store when a token was last used. An unknown name is not an error."""
 
     async def delete_token(self, name: str) -> Token:
-        """Forget a token, revoked or not; it opens nothing from now on. Returns it. NotFound."""
+        """Delete a token, revoked or not, and return it. It is invalid from now on. Raises NotFound."""
 
     async def revoke_token(self, name: str, now: datetime) -> None:
-        """Let it open nothing from now on. Idempotent. NotFound."""
+        """Make a token invalid from now on. Idempotent. Raises NotFound."""
