@@ -3,25 +3,25 @@
 How a chunk becomes part of a file, on a storage that writes in place (local files)
 -----------------------------------------------------------------------------------
 1. ``Storage.claim`` the range: a kernel lock, so that one writer at a time has it, across processes. The newest wins.
-2. *After* the claim, ``Catalog.find_chunks``: state and rows as they were before it are worth nothing.
+2. *After* the claim, ``Catalog.find_chunks``: state and rows read before the claim may be outdated.
 3. The same range is recorded already: compare the body with the stored bytes as it comes. All equal: done, nothing
-   written. At the first difference ``Catalog.unrecord_chunk`` (the upload must be open; the epoch rises), then write.
+   written. At the first difference ``Catalog.unrecord_chunk`` (the upload must be open; ``epoch`` rises), then write.
 4. ``ChunkWriter.write`` in large blocks on a worker thread. Short body, wrong digest: nothing is recorded.
 5. ``Catalog.record_chunk``: one transaction {lock the upload's row; it is open; nothing overlaps; insert, next seq}.
-6. ``ChunkWriter.close``. Whoever is still inside ``write`` then closes the descriptor itself when it comes out:
-   closed under a running write, its number could belong to another upload's file by the time the write starts.
+6. ``ChunkWriter.close``. A thread that is still inside ``write`` closes the descriptor itself when it returns. If it
+   were closed earlier, its number could belong to another upload's file by the time the write starts.
 
-On a storage that keeps each chunk as an immutable object there is nothing to protect: step 3 compares digests, and
-step 5 replaces the row of the same range; the newest row wins, and the epoch rises. There the catalog has the list of
-an artifact's segments (``ObjectRecords``), so that publishing and deleting are part of its transactions.
+A storage that keeps each chunk as an immutable object overwrites nothing. There, step 3 compares digests, and step 5
+replaces the row of the same range. The newest row wins, and ``epoch`` rises. The catalog then stores the list of an
+artifact's segments (``ObjectRecords``), so that publishing and deleting are part of its transactions.
 
 How an upload becomes an artifact
 ---------------------------------
 1. ``Catalog.begin_commit``: open and covered → committing.
-2. Wait for the digest of the whole file under the current epoch. Not the expected one: ``Catalog.reject_commit``.
-   Judgements carry the epoch: a process that was frozen meanwhile changes nothing any more.
-3. Flush, and ``Catalog.mark_durable``: from here on no power loss opens the upload again, whose file is about to
-   have a second name.
+2. Wait for the digest of the whole file in the current generation (``epoch``). If it differs from the expected one:
+   ``Catalog.reject_commit``. Verdicts carry the generation, so a process that was suspended meanwhile has no effect.
+3. Flush, and ``Catalog.mark_durable``. From here on, a power loss cannot reopen the upload, whose file is about to
+   get a second name.
 4. Under ``Storage.digest_lock`` and with ``Storage.exclude_writers`` (no writer and no writable descriptor is left):
    ``Storage.publish`` (bytes to disk, then link, then the folder to disk), and ``Catalog.complete_commit``; what turns
    out to be stale is withdrawn. Deleting an artifact takes the same lock.
@@ -32,7 +32,7 @@ How an upload becomes an artifact
 crash after                                    left behind                   recovery
 =============================================  ============================  =====================================
 the file is made, before its row               a file without a row          delete it
-un-record, or part of the writes               a missing range               none: that is the truth
+invalidation, or part of the writes            a missing range               none: the record is true
 all bytes are written, before the row          a missing range               none: it was never acknowledged
 ``committing``, or bytes to disk               nothing is lost               go on; hash again
 link, before or after the folder's fsync       a file without a record, or   link again (the same inode), fsync,
