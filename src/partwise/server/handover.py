@@ -29,7 +29,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from partwise.core.errors import BodyInterrupted
-from partwise.engine.ports import BLOCK, Sink
+from partwise.engine.ports import Sink
 from partwise.http.intake import ABORT, RequestBody
 from partwise.http.interim import INTERIM
 from partwise.http.sending import SENDS_FILES
@@ -54,6 +54,9 @@ STICKY_MILLISECONDS = 5
 LOW_WATER = 128 << 10
 #: After this much, a thread gives way to other bodies.
 TURN = 64 << 20
+#: Bytes that are read before they are written. The block, what the kernel copies into it and the pages that it is
+#: copied to have to fit in a core's second-level cache together: docs/decisions/data-path.md.
+BLOCK = 512 << 10
 
 _thread = threading.local()
 

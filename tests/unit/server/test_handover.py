@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import uvicorn
@@ -18,7 +19,7 @@ from partwise.core.errors import BadBody, BodyInterrupted
 from partwise.http.forms import FormBody
 from partwise.server.body import Intake
 from partwise.server.connection import BoundedProtocol
-from partwise.server.handover import SMALLEST, HandoverProtocol
+from partwise.server.handover import BLOCK, SMALLEST, HandoverProtocol
 from tests.support.until import until
 
 
@@ -199,3 +200,26 @@ async def test_the_number_of_a_socket_that_closes_is_not_duplicated() -> None:
         await app.done.wait()
         writer.close()
     assert (handed, app.whole) == ([None], False)
+
+
+async def test_a_body_is_written_in_blocks_that_a_cache_holds() -> None:
+    """Both of the bytes that came with the head and of those that a thread reads."""
+
+    sizes: list[int] = []
+
+    class Blocks(bytearray):
+        def extend(self, block: Any) -> None:
+            sizes.append(len(block))
+            super().extend(block)
+
+    app = LateReader()
+    app.got = Blocks()
+    app.ended.set()
+    body = os.urandom(3 * BLOCK + 1)
+    async with serving(app) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"PUT / HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        await app.done.wait()
+        writer.close()
+    assert bytes(app.got) == body
+    assert max(sizes) <= BLOCK == 512 << 10
