@@ -15,7 +15,7 @@
     app.mount("/files", files.app)
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from partwise.core.errors import Denied
 from partwise.core.records import Principal
@@ -30,11 +30,14 @@ __all__ = [
     "Creation",
     "Denied",
     "Event",
-    "GunicornWorker",  # noqa: F822 (see __getattr__)
+    "GunicornWorker",
     "Partwise",
     "Principal",
     "Settings",
 ]
+
+if TYPE_CHECKING:
+    from partwise.server.gunicorn_worker import GunicornWorker
 
 
 def __getattr__(name: str) -> Any:

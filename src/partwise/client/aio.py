@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Sequence
 from contextlib import closing, suppress
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar, Unpack
 
 from partwise.client.api import Client, UploadSource
-from partwise.client.models import ArtifactInfo, DownloadResult, EventBatch, UploadInfo, UploadResult
+from partwise.client.models import ArtifactInfo, DownloadResult, EventBatch, Observer, UploadInfo, UploadResult
+from partwise.client.parameters import ClientOptions, DownloadOptions, ReadOptions, UploadOptions, WatchOptions
 from partwise.client.receive import Writable
 from partwise.client.stream import Bytes
 
@@ -27,11 +28,13 @@ class AsyncClient:
     Cancelling an `upload` or `download` stops it; what was transferred is taken up by the next call.
     """
 
-    def __init__(self, server: str | None = None, **options: Any) -> None:
+    def __init__(self, server: str | None = None, **options: Unpack[ClientOptions]) -> None:
         """Takes what `Client` takes."""
         self._client = Client(server, **options)
 
-    async def upload(self, source: UploadSource | AsyncIterable[Bytes], **options: Any) -> UploadResult:
+    async def upload(
+        self, source: UploadSource | AsyncIterable[Bytes], **options: Unpack[UploadOptions]
+    ) -> UploadResult:
         """`Client.upload`, without ``cancelled``. ``source`` may also be an asynchronous iterable of bytes.
 
         That is iterated in the running loop; all else is read in a thread.
@@ -47,16 +50,21 @@ class AsyncClient:
         return await _stoppable(work)
 
     async def download(
-        self, artifact: str | ArtifactInfo, target: str | os.PathLike[str] | Writable, **options: Any
+        self,
+        artifact: str | ArtifactInfo,
+        target: str | os.PathLike[str] | Writable,
+        **options: Unpack[DownloadOptions],
     ) -> DownloadResult:
         """`Client.download`, without ``cancelled``. A file object is written in a thread."""
         return await _stoppable(lambda stop: self._client.download(artifact, target, cancelled=stop, **options))
 
-    async def read(self, artifact: str | ArtifactInfo, **options: Any) -> bytes:
+    async def read(self, artifact: str | ArtifactInfo, **options: Unpack[ReadOptions]) -> bytes:
         """`Client.read`, without ``cancelled``."""
         return await _stoppable(lambda stop: self._client.read(artifact, cancelled=stop, **options))
 
-    async def stream(self, artifact: str | ArtifactInfo, **options: Any) -> AsyncGenerator[bytes, None]:
+    async def stream(
+        self, artifact: str | ArtifactInfo, **options: Unpack[WatchOptions]
+    ) -> AsyncGenerator[bytes, None]:
         """`Client.stream`, without ``cancelled``: an asynchronous iterator.
 
         It raises VerificationFailed at its end if the bytes were wrong, so trust none before it has ended.
@@ -82,21 +90,29 @@ class AsyncClient:
         """`Client.find_artifact`."""
         return await asyncio.to_thread(self._client.find_artifact, reference)
 
-    async def find_content(self, path: str | os.PathLike[str], **options: Any) -> ArtifactInfo | None:
+    async def find_content(
+        self, path: str | os.PathLike[str], *, observer: Observer | None = None
+    ) -> ArtifactInfo | None:
         """`Client.find_content`, without ``cancelled``."""
-        return await _stoppable(lambda stop: self._client.find_content(path, cancelled=stop, **options))
+        return await _stoppable(lambda stop: self._client.find_content(path, observer=observer, cancelled=stop))
 
-    async def uploads(self, **options: Any) -> list[UploadInfo]:
+    async def uploads(self, *, search: str | None = None) -> list[UploadInfo]:
         """`Client.uploads`, as a list."""
-        return await asyncio.to_thread(lambda: list(self._client.uploads(**options)))
+        return await asyncio.to_thread(lambda: list(self._client.uploads(search=search)))
 
-    async def artifacts(self, **options: Any) -> list[ArtifactInfo]:
+    async def artifacts(
+        self, *, sha256: str | None = None, filename: str | None = None, search: str | None = None
+    ) -> list[ArtifactInfo]:
         """`Client.artifacts`, as a list."""
-        return await asyncio.to_thread(lambda: list(self._client.artifacts(**options)))
+        return await asyncio.to_thread(
+            lambda: list(self._client.artifacts(sha256=sha256, filename=filename, search=search))
+        )
 
-    async def events(self, **options: Any) -> EventBatch:
+    async def events(
+        self, *, after: str | None = None, types: Sequence[str] = (), limit: int = 100, wait: int = 0
+    ) -> EventBatch:
         """`Client.events`."""
-        return await asyncio.to_thread(self._client.events, **options)
+        return await asyncio.to_thread(self._client.events, after=after, types=types, limit=limit, wait=wait)
 
     async def release(self, artifact: str, path: str) -> None:
         """`Client.release`."""
@@ -133,7 +149,8 @@ async def _stoppable(call: Callable[[threading.Event], T], stop: threading.Event
         stop.set()
         await asyncio.wait([work])
         # Its outcome no longer matters, but must be looked at.
-        work.cancelled() or work.exception()
+        if not work.cancelled():
+            work.exception()
         raise
 
 

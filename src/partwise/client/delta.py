@@ -46,6 +46,7 @@ class Ask(Protocol):
         self, method: str, href: str, *, query: Mapping[str, str | int] | None = None, data: Any = None
     ) -> tuple[int, dict[str, Any]]:
         """Return the status and the answer."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

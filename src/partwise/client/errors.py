@@ -30,7 +30,7 @@ class ClientError(Exception):
     """The root of the tree. ``str(error)`` is a sentence for a person."""
 
     #: For how many seconds it was tried again, in vain.
-    tried_seconds = 0.0
+    tried_seconds: float = 0.0
 
     def __str__(self) -> str:
         gave_up = f" Gave up after {self.tried_seconds:.0f} s." if self.tried_seconds >= 1 else ""
@@ -45,7 +45,8 @@ class CannotReachServer(ClientError):
 
     def __init__(self, message: str, *, before_request: bool = False, unknown_host: bool = False) -> None:
         super().__init__(message)
-        self.before_request, self.unknown_host = before_request, unknown_host
+        self.before_request: bool = before_request
+        self.unknown_host: bool = unknown_host
 
 
 class VerificationFailed(ClientError):
@@ -103,8 +104,11 @@ class AnswerError(ClientError):
         location: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.status, self.body, self.retry_after, self.location = status, body, retry_after, location
-        self.type = str(body.get("type", ""))
+        self.status: int = status
+        self.body: dict[str, Any] = body
+        self.retry_after: float | None = retry_after
+        self.location: str | None = location
+        self.type: str = str(body.get("type", ""))
 
 
 class NotAllowed(AnswerError):

@@ -60,7 +60,7 @@ class UploadInfo:
     #: The server's advice, where it gives any.
     chunk_size: int | None = None
     parallel: int | None = None
-    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    raw: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
 
     @property
     def id(self) -> str:
@@ -106,7 +106,7 @@ class ArtifactInfo:
     size: int
     filename: str | None
     created: str
-    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    raw: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
 
     @property
     def id(self) -> str:
@@ -140,7 +140,7 @@ class EventInfo:
     data: Mapping[str, Any]
     #: Where the feed goes on behind it.
     cursor: str
-    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    raw: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
 
     @classmethod
     @understood

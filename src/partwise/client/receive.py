@@ -22,6 +22,7 @@ class Writable(Protocol):
 
     def write(self, data: bytes, /) -> Any:
         """Take bytes; how many, or None for all."""
+        ...
 
 
 class Receiver:

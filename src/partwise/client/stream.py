@@ -22,6 +22,7 @@ class Readable(Protocol):
 
     def read(self, size: int, /) -> Bytes:
         """Return at most ``size`` bytes; none at the end."""
+        ...
 
 
 class Stream:
