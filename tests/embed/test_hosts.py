@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -12,7 +15,8 @@ import pytest
 from partwise.client import Client
 from partwise.embed import BoundedProtocol, GunicornWorker
 from tests.embed.conftest import EXAMPLES, django_session, hosted
-from tests.support.server import Http, sha256
+from tests.support.server import Answer, Http, sha256
+from tests.support.sse import Block, stream
 from tests.support.until import wait_until
 
 FILES = "/files/pulp/api/v3/"
@@ -91,6 +95,30 @@ def test_several_workers_of_the_hosts_server(tmp_path: Path, server: str) -> Non
                 assert http.put(href, offset, piece, LARGE, **ann).status == 200
         with Http(port) as http:
             assert http("PUT", f"{href}commit", {"sha256": sha256(data)}, **ann).status == 200
+
+
+@pytest.mark.parametrize("server", ["uvicorn", "gunicorn", "bypass"])
+def test_a_stop_does_not_wait_for_those_who_wait_for_events(tmp_path: Path, server: str) -> None:
+    ann = {"X_API_Key": "key-of-ann"}
+    events, begun = f"{FILES}events/?after=now", Event()
+
+    def poll(port: int) -> Answer:
+        with Http(port) as http:
+            return http("GET", f"{events}&wait=25", **ann)
+
+    def listen(port: int) -> Block | None:
+        with stream(port, events, **ann) as opened:
+            begun.set()
+            return opened.event()
+
+    with ThreadPoolExecutor() as pool:
+        with hosted(EXAMPLES / "starlette", "app", tmp_path / "data", server) as port:
+            polled, heard = pool.submit(poll, port), pool.submit(listen, port)
+            assert begun.wait(20)
+            stopped_at = time.monotonic()
+        assert polled.result().status == 200
+        assert heard.result() is None, "the stream ended without an event"
+        assert time.monotonic() - stopped_at < 20, "the stop waited for the end of the poll"
 
 
 def test_gunicorn_has_the_bypass() -> None:

@@ -46,6 +46,8 @@ class EventWatch:
         self.closed = False
         #: Tells whether the process stops soon. Streams end then, and polls go on.
         self.draining: Callable[[], bool] = lambda: False
+        #: Tells whether the process has begun to stop. All waits end then.
+        self.stopping: Callable[[], bool] = lambda: False
 
     @property
     def streams_end(self) -> bool:
@@ -95,7 +97,9 @@ class EventWatch:
         try:
             while self._waiting:
                 await asyncio.sleep(POLL)
-                if self.draining():
+                if self.stopping():
+                    self.close()
+                elif self.draining():
                     self._wake(lambda waiter: waiter.is_stream)
                 await self._look()
         finally:

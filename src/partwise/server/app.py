@@ -23,6 +23,7 @@ from partwise.engine.engine import Engine
 from partwise.http.dialect import ACTING, AnswerErrors, Dialect, InDialect, Site, always_known, any_token
 from partwise.http.problems import ADMINS_ONLY, ERRORS_PAGE, errors_page, refuse, render_any
 from partwise.protocols import DIALECTS
+from partwise.server import host
 from partwise.server.assembly import make_engine
 from partwise.server.auth import Authenticator, Identity, TokenRequired, is_known, is_still_known, principal_of
 from partwise.server.body import Intake
@@ -112,6 +113,7 @@ def assemble(
     engine, tokens = make_engine(settings)
     engine.observe, engine.limited = metrics.observe, metrics.limited
     engine.workers.events.draining = lambda: lifecycle.draining or lifecycle.stopping
+    engine.workers.events.stopping = host.is_stopping
     senders = [WebhookSender(webhook) for webhook in settings.webhooks]
     engine.endpoints, engine.attempted = [sender.endpoint for sender in senders], metrics.attempted
     asker = None if settings.before_create is None else PermissionAsker(settings.before_create)

@@ -26,8 +26,8 @@ MEDIA_TYPE = "text/event-stream"
 SILENCE, SHORTEST_SILENCE, LONGEST_SILENCE = 15, 1, 55
 #: Seconds after which it is looked again whether the client may still read.
 TRUST_SECONDS = 5.0
-#: Seconds after which a stream ends where the server below is another than our own: such a one tells nobody that it
-#: stops, and waits for the answers that are on their way.
+#: Seconds after which a stream ends where the server below is another than our own: such a one may tell nobody that it
+#: stops, and wait for the answers that are on their way.
 LIFETIME_SECONDS = 40.0
 #: Milliseconds after which a client connects again; spread, so that not all come at once after a restart.
 _RETRY = (1000, 3000)
