@@ -3,15 +3,41 @@
 from __future__ import annotations
 
 import http.client
+import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from xml.etree import ElementTree
 
+from botocore import exceptions
 from botocore.exceptions import BotoCoreError, ClientError
 
 from partwise.core.errors import OutOfSpace, StorageFailed
 from partwise.storage.objects.store import ObjectMissing
 
+#: Why a request got no response that could be read; the first kind that fits counts.
+_REASONS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    (
+        (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.CredentialRetrievalError),
+        "there are no complete credentials for the object store. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+    ),
+    (
+        (exceptions.SSLError, ssl.SSLError),
+        "TLS to the object store failed. Check its certificate, and AWS_CA_BUNDLE if it is of a private authority.",
+    ),
+    (
+        (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError, TimeoutError),
+        "the object store did not respond in time. Try again later.",
+    ),
+    (
+        (exceptions.EndpointConnectionError, exceptions.ProxyConnectionError, ConnectionRefusedError, socket.gaierror),
+        "the object store cannot be reached. Check its address, and that it runs.",
+    ),
+    (
+        (exceptions.ConnectionClosedError, exceptions.ResponseStreamingError, ConnectionError),
+        "the connection to the object store broke. Try again.",
+    ),
+)
 _NO_ROOM = {"XMinioStorageFull", "InsufficientCapacity", "QuotaExceeded", "InsufficientStorage"}
 
 
@@ -28,7 +54,15 @@ def failures(action: str, *, missing: str | None = None) -> Iterator[None]:
             f"The object store returned an invalid response: it failed to {action}. Try again later."
         ) from error
     except (BotoCoreError, OSError, http.client.HTTPException) as error:
-        raise StorageFailed(f"The object store failed to {action} ({type(error).__name__}).") from error
+        raise StorageFailed(f"Cannot {action}: {reason(error)}") from error
+
+
+def reason(error: Exception) -> str:
+    """Return a sentence on why a request got no response that could be read, for the operator."""
+    for kinds, sentence in _REASONS:
+        if isinstance(error, kinds):
+            return sentence
+    return "the request to the object store failed. Try again later, and look at the store's log."
 
 
 def status_of(error: ClientError) -> int:

@@ -32,7 +32,7 @@ from partwise.core.errors import StorageFailed
 from partwise.core.ranges import ByteRange
 from partwise.engine.ports import BLOCK
 from partwise.storage.s3.address import S3Address
-from partwise.storage.s3.failures import failures, refusal
+from partwise.storage.s3.failures import failures, reason, refusal
 
 #: Seconds without any progress after which a connection to the store is given up, and that an idle one is kept.
 SILENCE_SECONDS, IDLE_SECONDS = 60, 15
@@ -182,7 +182,7 @@ class Put:
             answer = self._connection.getresponse()
             return refusal("write", answer.status, answer.read())
         except (OSError, http.client.HTTPException):
-            return StorageFailed(f"The object store failed to write ({type(error).__name__}).")
+            return StorageFailed(f"Cannot write: {reason(error)}")
         finally:
             self.abort()
 
