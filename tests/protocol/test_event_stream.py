@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import Engines
 from tests.protocol.test_events import cursor, since
 from tests.support.nginx import NGINX, free_port, nginx, plain_site
 from tests.support.server import API, Http, ServerProcess
@@ -20,6 +21,13 @@ from tests.support.tokens import make_token
 from tests.support.until import wait_until
 
 FEED = f"{API}events/"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, engines: Engines) -> Iterator[ServerProcess]:
+    """A server of the module's own: the feed of a shared one may have late events of other tests."""
+    with ServerProcess(tmp_path_factory.mktemp("events")) as process:
+        yield process
 
 
 def next_event(opened: Stream) -> dict[str, Any]:

@@ -10,12 +10,20 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import Engines
 from tests.support.server import API, Answer, Http, ServerProcess, form, sha256
 from tests.support.tokens import make_token
 from tests.support.tus import Tus
 from tests.support.until import wait_until
 
 FEED = f"{API}events/"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, engines: Engines) -> Iterator[ServerProcess]:
+    """A server of the module's own: the feed of a shared one may have late events of other tests."""
+    with ServerProcess(tmp_path_factory.mktemp("events")) as process:
+        yield process
 
 
 def cursor(http: Http) -> str:
