@@ -77,7 +77,7 @@ format: $(VENV)/.dev ## put the code into its standard shape
 
 coverage: $(VENV)/.dev ## run the tests and show the branch coverage of src/ (ARGS="tests/unit …")
 	@$(BIN)/coverage erase
-	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run -m pytest $(ARGS)
+	COVERAGE_PROCESS_START="$(CURDIR)/pyproject.toml" $(BIN)/coverage run -m pytest $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
