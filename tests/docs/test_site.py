@@ -5,9 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+import partwise.client
+import partwise.embed
 from tests.docs.markdown import ROOT
 
 
@@ -20,3 +23,9 @@ def test_the_site_builds(tmp_path: Path) -> None:
     assert "--chunk-size" in (tmp_path / "site/docs/reference/commands.html").read_text()
     assert "partwise.client.Client.upload" in (tmp_path / "site/docs/reference/python-api.html").read_text()
     assert (tmp_path / "site/index.html").exists()
+
+
+@pytest.mark.parametrize("module", [partwise.client, partwise.embed])
+def test_the_reference_has_each_public_name(module: ModuleType) -> None:
+    text = (ROOT / "docs/reference/python-api.md").read_text()
+    assert [name for name in module.__all__ if f":: {module.__name__}.{name}\n" not in text] == []
