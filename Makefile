@@ -35,13 +35,13 @@ setup: $(VENV)/.dev ## make .venv with all that development needs
 serve: $(VENV)/.runtime ## run the server (ARGS="--port … --data … --workers …")
 	@exec $(BIN)/partwise serve $(ARGS)
 
-check: lint ## formatting, types, layers and fast tests: under a minute
+check: lint ## formatting, types, layers and fast tests: some two minutes on two cores
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal tests/unit tests/contract -m "not engines" $(ARGS)
 
 test-fast: lint ## what check does, and all tests but those of browsers, other clients, engines and crashes: 3 minutes
 	$(BIN)/pytest -n 4 --dist worksteal tests/unit tests/contract tests/protocol tests/hostile -m "not engines and not slow" $(ARGS)
 
-test: lint web-check $(VENV)/.programs ## what check does, and the whole test suite: some 11 minutes on two cores
+test: lint web-check $(VENV)/.programs ## what check does, and the whole test suite: some 15 minutes on two cores
 	$(BIN)/pytest -n 4 --dist worksteal --durations=40 $(ARGS)
 
 web: web/node_modules/.installed ## build the upload page from web/ (brings its own Node.js; commit what it builds)
