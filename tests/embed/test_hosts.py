@@ -6,6 +6,8 @@ import os
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -15,7 +17,7 @@ import pytest
 from partwise.client import Client
 from partwise.embed import BoundedProtocol, GunicornWorker
 from tests.embed.conftest import EXAMPLES, django_session, hosted
-from tests.support.server import Answer, Http, sha256
+from tests.support.server import Http, sha256
 from tests.support.sse import Block, stream
 from tests.support.until import wait_until
 
@@ -99,24 +101,22 @@ def test_several_workers_of_the_hosts_server(tmp_path: Path, server: str) -> Non
 
 @pytest.mark.parametrize("server", ["uvicorn", "gunicorn", "bypass"])
 def test_a_stop_does_not_wait_for_those_who_wait_for_events(tmp_path: Path, server: str) -> None:
-    ann = {"X_API_Key": "key-of-ann"}
     events, begun = f"{FILES}events/?after=now", Event()
 
-    def poll(port: int) -> Answer:
-        with Http(port) as http:
-            return http("GET", f"{events}&wait=25", **ann)
-
     def listen(port: int) -> Block | None:
-        with stream(port, events, **ann) as opened:
+        with stream(port, events, X_API_Key="key-of-ann") as opened:
             begun.set()
             return opened.event()
 
     with ThreadPoolExecutor() as pool:
         with hosted(EXAMPLES / "starlette", "app", tmp_path / "data", server) as port:
-            polled, heard = pool.submit(poll, port), pool.submit(listen, port)
+            poll = HTTPConnection("127.0.0.1", port, timeout=60)
+            poll.request("GET", f"{events}&wait=25", headers={"X-API-Key": "key-of-ann"})  # before the stream's request
+            heard = pool.submit(listen, port)
             assert begun.wait(20)
             stopped_at = time.monotonic()
-        assert polled.result().status == 200
+        with closing(poll):
+            assert poll.getresponse().status == 200
         assert heard.result() is None, "the stream ended without an event"
         assert time.monotonic() - stopped_at < 20, "the stop waited for the end of the poll"
 
