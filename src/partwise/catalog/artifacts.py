@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, fal
 
 from partwise.catalog import counts, events, objects
 from partwise.catalog.pages import newest_first
+from partwise.catalog.prepared import Prepared, PreparedQuery
 from partwise.catalog.search import candidates, count_some, holds
 from partwise.catalog.tables import ARTIFACT, artifact_links, artifacts, folded, name_prefix
 from partwise.core.errors import NotFound
@@ -18,8 +19,11 @@ from partwise.core.events import EventType
 from partwise.core.records import Artifact, Page, PageKey
 
 _LINKS: Select[Any] = select(*ARTIFACT)
-_GET = _LINKS.where(artifact_links.c.id == bindparam("id"))
-_OF_OWNER = _LINKS.where(artifact_links.c.owner == bindparam("owner"), artifact_links.c.sha256 == bindparam("sha256"))
+_GET = PreparedQuery(_LINKS.where(artifact_links.c.id == bindparam("id")), Artifact)
+_OF_OWNER = PreparedQuery(
+    _LINKS.where(artifact_links.c.owner == bindparam("owner"), artifact_links.c.sha256 == bindparam("sha256")), Artifact
+)
+_INSERT = Prepared.insert(artifact_links, Artifact, "search_name")
 _RECORDED = select(artifacts.c.sha256).where(artifacts.c.sha256 == bindparam("sha256"))
 _LOCK = _RECORDED.with_for_update()
 _SET_DIGESTS = update(artifact_links).where(artifact_links.c.id == bindparam("key")).values(digests=bindparam("known"))
@@ -33,16 +37,15 @@ def has_artifact(connection: Connection, sha256: str) -> bool:
 
 def get_artifact(connection: Connection, artifact_id: str) -> Artifact:
     """The link, or NotFound."""
-    row = connection.execute(_GET, {"id": artifact_id}).one_or_none()
-    if row is None:
+    found = _GET.one_or_none(connection, {"id": artifact_id})
+    if found is None:
         raise NotFound("artifact")
-    return Artifact(**row._mapping)
+    return found
 
 
 def find_link(connection: Connection, owner: str, sha256: str) -> Artifact | None:
     """The owner's link to the content, if there is one."""
-    row = connection.execute(_OF_OWNER, {"owner": owner, "sha256": sha256}).one_or_none()
-    return None if row is None else Artifact(**row._mapping)
+    return _OF_OWNER.one_or_none(connection, {"owner": owner, "sha256": sha256})
 
 
 def link(connection: Connection, new: Artifact) -> Artifact:
@@ -61,7 +64,7 @@ def link(connection: Connection, new: Artifact) -> Artifact:
 
 def insert_link(connection: Connection, new: Artifact) -> None:
     """Insert the row of a link to content that is recorded."""
-    connection.execute(insert(artifact_links), asdict(new) | {"search_name": folded(new.filename)})
+    _INSERT.run(connection, asdict(new) | {"search_name": folded(new.filename)})
 
 
 def note_digests(connection: Connection, artifact_id: str, digests: Mapping[str, str]) -> Artifact:

@@ -132,7 +132,7 @@ class SqlCatalog:
     create_upload = Writes(uploads.create_upload)
     set_size = Writes(uploads.set_size)
     commit_when_whole = Writes(uploads.commit_when_whole)
-    get_upload = Reads(uploads.get_upload)
+    get_upload = LooksUp(uploads.get_upload)
     list_uploads = Reads(uploads.list_uploads)
     set_name = Writes(uploads.set_name)
     begin_delete = Frees(uploads.begin_delete)
@@ -170,12 +170,12 @@ class SqlCatalog:
 
     # artifacts and tasks
     has_artifact = Reads(artifacts.has_artifact)
-    get_artifact = Reads(artifacts.get_artifact)
+    get_artifact = LooksUp(artifacts.get_artifact)
     note_digests = Writes(artifacts.note_digests)
     list_artifacts = Reads(artifacts.list_artifacts)
     unlink_artifact = Frees(artifacts.unlink_artifact)
     all_artifacts = Reads(artifacts.all_artifacts)
-    get_task = Reads(tasks.get_task)
+    get_task = LooksUp(tasks.get_task)
     list_tasks = Reads(tasks.list_tasks)
     find_task = Reads(tasks.find_task)
     prune_tasks = Writes(tasks.prune_tasks)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, case, func, select, update
 from partwise.catalog import artifacts, events, objects, tasks
 from partwise.catalog.chunks import count_gaps, unrecord_chunk
 from partwise.catalog.tables import chunks, uploads
-from partwise.catalog.uploads import UNFINISHED, change_upload, insert_upload, lock_upload
+from partwise.catalog.uploads import UNFINISHED, change_upload, delete_rows, insert_upload, lock_upload
 from partwise.core.errors import Conflict, IncompleteUpload, StaleGeneration, UnverifiedUpload
 from partwise.core.events import EventType
 from partwise.core.records import Artifact, Task, TaskState, Upload
@@ -123,7 +123,7 @@ def reject_commit(
 def complete_commit(
     connection: Connection, upload_id: str, sha256: str, artifact_id: str, now: datetime, *, generation: int
 ) -> Artifact:
-    """Committing → completed: artifact, link, task and upload."""
+    """Committing → completed: artifact, link, task and upload. An internal upload ends with that."""
     upload = lock_upload(connection, upload_id)
     if upload.epoch != generation:
         raise StaleGeneration
@@ -150,6 +150,9 @@ def complete_commit(
     )
     objects.take_chunks(connection, upload_id, sha256, now)
     tasks.complete_running(connection, upload_id, link.id, now)
+    if upload.internal:
+        delete_rows(connection, upload_id)
+        return link
     upload = change_upload(
         connection,
         upload,

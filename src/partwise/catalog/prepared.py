@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection, Select, UpdateBase
+from sqlalchemy import Connection, Select, Table, UpdateBase, bindparam, insert
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -27,6 +28,12 @@ class Prepared:
 
     def __init__(self, statement: Select[Any] | UpdateBase) -> None:
         self.statement = statement
+
+    @classmethod
+    def insert(cls, table: Table, record: type[Any], *more: str) -> Prepared:
+        """The statement that inserts a row with the fields of a dataclass ``record``, and the columns ``more``."""
+        names = (*(field.name for field in fields(record)), *more)
+        return cls(insert(table).values({name: bindparam(name) for name in names}))
 
     def run(self, connection: Connection, parameters: Mapping[str, Any]) -> None:
         """Carry it out, in the transaction of ``connection``."""

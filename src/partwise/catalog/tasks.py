@@ -16,7 +16,6 @@ from sqlalchemy import (
     delete,
     exists,
     func,
-    insert,
     literal,
     not_,
     or_,
@@ -27,6 +26,7 @@ from sqlalchemy import (
 
 from partwise.catalog import counts
 from partwise.catalog.pages import newest_first
+from partwise.catalog.prepared import Prepared, PreparedQuery
 from partwise.catalog.tables import TASK, tasks, unfinished, uploads
 from partwise.core.errors import NotFound
 from partwise.core.records import Page, PageKey, Task, TaskState
@@ -35,7 +35,8 @@ from partwise.core.records import Page, PageKey, Task, TaskState
 FAILED_KEPT = 10
 
 _NEWEST_FIRST = (tasks.c.created.desc(), tasks.c.id.desc())
-_GET = select(*TASK).where(tasks.c.id == bindparam("id"))
+_INSERT = Prepared.insert(tasks, Task)
+_GET = PreparedQuery(select(*TASK).where(tasks.c.id == bindparam("id")), Task)
 _OF_UPLOAD = (
     select(*TASK)
     .where(tasks.c.upload_id == bindparam("upload_id"))
@@ -48,15 +49,15 @@ _FINISH = update(tasks).where(tasks.c.upload_id == bindparam("key"), _RUNNING)
 
 def insert_task(connection: Connection, task: Task) -> None:
     """Insert the row, with all its fields as they are."""
-    connection.execute(insert(tasks), asdict(task))
+    _INSERT.run(connection, asdict(task))
 
 
 def get_task(connection: Connection, task_id: str) -> Task:
     """The task, or NotFound."""
-    row = connection.execute(_GET, {"id": task_id}).one_or_none()
-    if row is None:
+    found = _GET.one_or_none(connection, {"id": task_id})
+    if found is None:
         raise NotFound("task")
-    return Task(**row._mapping)
+    return found
 
 
 def find_task(connection: Connection, upload_id: str) -> Task | None:

@@ -16,7 +16,6 @@ from sqlalchemy import (
     case,
     delete,
     func,
-    insert,
     literal_column,
     select,
     update,
@@ -44,6 +43,7 @@ from partwise.engine.ports import OwnerLimits
 UNFINISHED = (UploadState.OPEN, UploadState.COMMITTING)
 
 # Statements are built once: building one costs more than running it.
+_INSERT = Prepared.insert(uploads, Upload, "search_name")
 _BY_ID = select(*UPLOAD).where(uploads.c.id == bindparam("id"))
 _GET = PreparedQuery(_BY_ID, Upload)
 _LOCK = PreparedQuery(_BY_ID.with_for_update(), Upload)
@@ -99,7 +99,7 @@ def change_upload(connection: Connection, upload: Upload, **changes: Any) -> Upl
 
 def insert_upload(connection: Connection, upload: Upload) -> None:
     """Insert the row, with all its fields as they are."""
-    connection.execute(insert(uploads), asdict(upload) | {"search_name": folded(upload.filename)})
+    _INSERT.run(connection, asdict(upload) | {"search_name": folded(upload.filename)})
 
 
 def create_upload(connection: Connection, upload: Upload, limits: OwnerLimits) -> None:
@@ -240,6 +240,11 @@ def finish_delete(connection: Connection, upload_id: str) -> None:
         return
     if upload.state is not UploadState.DELETING:
         raise Conflict(f"The upload is {upload.state}, not being deleted.")
+    delete_rows(connection, upload_id)
+
+
+def delete_rows(connection: Connection, upload_id: str) -> None:
+    """Delete the rows of an upload that is locked, and of its chunks."""
     objects.drop_chunks(connection, upload_id, datetime.now(UTC))
     connection.execute(delete(chunks).where(chunks.c.upload_id == upload_id))
     connection.execute(delete(uploads).where(uploads.c.id == upload_id))

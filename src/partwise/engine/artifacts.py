@@ -47,7 +47,9 @@ async def store_file(engine: Context, who: Principal, body: FileBody, *, bound: 
     lock = await engine.storage.try_lock(upload.id, Purpose.RECEIVE)
     try:
         sha256 = await _receive(engine, server, upload.id, body, bound)
-        await engine.catalog.set_name(upload.id, chosen or body.filename, body.media_type, engine.clock())
+        named = chosen or body.filename, body.media_type
+        if named != (upload.filename, upload.media_type):  # the form told it behind the file's bytes
+            await engine.catalog.set_name(upload.id, *named, engine.clock())
         task = await commit(engine, server, upload.id, sha256, wait=3600)
         if task.state is not TaskState.COMPLETED or task.artifact_id is None:
             raise StorageFailed(task.error or "The file could not be stored; try again.")
@@ -89,7 +91,8 @@ async def _receive(engine: Context, server: Principal, upload_id: str, body: Bod
         await body.drain(_refuse)
     if body.sha256 not in (None, sha256):
         raise ChunkDigestMismatch(str(body.sha256), sha256)
-    await set_size(engine, server, upload_id, size)
+    if size != bound:
+        await set_size(engine, server, upload_id, size)
     return sha256
 
 

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two flushes of an upload: the most that a power loss invalidates during a steady upload.
 PAUSE = 0.05
-#: Seconds between checks whether the flush of another task or process has ended.
+#: Seconds between checks whether the flush of another process has ended.
 POLL = 0.01
 #: Seconds before another try to keep writers out after a failed sync.
 RETRY = 0.5
@@ -33,6 +33,8 @@ class Flusher:
         self._failpoint = failpoint
         self._pending: set[str] = set()
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        #: The flushes that this process runs, by upload.
+        self._running: dict[str, asyncio.Future[None]] = {}
 
     def notify(self, upload_id: str) -> None:
         """A chunk of the upload was recorded."""
@@ -59,6 +61,7 @@ class Flusher:
         lock = await self._storage.try_lock(upload_id, Purpose.FLUSH)
         if lock is None:
             return False
+        ended = self._running[upload_id] = asyncio.get_running_loop().create_future()
         try:
             upload = await self._catalog.get_upload(upload_id)
             if upload.durable_seq < upload.seq:
@@ -71,12 +74,17 @@ class Flusher:
                 await self._catalog.mark_durable(upload_id, upload.seq)
         finally:
             lock.release()
+            del self._running[upload_id]
+            ended.set_result(None)
         return True
 
     async def flushed(self, upload_id: str) -> None:
         """Wait until all that is recorded now is durable. Raises StorageFailed, NotFound."""
-        while not await self.flush(upload_id):  # noqa: ASYNC110 (another process has no event to set)
-            await asyncio.sleep(POLL)
+        while not await self.flush(upload_id):
+            if (running := self._running.get(upload_id)) is not None:
+                await asyncio.shield(running)
+            else:
+                await asyncio.sleep(POLL)  # another process has no event to set
 
     async def distrust(self, upload_id: str) -> None:
         """The storage lost unknown bytes of the upload: invalidate all chunks that are not durable.

@@ -132,11 +132,20 @@ class Receiver:
         if not self._comparing:
             self._follow()
 
+    @property
+    def _is_whole(self) -> bool:
+        """Whether this body is the whole file, hashed as it comes: a commit needs no other digest."""
+        if self._hasher is None or self.upload.checksums:
+            return False
+        return self.upload.internal or (self.span.offset == 0 and self.span.size == self.upload.size)
+
     async def _follow_now(self) -> None:
         self._follow()
 
     def _follow(self) -> None:
         """Tell the background hasher of bytes that are written now. A body that is only compared writes none."""
+        if self._is_whole:
+            return
         writing = self._engine.workers.follower.writing(self.upload.id, self.inflight)
         self._following.enter_context(writing)
 
@@ -334,7 +343,7 @@ async def record(engine: Context, receiver: Receiver, declared: str | None) -> R
     if engine.durable_chunks:
         await engine.catalog.mark_durable(upload.id, chunk.seq)
     engine.workers.follower.notify(upload.id)
-    if not stored.durable:
+    if not stored.durable and not upload.internal:  # whose commit syncs it, in the same request
         engine.workers.flusher.notify(upload.id)
     gone = receiver.replaced  # ``upload`` was read before, and still counts it
     received = upload.received + chunk.size - (gone.size if gone else 0)

@@ -54,5 +54,6 @@ async def _settle_unstaged(engine: Context, upload_id: str) -> None:
     upload = await engine.catalog.get_upload(upload_id)
     if upload.state is not UploadState.OPEN:
         return
-    log.error("removing the upload %s: its staging file is lost", upload_id)
+    if not upload.internal:
+        log.error("removing the upload %s: its staging file is lost", upload_id)
     await remove(engine, upload_id, reason="lost")

@@ -119,7 +119,8 @@ def chunk_limit(engine: Context, upload: Upload) -> int:
 
 async def record_new(engine: Context, upload: Upload, reserved: int) -> Upload:
     """Make the staging file with ``reserved`` bytes, then the row."""
-    lock = await engine.storage.reserve(upload.id, reserved)
+    # The upload of a request is of no use after a power loss, which ends the request.
+    lock = await engine.storage.reserve(upload.id, reserved, durable=not upload.internal)
     # Where the generation begins at random, no digest of an earlier upload of the same id is taken for one of this.
     upload = replace(upload, epoch=secrets.randbits(48))
     try:

@@ -156,7 +156,7 @@ class LocalStorage:
 
     # staging files
 
-    async def reserve(self, upload_id: str, size: int) -> Lock:
+    async def reserve(self, upload_id: str, size: int, *, durable: bool = True) -> Lock:
         """Make the file with all its bytes allocated, under the creation lock that is returned."""
         path = self._staging_path(upload_id)
         lock = self._creations.try_hold(name_byte(upload_id))
@@ -168,7 +168,8 @@ class LocalStorage:
             try:
                 async with self._reservations.held(0):
                     await in_thread(self._create, path, size)
-                await in_thread(self._sync_new, path)
+                if durable:
+                    await in_thread(self._sync_new, path)
             except BaseException:
                 # Nobody else makes this file, and it was not there: what is there now came from here.
                 await in_thread(self._discard, path)

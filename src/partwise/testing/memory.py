@@ -167,7 +167,7 @@ class MemoryStorage:
             file.published = False
             del self.artifacts[sha256]
 
-    async def reserve(self, upload_id: str, size: int) -> Lock:
+    async def reserve(self, upload_id: str, size: int, *, durable: bool = True) -> Lock:
         """Make the file with all its bytes."""
         if upload_id in self.staged:
             raise StorageFailed("There is a staging file of this id already.")

@@ -188,6 +188,20 @@ async def test_completing_again_gives_the_same_answer(catalog: Catalog) -> None:
         await catalog.begin_commit("u1", SHA_A, make_task("t2"), NOW)
 
 
+async def test_an_internal_upload_ends_with_its_commit(catalog: Catalog) -> None:
+    await catalog.create_upload(replace(make_upload(), internal=True), UNLIMITED)
+    await record(catalog, 0, 100)
+    task = await catalog.begin_commit("u1", SHA_A, make_task(), NOW)
+    made = await catalog.complete_commit("u1", SHA_A, "a1", NOW, generation=0)
+    for look in (catalog.get_upload, catalog.list_chunks):
+        with pytest.raises(NotFound):
+            await look("u1")
+    assert await catalog.list_internal() == []
+    done = await catalog.get_task(task.id)
+    assert (done.state, done.artifact_id) == (TaskState.COMPLETED, made.id)
+    assert await catalog.usage(made.owner) == Usage(reserved=0, stored=100, open_uploads=0, artifacts=1)
+
+
 async def test_the_same_content_is_one_artifact_and_one_link_for_each_owner(catalog: Catalog) -> None:
     assert await committed(catalog, "u1", artifact_id="a1", filename="first") == "a1"
     assert await committed(catalog, "u2", artifact_id="a2", filename="second") == "a1"

@@ -115,6 +115,18 @@ async def test_files_in_one_request(engine: Engine, size: int, extra: int, decla
     assert await engine.catalog.list_internal() == []
 
 
+async def test_what_is_hashed_as_it_comes_is_not_hashed_again(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+    monkeypatch.setattr(engine.storage, "running_hash", lambda upload_id, _algorithms=(): begun.append(upload_id))
+    data = DATA * 16  # long enough to be hashed ahead
+    artifact = await artifacts.store_file(engine, ALICE, BytesBody(data), bound=len(data))
+    upload = await create(engine, 2 * len(data))
+    both = data + data
+    await put_chunk(engine, ALICE, upload.id, ByteRange(0, len(both)), BytesBody(both, sha256=sha256(both)))
+    task = await commit(engine, ALICE, upload.id, None, wait=10)
+    assert (artifact.sha256, task.state, begun) == (sha256(data), TaskState.COMPLETED, [])
+
+
 async def test_a_file_beyond_its_bound_is_refused(engine: Engine) -> None:
     for bound in (0, 5):
         with pytest.raises(BodySizeMismatch):

@@ -180,8 +180,10 @@ class Storage(Protocol):
         time, Superseded when another asks for the same, NotFound without a staging file.
         """
 
-    async def reserve(self, upload_id: str, size: int) -> Lock:
+    async def reserve(self, upload_id: str, size: int, *, durable: bool = True) -> Lock:
         """Make the staging file of a new upload with all its bytes reserved; OutOfSpace before any is taken if not.
+
+        Not ``durable``: a power loss may take the file.
 
         The lock keeps ``list_staged`` of all processes from seeing the file as abandoned until its row is recorded.
         """

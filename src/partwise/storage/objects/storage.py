@@ -151,7 +151,7 @@ class ObjectStorage:
 
     # uploads
 
-    async def reserve(self, upload_id: str, size: int) -> Lock:
+    async def reserve(self, upload_id: str, size: int, *, durable: bool = True) -> Lock:
         """Nothing is reserved: a store has no end that is known beforehand."""
         return _NothingHeld()
 
