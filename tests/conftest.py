@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import gc
 import signal
-import tempfile
 import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -23,6 +21,7 @@ from partwise.catalog import migrate
 from tests.engines.postgres import Postgres, postgres
 from tests.engines.seaweed import CREDENTIALS, Seaweed, seaweed
 from tests.support.aws import share_descriptions
+from tests.support.folders import service_folder
 from tests.support.leaks import collected, none_left
 from tests.support.server import ServerProcess
 
@@ -131,8 +130,7 @@ def engines(request: pytest.FixtureRequest) -> Iterator[Engines]:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
-    # Not in pytest's folder: that is its user's alone, and the path of a socket must be short.
-    with postgres(Path(tempfile.mkdtemp(prefix="pg-"))) as server:
+    with postgres(service_folder("pg-")) as server:
         yield server
 
 
@@ -154,7 +152,7 @@ def postgres_url(postgres_server: Postgres, postgres_template: str) -> Iterator[
 
 @pytest.fixture(scope="session")
 def seaweed_server() -> Iterator[Seaweed]:
-    with seaweed(Path(tempfile.mkdtemp(prefix="weed-"))) as server:
+    with seaweed(service_folder("weed-")) as server:
         yield server
 
 

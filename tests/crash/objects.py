@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
-from pathlib import Path
 
 import asyncpg
 
@@ -21,6 +19,7 @@ from partwise.storage.objects.place import MARKER
 from partwise.storage.objects.storage import ObjectStorage
 from tests.engines.postgres import postgres
 from tests.engines.seaweed import CREDENTIALS, seaweed
+from tests.support.folders import service_folder
 
 #: Makes a catalog and a place for objects; their URLs.
 Make = Callable[[], dict[str, str]]
@@ -38,8 +37,8 @@ def object_engines() -> Iterator[Make]:
     """Start a database and a store for the lives of a run, and end them."""
     with ExitStack() as stack:
         os.environ.update(CREDENTIALS)  # of those who live there
-        database = stack.enter_context(postgres(Path(tempfile.mkdtemp(prefix="pg-"))))
-        store = stack.enter_context(seaweed(Path(tempfile.mkdtemp(prefix="weed-"))))
+        database = stack.enter_context(postgres(service_folder("pg-")))
+        store = stack.enter_context(seaweed(service_folder("weed-")))
         template = database.create()
         migrate(database.url(template))
         yield lambda: {"catalog": database.url(database.create(template)), "storage": store.url(uuid.uuid4().hex)}

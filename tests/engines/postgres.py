@@ -28,6 +28,8 @@ _OPTIONS = {
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
+    # On a disk, a new database of 300 files takes a fifth of the time so.
+    "file_copy_method": "clone",
     "shared_buffers": "64MB",
     "max_connections": "200",
     "logging_collector": "off",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 
 from partwise.catalog import migrate
 from tests.engines.postgres import Postgres, postgres
+from tests.support.folders import service_folder
 from tests.support.proxy import Proxy
 from tests.support.server import API, Http, ServerProcess
 from tests.support.until import wait_until
@@ -29,7 +29,7 @@ DATA = os.urandom(70_001)
 
 @pytest.fixture(scope="module")
 def primary() -> Iterator[Postgres]:
-    with postgres(Path(tempfile.mkdtemp(prefix="pg-")), max_connections="20", synchronous_commit="on") as server:
+    with postgres(service_folder("pg-"), max_connections="20", synchronous_commit="on") as server:
         yield server
 
 
@@ -92,7 +92,7 @@ def test_a_read_only_database_is_unavailable_until_it_takes_writes(tmp_path: Pat
 def test_sessions_of_the_former_primary_are_dropped(tmp_path: Path, primary: Postgres) -> None:
     """The address leads to another server now; the former one goes on answering, read-only."""
     database = primary.create()
-    with Proxy(primary.port) as address, postgres(Path(tempfile.mkdtemp(prefix="pg-"))) as promoted:
+    with Proxy(primary.port) as address, postgres(service_folder("pg-")) as promoted:
         with served(tmp_path, primary.url(database).replace(f":{primary.port}/", f":{address.port}/")) as http:
             href = begin(http)
             set_read_only(primary, "on")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import os
 import random
-import tempfile
 import threading
 import time
 import urllib.request
@@ -17,13 +16,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
 from partwise.catalog import migrate
 from tests.engines.postgres import Postgres, postgres
 from tests.engines.seaweed import CREDENTIALS, Seaweed, seaweed
+from tests.support.folders import service_folder
 from tests.support.proxy import Proxy
 from tests.support.server import API, Http, ServerProcess, sha256
 
@@ -51,8 +50,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         for name, value in CREDENTIALS.items():
             patch.setenv(name, value)
         # What it acknowledged has to outlive it here.
-        database = stack.enter_context(postgres(Path(tempfile.mkdtemp(prefix="pg-")), synchronous_commit="on"))
-        store = stack.enter_context(seaweed(Path(tempfile.mkdtemp(prefix="weed-"))))
+        database = stack.enter_context(postgres(service_folder("pg-"), synchronous_commit="on"))
+        store = stack.enter_context(seaweed(service_folder("weed-")))
         proxy = stack.enter_context(Proxy(store.port))
         catalog = database.url(database.create())
         migrate(catalog)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -21,6 +19,7 @@ from partwise.catalog.tables import metadata
 from partwise.core.errors import Conflict, StorageFailed
 from tests.contract.catalog import processes
 from tests.engines.postgres import Postgres, postgres
+from tests.support.folders import service_folder
 
 pytestmark = pytest.mark.engines
 
@@ -159,7 +158,7 @@ def test_a_database_that_is_gone_is_a_failing_storage() -> None:
             await runner.read(execute, "SELECT 1")
         await runner.stop()
 
-    with postgres(Path(tempfile.mkdtemp(prefix="pg-"))) as server:
+    with postgres(service_folder("pg-")) as server:
         asyncio.run(work(server.url("postgres"), server))
 
 

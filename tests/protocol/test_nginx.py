@@ -89,4 +89,5 @@ def test_refusals_come_through(server: ServerProcess, proxy: int) -> None:
     with Http(proxy) as http:
         href = http.create(10)
         assert http.put(href, 0, b"x" * 5, 11).problem == (400, "bad-content-range")
+    with Http(proxy) as http:  # nginx may close a connection whose body it did not need, without saying so
         assert http("GET", f"{API}uploads/none/").problem == (404, "not-found")

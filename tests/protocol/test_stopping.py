@@ -60,4 +60,4 @@ def test_a_request_that_takes_too_long_is_told_to_come_again(tmp_path: Path, wor
     assert b"application/problem+json" in head_
     assert b"retry-after: 2" in head_.lower()
     assert json.loads(body)["type"].endswith("#busy")
-    assert "Traceback" not in log.read_text()
+    assert "Traceback" not in log.read_text(), log.read_text()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 
@@ -15,6 +17,18 @@ def make_data_folder(data: Path) -> Path:
     return data
 
 
-def fast_folder() -> str | None:
-    """Where temporary folders are in memory, if this machine has such a place: a sync costs nothing there."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+def fast_folder(room: int = 64 << 20) -> str | None:
+    """Where temporary folders are in memory, if this machine has such a place with ``room`` bytes to spare.
+
+    A sync costs nothing there, and making a file little.
+    """
+    place = "/dev/shm"
+    return place if os.access(place, os.W_OK) and shutil.disk_usage(place).free > room else None
+
+
+def service_folder(prefix: str) -> Path:
+    """A new folder for the data of another program, which removes it at its end: in memory, where some GiB are free.
+
+    Its path is short, as that of a socket has to be, and not in pytest's folder, which is its user's alone.
+    """
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=fast_folder(4 << 30)))
