@@ -414,7 +414,7 @@ class _Client:
         page = await artifacts.list_artifacts(self._engine, self._owner, sha256=digest)
         for artifact in page.items:
             signed = await find_signature(self._engine, self._owner, artifact.id, wait=_WAIT)
-            _must(signed.size is not None, "no signature", digest)
+            _must(signed.signature is not None, "no signature", digest)
 
     async def _unlink(self, digest: str) -> None:
         page = await artifacts.list_artifacts(self._engine, self._owner, sha256=digest)

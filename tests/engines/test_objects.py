@@ -429,7 +429,7 @@ async def test_signatures_of_artifacts_that_are_gone_are_deleted_once_they_are_o
 ) -> None:
     artifact = await store(server, step=MIB)
     signed = await find_signature(server.engine, ANN, artifact.id, wait=20)
-    assert signed.size is not None
+    assert signed.signature is not None
     around = int(artifact.sha256, 16)
     gone = [f"signatures/{digest:064x}" for digest in (0, around - 1, around + 1, 2**256 - 1)]
     for name in (*gone, "signatures/readme", f"signatures/{artifact.sha256}/other"):

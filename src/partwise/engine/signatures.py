@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from partwise.core.errors import Conflict, NotFound
 from partwise.core.records import Artifact, Principal
 from partwise.core.signature import MAX_SIGNED
 from partwise.engine.context import Context, check_scope
-from partwise.engine.signer import sound_size
+from partwise.engine.signer import Sound, read_sound
 
 #: Bytes of a block that is read to be sent.
 READ_BLOCK = 256 << 10
@@ -18,10 +17,10 @@ READ_BLOCK = 256 << 10
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """An artifact and its signature: ``size`` bytes of it are stored; None while it is being made."""
+    """An artifact and its stored signature; None while it is being made."""
 
     artifact: Artifact
-    size: int | None
+    signature: Sound | None
     #: Bytes of the artifact that the signature covers so far.
     done: int = 0
 
@@ -39,19 +38,19 @@ async def find_signature(engine: Context, who: Principal, artifact_id: str, *, w
         raise NotFound("artifact")
     if artifact.size > MAX_SIGNED:
         raise Conflict(f"The artifact has no signature: it is larger than {MAX_SIGNED} bytes. Transfer the whole file.")
-    size = await sound_size(engine.storage, artifact.sha256, artifact.size)
-    if size is None:
+    found = await read_sound(engine.storage, artifact.sha256, artifact.size)
+    if found is None:
         signer = engine.workers.signer
-        job = signer.sign(artifact.sha256, artifact.size)
-        await asyncio.wait({job}, timeout=wait)
-        if not job.done():
+        if not await signer.sign(artifact.sha256, artifact.size, wait=wait):
             return Signed(artifact, None, signer.done(artifact.sha256))
-        if not job.cancelled():
-            job.result()
-        size = await sound_size(engine.storage, artifact.sha256, artifact.size)
-    return Signed(artifact, size, artifact.size if size is not None else 0)
+        found = await read_sound(engine.storage, artifact.sha256, artifact.size)
+    return Signed(artifact, found, artifact.size if found is not None else 0)
 
 
-def read_signature(engine: Context, artifact: Artifact, size: int) -> AsyncIterator[bytes]:
-    """Read the stored signature of ``size`` bytes in blocks. NotFound on the first step when it is gone."""
-    return engine.storage.read_signature(artifact.sha256, size, READ_BLOCK)
+async def read_signature(engine: Context, artifact: Artifact, signature: Sound) -> AsyncIterator[bytes]:
+    """Yield a signature in blocks, from memory if it is there. NotFound on the first step when it is gone."""
+    if signature.data is not None:
+        yield signature.data
+        return
+    async for block in engine.storage.read_signature(artifact.sha256, signature.size, READ_BLOCK):
+        yield block

@@ -11,8 +11,9 @@ import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import Executor
+from dataclasses import dataclass
 
-from partwise.core.errors import BytesLost, NotFound
+from partwise.core.errors import BytesLost, NotFound, PartwiseError
 from partwise.core.pieces import Cutter, Cutting
 from partwise.core.ranges import ByteRange
 from partwise.core.signature import HEAD_BYTES, TRAILER_BYTES, Reading, Signature, largest_signature, pack
@@ -22,22 +23,40 @@ from partwise.engine.ports import Catalog, Purpose, Storage
 
 log = logging.getLogger(__name__)
 
+#: A signature of at most so many bytes stays in memory between its check and its sending: that of some 1 GiB. A larger
+#: one is read once more, so that a slow client costs no more memory than with any other body.
+KEPT_BYTES = 2 << 20
+#: So many failures are remembered for those who ask later.
+_MOST_FAILURES = 256
 
-async def sound_size(storage: Storage, sha256: str, size: int) -> int | None:
-    """Return the bytes of the stored signature of an artifact of ``size`` bytes; None: there is none, or a damaged one.
 
-    It is read for that, which costs little beside sending it. StorageFailed.
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """A stored signature that was checked: its size in bytes, and its bytes unless there are more than KEPT_BYTES."""
+
+    size: int
+    data: bytes | None
+
+
+async def read_sound(storage: Storage, sha256: str, size: int) -> Sound | None:
+    """Read and check the stored signature of an artifact of ``size`` bytes; None: there is none, or a damaged one.
+
+    StorageFailed.
     """
     stored = await storage.signature_size(sha256)
     if stored is None or not HEAD_BYTES + TRAILER_BYTES <= stored <= largest_signature(size):
         return None
-    reading = Reading()
+    reading, kept = Reading(), bytearray()
     try:
         async for block in storage.read_signature(sha256, stored):
             reading.take(block)
+            if stored <= KEPT_BYTES:
+                kept += block
     except (NotFound, BytesLost):
         return None
-    return stored if reading.is_signature_of(sha256, size) else None
+    if not reading.is_signature_of(sha256, size):
+        return None
+    return Sound(stored, bytes(kept) if stored <= KEPT_BYTES else None)
 
 
 class Signer:
@@ -49,14 +68,26 @@ class Signer:
         self._room = asyncio.Semaphore(os.cpu_count() or 1)
         #: Bytes of each artifact that are in its signature already.
         self._done: dict[str, int] = {}
+        #: Errors of jobs that ended while nobody waited, until the next who asks is told.
+        self._failures: dict[str, PartwiseError] = {}
 
-    def sign(self, sha256: str, size: int) -> asyncio.Task[None]:
-        """Return the job that makes and stores the signature of an artifact of ``size`` bytes.
+    async def sign(self, sha256: str, size: int, *, wait: float) -> bool:
+        """Have the signature of an artifact of ``size`` bytes made and stored; False: not within ``wait`` seconds.
 
-        The job raises NotFound, BytesLost or StorageFailed. When it ends the signature may still be missing: another
-        process makes it, or the artifact was deleted meanwhile.
+        Raises NotFound, BytesLost or StorageFailed, also for a job that failed since the last call. After True the
+        signature may still be missing: another process makes it, or the artifact was deleted meanwhile.
         """
-        return self._jobs.run(sha256, lambda: self._sign(sha256, size))
+        failure = self._failures.pop(sha256, None)
+        if failure is not None:
+            raise failure
+        job = self._jobs.run(sha256, lambda: self._sign(sha256, size))
+        await asyncio.wait({job}, timeout=wait)
+        if not job.done():
+            return False
+        if not job.cancelled():
+            self._failures.pop(sha256, None)
+            job.result()
+        return True
 
     def done(self, sha256: str) -> int:
         """Return how many bytes of an artifact the job is through with. 0: it waits, or another process has it."""
@@ -67,15 +98,24 @@ class Signer:
         await self._jobs.stop()
 
     async def _sign(self, sha256: str, size: int) -> None:
+        try:
+            await self._sign_alone(sha256, size)
+        except PartwiseError as error:
+            while len(self._failures) >= _MOST_FAILURES:
+                del self._failures[next(iter(self._failures))]
+            self._failures[sha256] = error
+            raise
+
+    async def _sign_alone(self, sha256: str, size: int) -> None:
         async with self._room:
             lock = await self._storage.try_lock(sha256, Purpose.SIGN)
             if lock is None:
                 return
             try:
-                if await sound_size(self._storage, sha256, size) is None:
+                if await read_sound(self._storage, sha256, size) is None:
                     data = await self._make(sha256, size)
                     self._failpoint("signature.made")
-                    await self._store(sha256, data)
+                    await self._store(sha256, size, data)
             finally:
                 self._done.pop(sha256, None)
                 lock.release()
@@ -94,8 +134,14 @@ class Signer:
         table.extend(await loop.run_in_executor(self._threads, lambda: pack(cutter.end())))
         return Signature(cutting, size, sha256, bytes(table)).encode()
 
-    async def _store(self, sha256: str, data: bytes) -> None:
+    async def _store(self, sha256: str, size: int, data: bytes) -> None:
+        """Store the signature while its artifact is there, and read it back. BytesLost if that gives other bytes."""
         async with self._storage.digest_lock(sha256):
             if await self._catalog.has_artifact(sha256):
                 await self._storage.store_signature(sha256, data)
                 self._failpoint("signature.stored")
+                if await read_sound(self._storage, sha256, size) is None:
+                    raise BytesLost(
+                        "The signature of the artifact was stored, but the storage returns other bytes. Transfer the "
+                        "whole file, and check the storage."
+                    )

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import gzip
+import struct
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -20,11 +24,22 @@ BASE = noise(1, 100_000)
 SIGNED = sign(BASE)
 
 
+@dataclass(frozen=True)
+class Answer:
+    """``cut`` bytes at the end of the body are not sent. ``repeated``: the body is sent again and again, to no end."""
+
+    status: int
+    body: bytes
+    cut: int = 0
+    headers: dict[str, str] = field(default_factory=lambda: {"Retry-After": "0"})
+    repeated: bool = False
+
+
 class Server:
-    """Gives one answer after the other, the last one again and again: a status, a body, and how much is cut off."""
+    """Gives one answer after the other, the last one again and again."""
 
     def __init__(self) -> None:
-        self.answers: list[tuple[int, bytes, int]] = []
+        self.answers: list[Answer] = []
         self.asked: list[tuple[str, str]] = []
         server = self
 
@@ -34,12 +49,17 @@ class Server:
 
             def do_GET(self) -> None:
                 server.asked.append((self.path, self.headers["Accept"]))
-                status, body, cut = server.answers.pop(0) if len(server.answers) > 1 else server.answers[0]
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.send_header("Retry-After", "0")
+                answer = server.answers.pop(0) if len(server.answers) > 1 else server.answers[0]
+                self.send_response(answer.status)
+                if not answer.repeated:
+                    self.send_header("Content-Length", str(len(answer.body)))
+                for name, value in answer.headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(body[: len(body) - cut])
+                self.wfile.write(answer.body[: len(answer.body) - answer.cut])
+                with suppress(OSError):
+                    while answer.repeated:
+                        self.wfile.write(answer.body)
 
         self._listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.01,))
@@ -66,27 +86,52 @@ def http(server: Server) -> Iterator[Http]:
     made.close()
 
 
-def fetch(http: Http, *, sha256: str = SIGNED.sha256, cancelled: bool = False, **options: float) -> Signature:
+def fetch(
+    http: Http, *, sha256: str = SIGNED.sha256, cancelled: bool = False, patience: float = 5.0, **options: float
+) -> Signature:
     artifact = ArtifactInfo(href="/a/1/", sha256=sha256, size=len(BASE), filename="f", created="")
     event = threading.Event()
     if cancelled:
         event.set()
-    return fetch_signature(http, artifact, Patience(5), event, **options)
+    return fetch_signature(http, artifact, Patience(patience), event, **options)
 
 
 def test_it_is_waited_for_while_the_server_makes_it(server: Server, http: Http) -> None:
-    server.answers = [(202, b'{"state": "running"}', 0), (202, b"{}", 0), (503, b"{}", 0), (200, SIGNED.encode(), 0)]
+    server.answers = [
+        Answer(202, b'{"state": "running"}'),
+        Answer(202, b"{}"),
+        Answer(503, b"{}"),
+        Answer(200, SIGNED.encode()),
+    ]
     assert fetch(http) == SIGNED
     assert server.asked == [("/a/1/signature/", MEDIA_TYPE)] * 4
 
 
 def test_a_connection_that_is_cut_is_tried_again(server: Server, http: Http) -> None:
-    server.answers = [(200, SIGNED.encode(), 40), (200, SIGNED.encode(), 0)]
+    server.answers = [Answer(200, SIGNED.encode(), cut=40), Answer(200, SIGNED.encode())]
     assert fetch(http) == SIGNED
-    server.answers = [(200, SIGNED.encode(), 40)]
-    artifact = ArtifactInfo(href="/a/1/", sha256=SIGNED.sha256, size=len(BASE), filename="f", created="")
+
+
+def test_one_that_is_cut_each_time_is_given_up(server: Server, http: Http) -> None:
+    """The file is sent whole then."""
+    server.answers = [Answer(200, SIGNED.encode(), cut=40)]
+    with pytest.raises(NoSignature, match="closed each time"):
+        fetch(http, patience=0.0)
+
+
+def test_a_server_that_is_away_is_an_error_of_the_transfer(http: Http, server: Server) -> None:
+    server.close()
     with pytest.raises(CannotReachServer):
-        fetch_signature(http, artifact, Patience(0), threading.Event())
+        fetch(http, patience=0.0)
+
+
+def of_pieces(first: int) -> bytes:
+    """The signature with another size of the first piece, and a right trailer. A missing sum goes to the second."""
+    (one,), (two,) = (struct.unpack_from(">I", SIGNED.table, offset) for offset in (0, 36))
+    table = bytearray(SIGNED.table)
+    struct.pack_into(">I", table, 0, first % 2**32)
+    struct.pack_into(">I", table, 36, (one + two - first) % 2**32)
+    return Signature(SIGNED.cutting, SIGNED.size, SIGNED.sha256, bytes(table)).encode()
 
 
 @pytest.mark.parametrize(
@@ -95,26 +140,38 @@ def test_a_connection_that_is_cut_is_tried_again(server: Server, http: Http) -> 
         (404, b"{}", r"no signature of it \(404\)"),
         (409, b"{}", r"no signature of it \(409\)"),
         (507, b"{}", r"no signature of it \(507\)"),
+        (500, b"{}", r"no signature of it \(500\)"),
         (200, b"", "cannot be used"),
+        (
+            200,
+            b'{"version": 1, "average": 4096, "size": 100000, "pieces": []}' + b" " * 99,
+            "do not begin as a signature does",
+        ),
+        (200, SIGNED.encode()[:-1], "do not fill"),
+        (200, SIGNED.encode()[:4] + b"\2" + SIGNED.encode()[5:], "version 2"),
+        (200, of_pieces(-1), "larger than the average size allows|in all"),
+        (200, of_pieces(0), "smaller or larger"),
+        (200, of_pieces(2**32 - 1), "in all"),
+        (204, b"", "cannot be used"),
         (200, SIGNED.encode()[:-1] + b"?", "cannot be used"),
         (200, sign(BASE[:-1]).encode(), "that of another file"),
     ],
 )
 def test_what_is_no_signature(server: Server, http: Http, status: int, body: bytes, words: str) -> None:
-    server.answers = [(status, body, 0)]
+    server.answers = [Answer(status, body)]
     with pytest.raises(NoSignature, match=words):
         fetch(http)
 
 
 def test_that_of_another_artifact_is_refused(server: Server, http: Http) -> None:
-    server.answers = [(200, SIGNED.encode(), 0)]
+    server.answers = [Answer(200, SIGNED.encode())]
     with pytest.raises(NoSignature, match="that of another file"):
         fetch(http, sha256="0" * 64)
 
 
 def test_one_that_is_too_large_is_not_read(server: Server, http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
     """For a file of that size, or for any."""
-    server.answers = [(200, bytes(largest_signature(len(BASE)) + 1), 0), (200, SIGNED.encode(), 0)]
+    server.answers = [Answer(200, bytes(largest_signature(len(BASE)) + 1)), Answer(200, SIGNED.encode())]
     with pytest.raises(NoSignature, match="too large"):
         fetch(http)
     monkeypatch.setattr(signatures, "_MOST_BYTES", 100)
@@ -122,8 +179,40 @@ def test_one_that_is_too_large_is_not_read(server: Server, http: Http, monkeypat
         fetch(http)
 
 
+def test_one_that_is_compressed_is_not_unpacked(server: Server, http: Http) -> None:
+    """A few bytes could become gigabytes."""
+    packed = gzip.compress(SIGNED.encode())
+    server.answers = [Answer(200, packed, headers={"Content-Encoding": "gzip"})]
+    with pytest.raises(NoSignature, match="cannot be used"):
+        fetch(http)
+
+
+def test_one_without_an_end_is_given_up(server: Server, http: Http) -> None:
+    server.answers = [Answer(200, SIGNED.encode(), repeated=True)]
+    with pytest.raises(NoSignature, match="too large"):
+        fetch(http)
+    server.answers = [Answer(202, b"{}" * 1000, repeated=True)]
+    with pytest.raises(NoSignature, match="too large"):
+        fetch(http)
+
+
+def test_one_that_comes_too_slowly_is_given_up(server: Server, http: Http) -> None:
+    server.answers = [Answer(200, SIGNED.encode())]
+    with pytest.raises(NoSignature, match="takes too long"):
+        fetch(http, seconds=0.0)
+
+
+@pytest.mark.parametrize("pause", ["nan", "inf", "-1", "Fri, 27 Nov 2026 21:00:00 GMT", "x", "", "9" * 400])
+def test_any_pause_that_a_server_asks_for_is_bounded(
+    server: Server, http: Http, monkeypatch: pytest.MonkeyPatch, pause: str
+) -> None:
+    monkeypatch.setattr(signatures, "_LONGEST_PAUSE", 0.01)
+    server.answers = [Answer(202, b"{}", headers={"Retry-After": pause}), Answer(200, SIGNED.encode())]
+    assert fetch(http) == SIGNED
+
+
 def test_the_wait_has_an_end(server: Server, http: Http) -> None:
-    server.answers = [(202, b"{}", 0)]
+    server.answers = [Answer(202, b"{}")]
     with pytest.raises(NoSignature, match="takes too long"):
         fetch(http, seconds=0.0)
     with pytest.raises(Cancelled):

@@ -11,10 +11,11 @@ from partwise.core.errors import BytesLost, Conflict, NotFound
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Artifact
 from partwise.core.signature import MAX_SIGNED, Reading, Signature
-from partwise.engine import artifacts, signatures
+from partwise.engine import artifacts, signatures, signer
 from partwise.engine.engine import Engine
 from partwise.engine.ports import BLOCK, Purpose, Storage
 from partwise.engine.signatures import find_signature, read_signature
+from partwise.engine.signer import Sound
 from tests.support.bodies import BytesBody
 from tests.support.edits import noise, sign
 from tests.support.until import until
@@ -30,9 +31,9 @@ async def store(engine: Engine, data: bytes = DATA) -> Artifact:
 
 async def signature(engine: Engine, artifact: Artifact) -> bytes:
     found = await find_signature(engine, ALICE, artifact.id, wait=WAIT)
-    assert found.size is not None
-    blocks = [block async for block in read_signature(engine, artifact, found.size)]
-    assert sum(map(len, blocks)) == found.size
+    assert found.signature is not None
+    blocks = [block async for block in read_signature(engine, artifact, found.signature)]
+    assert sum(map(len, blocks)) == found.signature.size
     return b"".join(blocks)
 
 
@@ -61,6 +62,26 @@ async def test_it_is_made_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) 
     assert reads == 1
 
 
+async def test_it_is_read_once_for_each_who_asks(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is too large to be kept in memory is read to be checked, and again to be sent."""
+    artifact = await store(engine)
+    made = await signature(engine, artifact)
+    reads = 0
+    read = engine.storage.read_signature
+
+    def counted(sha256: str, size: int, block: int = BLOCK) -> AsyncIterator[bytes]:
+        nonlocal reads
+        reads += 1
+        return read(sha256, size, block)
+
+    monkeypatch.setattr(engine.storage, "read_signature", counted)
+    assert await signature(engine, artifact) == made
+    assert reads == 1
+    monkeypatch.setattr(signer, "KEPT_BYTES", len(made) - 1)
+    assert await signature(engine, artifact) == made
+    assert reads == 3
+
+
 SOUND = sign(DATA).encode()
 
 
@@ -85,6 +106,45 @@ async def test_a_damaged_one_is_made_again(engine: Engine, damaged: bytes) -> No
     assert await signature(engine, artifact) == SOUND
 
 
+@pytest.mark.parametrize("wait", [WAIT, 0.0], ids=["waiting", "asking again"])
+async def test_a_storage_that_always_damages_it_is_told_of(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, wait: float
+) -> None:
+    """Also to whoever asked in vain before: the signature is not made for ever."""
+    artifact = await store(engine)
+    reads = 0
+    read = engine.storage.read_artifact
+
+    def counted(sha256: str, span: ByteRange, block: int = BLOCK) -> AsyncIterator[bytes]:
+        nonlocal reads
+        reads += 1
+        return read(sha256, span, block)
+
+    async def damaged(sha256: str, size: int, block: int = BLOCK) -> AsyncIterator[bytes]:
+        yield bytes(size)
+
+    async def ask_until_told() -> None:
+        while (await find_signature(engine, ALICE, artifact.id, wait=wait)).signature is None:
+            await asyncio.sleep(0)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine.storage, "read_artifact", counted)
+        patched.setattr(engine.storage, "read_signature", damaged)
+        with pytest.raises(BytesLost, match=r"the storage returns other bytes\. Transfer the whole file"):
+            await ask_until_told()
+    assert reads == 1
+    assert await signature(engine, artifact) == SOUND
+
+
+async def test_failures_that_nobody_asks_for_are_forgotten(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signer, "_MOST_FAILURES", 2)
+    making = engine.workers.signer
+    for number in range(5):
+        assert not await making.sign(f"{number:064}", 1, wait=0)
+        await until(lambda: not making._jobs._running)
+    assert list(making._failures) == [f"{number:064}" for number in (3, 4)]
+
+
 def test_any_damage_is_noticed() -> None:
     for damaged in DAMAGED:
         reading = Reading()
@@ -107,7 +167,7 @@ async def test_nobody_else_has_it(engine: Engine) -> None:
     for id_ in (artifact.id, "no-such-artifact"):
         with pytest.raises(NotFound, match=r"^No such artifact\. It may have expired or been deleted\.$"):
             await find_signature(engine, BOB, id_, wait=WAIT)
-    assert (await find_signature(engine, ADMIN, artifact.id, wait=WAIT)).size is not None
+    assert (await find_signature(engine, ADMIN, artifact.id, wait=WAIT)).signature is not None
 
 
 async def test_it_goes_with_the_last_link(engine: Engine) -> None:
@@ -119,7 +179,7 @@ async def test_it_goes_with_the_last_link(engine: Engine) -> None:
     await artifacts.delete_artifact(engine, BOB, other.id)
     assert await engine.storage.signature_size(mine.sha256) is None
     with pytest.raises(NotFound):
-        _ = [block async for block in read_signature(engine, mine, len(made))]
+        _ = [block async for block in read_signature(engine, mine, Sound(len(made), None))]
 
 
 async def test_one_that_is_made_while_its_artifact_is_deleted_is_not_kept(engine: Engine, storage: Storage) -> None:
@@ -129,7 +189,7 @@ async def test_one_that_is_made_while_its_artifact_is_deleted_is_not_kept(engine
     await until(begun)
     await artifacts.delete_artifact(engine, ALICE, artifact.id)
     gate.set()
-    assert (await asking).size is None
+    assert (await asking).signature is None
     assert await storage.signature_size(artifact.sha256) is None
 
 
@@ -139,9 +199,9 @@ async def test_who_does_not_wait_so_long_is_told_how_far_it_is(engine: Engine) -
     asking = asyncio.create_task(find_signature(engine, ALICE, artifact.id, wait=WAIT))
     await until(begun)
     found = await find_signature(engine, ALICE, artifact.id, wait=0)
-    assert (found.size, found.done) == (None, len(DATA))
+    assert (found.signature, found.done) == (None, len(DATA))
     gate.set()
-    assert (await asking).size is not None
+    assert (await asking).signature is not None
 
 
 def gated(engine: Engine, artifact: Artifact) -> tuple[asyncio.Event, Callable[[], bool]]:
@@ -162,9 +222,9 @@ async def test_another_process_makes_it(engine: Engine) -> None:
     artifact = await store(engine)
     lock = await engine.storage.try_lock(artifact.sha256, Purpose.SIGN)
     assert lock is not None
-    assert (await find_signature(engine, ALICE, artifact.id, wait=WAIT)).size is None
+    assert (await find_signature(engine, ALICE, artifact.id, wait=WAIT)).signature is None
     lock.release()
-    assert (await find_signature(engine, ALICE, artifact.id, wait=WAIT)).size is not None
+    assert (await find_signature(engine, ALICE, artifact.id, wait=WAIT)).signature is not None
 
 
 async def test_an_artifact_that_cannot_be_read_has_none(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,17 +23,17 @@ WAIT = 10.0
 async def show(api: Api, request: Request) -> Response:
     """Give the signature of an artifact; it is made when it is first asked for."""
     signed = await find_signature(api.engine, api.who(request), request.path_params["artifact_id"], wait=WAIT)
-    if signed.size is None:
+    if signed.signature is None:
         waiting = SignatureWaiting(done=signed.done, size=signed.artifact.size)
         return json_response(request, waiting, 202, {"Retry-After": "1"})
     as_json = asks_for(request, JSON, rather_than=MEDIA_TYPE)
     headers = {"Cache-Control": "private, no-cache", "Vary": "Accept", "X-Content-Type-Options": "nosniff"}
     if not as_json:
-        headers["Content-Length"] = str(signed.size)
+        headers["Content-Length"] = str(signed.signature.size)
     kind = JSON if as_json else MEDIA_TYPE
     if request.method == "HEAD":
         return Response(b"", 200, headers, kind)
-    blocks = await begun(read_signature(api.engine, signed.artifact, signed.size))
+    blocks = await begun(read_signature(api.engine, signed.artifact, signed.signature))
     return PacedResponse(_as_json(blocks) if as_json else blocks, 200, headers, kind)
 
 
