@@ -113,7 +113,8 @@ async def test_it_begins_again_when_there_was_no_hash_to_be_had(
         raise StorageFailed("The storage failed to start the process that hashes (EMFILE).")
 
     monkeypatch.setattr(engine.storage, "running_hash", failing)
-    await put_chunk(engine, ALICE, upload.id, ByteRange(0, len(DATA)), BytesBody(DATA))
+    await put_chunk(engine, ALICE, upload.id, ByteRange(0, BLOCK), BytesBody(DATA[:BLOCK]))
+    await put_chunk(engine, ALICE, upload.id, ByteRange(BLOCK, len(DATA) - BLOCK), BytesBody(DATA[BLOCK:]))
     await failed.wait()
     assert await digest(engine, upload) == sha256(DATA)
 
