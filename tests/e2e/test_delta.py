@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
 
 from partwise.client import Cancelled, Client, NotFound, Observer, Phase, UploadResult
 from partwise.core.signature import Signature
 from tests.e2e.conftest import Cli
-from tests.support.edits import Edit, edited, noise, scripts, sign
+from tests.support.edits import noise, sign
 from tests.support.proxy import Proxy
 from tests.support.server import ServerProcess
 from tests.support.until import wait_until
@@ -148,59 +146,6 @@ def test_a_file_of_the_same_name_with_other_content(
     down = client.download(result.artifact, target, observer=seen, overwrite=True)
     assert (down.bytes_received, down.bytes_local) == (len(other), 0)
     assert target.read_bytes() == other
-
-
-@settings(max_examples=10, deadline=None)
-@given(script=scripts)
-def test_any_edit_script_goes_up_and_comes_back(script: list[Edit]) -> None:
-    base = noise(4, 400_000)
-    new = edited(base, script)
-    server = _server()
-    with tempfile.TemporaryDirectory() as folder, Client(server.url) as client:
-        old, path, target = (Path(folder) / name for name in ("old", "new", "target"))
-        old.write_bytes(base)
-        path.write_bytes(new)
-        first = client.upload(old)
-        result = client.upload(path, base=first.artifact)
-        assert result.sha256 == hashlib.sha256(new).hexdigest()
-        client.download(result.artifact, target, base=old)
-        assert target.read_bytes() == new
-
-
-_SERVERS: list[ServerProcess] = []
-
-
-def _server() -> ServerProcess:
-    return _SERVERS[0]
-
-
-@pytest.fixture(autouse=True)
-def _known(server: ServerProcess) -> None:
-    """Hypothesis' tests take no fixtures that are made anew for each test."""
-    _SERVERS[:] = [server]
-
-
-def test_a_base_that_is_deleted_in_the_middle(
-    client: Client, base: UploadResult, tmp_path: Path, files: Versions
-) -> None:
-    seen = On("Comparing", lambda: client.delete_artifact(base.artifact))
-    result = client.upload(changed(tmp_path, files.name, files.new), observer=seen)
-    assert len(seen.notes) == 1
-    assert result.bytes_copied == 0
-    assert stored(client, result, tmp_path) == files.new
-
-
-def test_a_base_that_is_damaged(
-    client: Client, base: UploadResult, server: ServerProcess, tmp_path: Path, files: Versions
-) -> None:
-    def damage() -> None:
-        file = server.data / "artifacts" / base.sha256[:2] / base.sha256[2:]
-        file.chmod(0o600)
-        file.write_bytes(files.old[: 5 * MIB] + b"X" + files.old[5 * MIB + 1 : 10 * MIB])
-
-    result = client.upload(changed(tmp_path, files.name, files.new), observer=On("Comparing", damage))
-    assert result.chunks_repaired > 0
-    assert stored(client, result, tmp_path) == files.new
 
 
 def test_a_signature_that_lies(

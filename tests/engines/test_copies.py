@@ -165,3 +165,20 @@ async def test_an_object_that_the_store_has_lost(engine: Engine, storage: Object
     assert await chunks(engine, upload) == []
     await until(lambda: not list(storage.store.list_unfinished()))
     assert await copy(engine, upload, artifact, 2 * STEP, 2 * MIB, 2 * STEP) == "copied"
+
+
+async def test_an_object_that_has_other_bytes(engine: Engine, storage: ObjectStorage) -> None:
+    """The copy is wrong, the commit refuses it, and the bytes that are sent take its place."""
+    artifact = await store(engine)
+    wrong = (await storage._records.list_segments(artifact.sha256))[1]
+    storage.store.delete(wrong.ref)
+    put = storage.store.put(wrong.ref, wrong.size)
+    put.write(memoryview(bytes(wrong.size)))
+    put.finish()
+    upload = await uploads.create_upload(engine, ANN, size=len(DATA))
+    for offset in range(0, len(DATA), STEP):
+        assert await copy(engine, upload, artifact, offset, STEP, offset) == "copied"
+    task = await commit(engine, ANN, upload.id, sha256(DATA), wait=30)
+    assert task.state is TaskState.FAILED
+    await put_chunk(engine, ANN, upload.id, ByteRange(STEP, STEP), BytesBody(DATA[STEP : 2 * STEP]))
+    await done(engine, upload)

@@ -236,11 +236,12 @@ class _Filling:
                 {"offset": one.range.offset, "size": one.range.size, "artifact": self._base, "from": one.source}
                 for one in batch
             ]
-            results = self._hooks.ask("POST", f"{self._upload}copy/", data=ranges)[1]["ranges"]
-            for one, result in zip(batch, results, strict=True):
-                if result["state"] == "copied":
+            results = self._hooks.ask("POST", f"{self._upload}copy/", data=ranges)[1].get("ranges", ())
+            states = [result.get("state") for result in results]
+            for one, state in zip(batch, states, strict=False):
+                if state == "copied":
                     self._hooks.copied(one.range.size)
-                elif result["state"] == "later":
+                elif state == "later" and set(states) != {"later"}:  # else the server does none at all
                     wanted.append(one)
 
 

@@ -28,7 +28,7 @@ from partwise.client.http import Http, is_range_from
 from partwise.client.models import ArtifactInfo, DownloadResult, Observer, Phase
 from partwise.client.patching import Steps, find_steps
 from partwise.client.retry import Patience, persist
-from partwise.client.source import BLOCK, LocalFile
+from partwise.client.source import BLOCK, LocalFile, Unreadable
 from partwise.core.delta import Send
 from partwise.core.ranges import ByteRange
 
@@ -164,10 +164,13 @@ class Downloader:
     def _fill_from(self, part: _Part, base: LocalFile | None) -> None:
         """Take from ``base`` what it has, and receive the rest. Raises _NoRanges."""
         if base is not None and part.have < self._artifact.size:
-            steps = self._find_steps(part, base)
+            steps = None
+            try:
+                steps = self._find_steps(part, base)
+            except (FileChanged, Unreadable) as error:
+                self._observer.note(f"Receiving the whole file: {_unusable(base, error)}")
             if steps is not None:
-                with suppress(FileChanged):
-                    self._assemble(part, base, steps)
+                self._assemble(part, base, steps)
                 if part.sha256 == self._artifact.sha256:
                     return
                 self._observer.note("The local file was changed meanwhile: receiving the whole file.")
@@ -205,9 +208,13 @@ class Downloader:
             if isinstance(step, Send):
                 self._receive_to(part, step.range.end)
                 continue
-            for block in base.blocks(ByteRange(step.source, step.range.size)):
-                self._append(part, block)
-                self._local += len(block)
+            try:
+                for block in base.blocks(ByteRange(step.source, step.range.size)):
+                    self._append(part, block)
+                    self._local += len(block)
+            except (FileChanged, Unreadable) as error:
+                self._observer.note(f"Receiving bytes {step.range}: {_unusable(base, error)}")
+                self._receive_to(part, step.range.end)
 
     def _receive_to(self, part: _Part, end: int) -> None:
         """Receive the bytes up to ``end``, whatever breaks on the way."""
@@ -257,6 +264,11 @@ class Downloader:
         self._observer.progress(Phase.RECEIVING, part.have, self._artifact.size)
         if self._cancelled.is_set():
             raise Cancelled("Stopped.")
+
+
+def _unusable(base: LocalFile, error: FileChanged | Unreadable) -> str:
+    """The sentence on a local file that cannot be compared, or not to its end."""
+    return str(error) if isinstance(error, Unreadable) else f"{base.path.name} became shorter meanwhile."
 
 
 class _Part:

@@ -32,6 +32,10 @@ class Identity:
     inode: int
 
 
+class Unreadable(ClientError):
+    """The disk could not read the file."""
+
+
 class Source:
     """Bytes to send, read at any offset. Threads may share it."""
 
@@ -167,9 +171,9 @@ class LocalFile(Source):
             raise FileChanged(f"{self.path.name} became shorter during the upload. Run the upload again.")
         return count
 
-    def unreadable(self, error: OSError) -> ClientError:
+    def unreadable(self, error: OSError) -> Unreadable:
         """The error to raise when the disk, not the network, failed."""
-        return ClientError(f"Cannot read {self.path}: {error.strerror}.")
+        return Unreadable(f"Cannot read {self.path}: {error.strerror}.")
 
     def __enter__(self) -> LocalFile:
         return self
