@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
+from partwise.core.outline import make_outline
 from partwise.core.signature import MEDIA_TYPE, Signature
 from tests.support.edits import noise, sign
 from tests.support.server import API, Http, ServerProcess
@@ -55,6 +57,36 @@ def test_the_head_of_a_signature(http: Http, base: str) -> None:
     answer = http("HEAD", f"{base}signature/")
     assert (answer.status, answer.body) == (200, b"")
     assert int(answer.headers["Content-Length"]) == len(sign(BASE).encode())
+
+
+def test_the_outline_of_a_signature_and_some_of_its_pieces(http: Http, base: str) -> None:
+    answer = http("GET", f"{base}signature/?outline=true")
+    assert answer.headers["Content-Type"] == "application/vnd.partwise.signature-outline"
+    signature = sign(BASE)
+    assert answer.body == make_outline(signature.encode())
+    table = bytes(signature.table)
+    for ranges, wanted in {
+        "0-0": table[:36],
+        "3-9,10-10,20-21": table[3 * 36 : 11 * 36] + table[20 * 36 : 22 * 36],
+        f"0-{signature.count - 1}": table,
+    }.items():
+        answer = http("GET", f"{base}signature/?pieces={ranges}")
+        assert (answer.status, answer.body) == (200, wanted)
+
+
+@pytest.mark.parametrize(
+    "ranges",
+    [
+        *("", "1", "1-", "-1", "a-b", "2-1", "0-9,9-10", "5-6,1-2", "0-99999", "1-2,", "0-1;2-3", "1" * 30 + "-2"),
+        "\u0660-\u0661",
+        ",".join(f"{2 * number}-{2 * number}" for number in range(257)),
+    ],
+    ids=lambda ranges: ascii(ranges[:20]),
+)
+def test_what_is_no_list_of_pieces(http: Http, base: str, ranges: str) -> None:
+    answer = http("GET", f"{base}signature/?pieces={quote(ranges)}")
+    assert answer.problem == (400, "bad-request"), answer.body
+    assert "'pieces'" in answer.json["detail"]
 
 
 def test_there_is_no_signature_of_what_is_not_there(http: Http) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,10 +20,10 @@ from partwise.client.lanes import Lane
 from partwise.client.models import ArtifactInfo, UploadInfo
 from partwise.client.plan import MIB
 from partwise.client.retry import Patience
-from partwise.client.signatures import NoSignature, fetch_signature
+from partwise.client.signatures import NoSignature, Scan, fetch_signature
 from partwise.client.source import BLOCK, Source
 from partwise.core.delta import SMALLEST_COPY, Copy, Matcher, Script, Send
-from partwise.core.pieces import Cutter, Cutting
+from partwise.core.pieces import Cutter, Cutting, Piece
 from partwise.core.ranges import ByteRange, missing_ranges, split
 
 #: Smaller files are sent: a signature and a comparison take longer than they save.
@@ -90,8 +90,9 @@ class DeltaUpload:
             chunks = [ByteRange(0, 2 * PROBE)]
             if is_fast(self._file, lambda probe: hooks.send([probe])):
                 return True
+        scan = Scan(self._file, hooks.cancelled, hooks.reached)
         try:
-            signature = fetch_signature(http, base, hooks.patience, hooks.cancelled)
+            signature = fetch_signature(http, base, hooks.patience, hooks.cancelled, scan=scan)
         except NoSignature as error:
             hooks.note(f"Sending the whole file: {error}")
             return True
@@ -101,7 +102,8 @@ class DeltaUpload:
             return True
         hooks.note(f"Comparing with {base.filename or base.sha256} of {base.created[:10]}, which the server has.")
         gaps = list(missing_ranges(self._file.size, sorted(chunks)))
-        _Filling(self._file, upload.href, base.href, matcher, signature.cutting, gaps, chunk_size, hooks).run()
+        filling = _Filling(self._file, upload.href, base.href, matcher, signature.cutting, gaps, chunk_size, hooks)
+        filling.run(scan.pieces(signature.cutting))
         return True
 
     def _find_base(self, upload: UploadInfo, hooks: Hooks) -> ArtifactInfo | None:
@@ -176,11 +178,14 @@ class _Filling:
         self._copies: Lane[Copy] = Lane("partwise-copy", self._copy, most=_MOST_COPIES)
         self._sends: Lane[ByteRange] = Lane("partwise-changed", hooks.send)
 
-    def run(self) -> None:
-        """Read, compare, copy and send. Raises the first lasting error of any of them."""
+    def run(self, pieces: Iterator[Piece] | None) -> None:
+        """Read, compare, copy and send. Raises the first lasting error of any of them.
+
+        ``pieces``: all of the file, where it was cut already.
+        """
         lanes = (self._copies, self._sends)
         try:
-            for part in self._parts():
+            for part in self._parts(pieces or self._cut()):
                 self._give(part)
                 for lane in lanes:
                     lane.check()
@@ -191,8 +196,14 @@ class _Filling:
                 lane.abandon(stop)
             raise
 
-    def _parts(self) -> Iterator[Copy | Send]:
-        """Yield the ranges to copy and to send, in order, while the file is read."""
+    def _parts(self, pieces: Iterable[Piece]) -> Iterator[Copy | Send]:
+        """Yield the ranges to copy and to send, in order."""
+        for piece in pieces:
+            yield from self._script.add(piece)
+        yield from self._script.end()
+
+    def _cut(self) -> Iterator[Piece]:
+        """Yield the pieces of the file while it is read."""
         offset = 0
         while offset < self._file.size:
             if self._hooks.cancelled.is_set():
@@ -201,13 +212,10 @@ class _Filling:
             count = self._file.read_into(room[: self._file.size - offset], offset)
             offset += count
             self._hooks.reached(offset)
-            for piece in self._cutter.filled(count):
-                yield from self._script.add(piece)
+            yield from self._cutter.filled(count)
             self._copies.check()
             self._sends.check()
-        for piece in self._cutter.end():
-            yield from self._script.add(piece)
-        yield from self._script.end()
+        yield from self._cutter.end()
 
     def _give(self, part: Copy | Send) -> None:
         """Hand on what of a part lies in gaps of the upload, in pieces of a sensible size."""

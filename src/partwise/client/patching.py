@@ -6,16 +6,14 @@ import threading
 from bisect import bisect_right
 
 from partwise.client.delta import looks_alike
-from partwise.client.errors import Cancelled
 from partwise.client.http import Http
 from partwise.client.models import ArtifactInfo, Observer, Phase
 from partwise.client.retry import Patience
-from partwise.client.signatures import NoSignature, fetch_signature
-from partwise.client.source import BLOCK, LocalFile
+from partwise.client.signatures import NoSignature, Scan, fetch_signature
+from partwise.client.source import LocalFile
 from partwise.core.delta import Copy, Matcher, Script, Send
-from partwise.core.pieces import Cutter
 from partwise.core.ranges import ByteRange
-from partwise.core.signature import Signature, pack
+from partwise.core.signature import Signature
 
 #: A shorter range is received, even if the local file has it: each gap costs a request, one after the other.
 SMALLEST_TAKEN = 64 << 10
@@ -56,8 +54,9 @@ def find_steps(
 
     ``always``: compare the whole file, also where its first look promises little. Raises ClientError.
     """
+    scan = Scan(base, cancelled, lambda offset: observer.progress(Phase.COMPARING, offset, base.size))
     try:
-        signature = fetch_signature(http, artifact, patience, cancelled)
+        signature = fetch_signature(http, artifact, patience, cancelled, scan=scan)
     except NoSignature as error:
         observer.note(f"Receiving the whole file: {error}")
         return None
@@ -65,16 +64,7 @@ def find_steps(
         observer.note(f"Receiving the whole file: {base.path.name} has little in common with it.")
         return None
     observer.note(f"Comparing with {base.path.name}, which is here already.")
-    table = bytearray()
-    cutter, offset = Cutter(signature.cutting), 0
-    while offset < base.size:
-        if cancelled.is_set():
-            raise Cancelled("Stopped.")
-        count = base.read_into(cutter.room()[: min(BLOCK, base.size - offset)], offset)
-        offset += count
-        table += pack(cutter.filled(count))
-        observer.progress(Phase.COMPARING, offset, base.size)
-    table += pack(cutter.end())
-    script = Script(Matcher(Signature(signature.cutting, base.size, "", bytes(table))), smallest_copy=SMALLEST_TAKEN)
+    table = scan.table(signature.cutting)
+    script = Script(Matcher(Signature(signature.cutting, base.size, "", table)), smallest_copy=SMALLEST_TAKEN)
     parts = [part for piece in signature.pieces() for part in script.add(piece)]
     return Steps([*parts, *script.end()])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import urllib3
@@ -12,8 +15,10 @@ from partwise.client.errors import AnswerError, Cancelled, CannotReachServer, Cl
 from partwise.client.http import Http
 from partwise.client.models import ArtifactInfo
 from partwise.client.retry import Patience, persist, worth_another_try
-from partwise.client.source import BLOCK
-from partwise.core.signature import MEDIA_TYPE, BadSignature, Signature, largest_signature
+from partwise.client.source import BLOCK, Source
+from partwise.core.outline import Filling, Outline, is_outline
+from partwise.core.pieces import Cutter, Cutting, Piece
+from partwise.core.signature import MEDIA_TYPE, BadSignature, Signature, largest_signature, pack
 
 #: A signature may have so many bytes at most, and no more than a file of that size can have.
 _MOST_BYTES = 256 << 20
@@ -21,11 +26,49 @@ _MOST_BYTES = 256 << 20
 _PATIENCE_SECONDS = 600.0
 #: Bytes that an answer without a signature may have, and seconds that it may ask to wait.
 _MOST_WAITING, _LONGEST_PAUSE = 64 << 10, 10.0
+#: An outline may have so many bytes more than the signature.
+_MORE = 256
+#: Of files up to this size the outline is fetched. The signature of a larger one is a smaller share of it, and reading
+#: the local file before anything is sent takes time. So many ranges of pieces are asked for at most.
+_LARGEST_OUTLINED, _MOST_RANGES = 64 << 20, 256
 _TOO_LONG = "the server takes too long to make and to send its signature."
 
 
 class NoSignature(ClientError):
     """There is no signature to be had; the sentence says why."""
+
+
+class Scan:
+    """The pieces of a local file. It is cut when they are first asked for, and once for each kind of pieces."""
+
+    def __init__(self, file: Source, cancelled: threading.Event, reached: Callable[[int], None]) -> None:
+        self._file, self._cancelled, self._reached = file, cancelled, reached
+        self._cutting: Cutting | None = None
+        self._table = b""
+
+    def table(self, cutting: Cutting) -> bytes:
+        """Return the pieces as a signature has them. Raises Cancelled, and what the file raises."""
+        if self._cutting == cutting:
+            return self._table
+        table, cutter, offset = bytearray(), Cutter(cutting), 0
+        while offset < self._file.size:
+            if self._cancelled.is_set():
+                raise Cancelled("Stopped.")
+            count = self._file.read_into(cutter.room()[: min(BLOCK, self._file.size - offset)], offset)
+            offset += count
+            table += pack(cutter.filled(count))
+            self._reached(offset)
+        self._cutting, self._table = cutting, bytes(table + pack(cutter.end()))
+        return self._table
+
+    def pieces(self, cutting: Cutting) -> Iterator[Piece] | None:
+        """Yield the pieces if the file was cut in this way; None: it was not."""
+        return None if self._cutting != cutting else Signature(cutting, self._file.size, "", self._table).pieces()
+
+    @property
+    def is_cheap(self) -> bool:
+        """Return whether the file is small enough to be cut before anything is known of the other one."""
+        return self._file.size <= _LARGEST_OUTLINED
 
 
 def fetch_signature(
@@ -34,25 +77,95 @@ def fetch_signature(
     patience: Patience,
     cancelled: threading.Event,
     *,
+    scan: Scan | None = None,
     seconds: float = _PATIENCE_SECONDS,
 ) -> Signature:
-    """Return the signature of ``artifact``, waiting while the server makes it. Raises NoSignature, Cancelled."""
-    deadline = time.monotonic() + seconds
-    while True:
+    """Return the signature of ``artifact``, waiting while the server makes it. Raises NoSignature, Cancelled.
+
+    ``scan``: of a similar file. If that is small only those parts of the signature are fetched that it cannot give.
+    """
+    asking = _Asking(http, artifact, patience, cancelled, time.monotonic() + seconds)
+    if scan is None or not scan.is_cheap or artifact.size > _LARGEST_OUTLINED:
+        return _decoded(asking.fetch(), artifact)
+    found = asking.fetch({"outline": "true"})
+    if not is_outline(found):  # of a server that has none
+        return _decoded(found, artifact)
+    return _filled(asking, found, artifact, scan) or _decoded(asking.fetch(), artifact)
+
+
+def _filled(asking: _Asking, found: bytes, artifact: ArtifactInfo, scan: Scan) -> Signature | None:
+    """The signature of which ``found`` is the outline; None: fetch all of it."""
+    with suppress(BadSignature, NoSignature):
+        outline = Outline.decode(found)
+        if (outline.head.size, outline.head.sha256) != (artifact.size, artifact.sha256):
+            return None
+        filling = Filling(outline, scan.table(outline.cutting))
+        if len(filling.missing) > _MOST_RANGES or filling.missing_count > outline.head.count // 2:
+            return None
+        ranges = ",".join(f"{first}-{last}" for first, last in filling.missing)
+        return Signature.decode(filling.signature(asking.fetch({"pieces": ranges}) if ranges else b""))
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """Requests for parts of one signature, until ``deadline``."""
+
+    http: Http
+    artifact: ArtifactInfo
+    patience: Patience
+    cancelled: threading.Event
+    deadline: float
+
+    def fetch(self, query: Mapping[str, str | int] | None = None) -> bytes:
+        """Return a body, waiting while the server makes the signature. Raises NoSignature, Cancelled."""
+        while True:
+            try:
+                answer = persist(lambda: self._get(query), self.patience, self.cancelled, again=_may_be_had_later)
+            except AnswerError as error:
+                raise NoSignature(f"the server gives no signature of it ({error.status}).") from error
+            except _Cut as error:
+                raise NoSignature("the connection was closed each time before all of its signature came.") from error
+            if isinstance(answer, bytes):
+                return answer
+            if time.monotonic() > self.deadline:
+                raise NoSignature(_TOO_LONG)
+            if self.cancelled.wait(answer):
+                raise Cancelled("Stopped.")
+
+    def _get(self, query: Mapping[str, str | int] | None) -> bytes | float:
+        """The body, or the seconds after which to ask again."""
+        # Not decompressed: a signature does not shrink, and few bytes could become many.
+        headers = {"Accept": MEDIA_TYPE, "Accept-Encoding": "identity"}
+        path = f"{self.artifact.href}signature/"
+        response: Any = self.http.request("GET", path, query=query, headers=headers, stream=True)
+        most = min(largest_signature(self.artifact.size) + _MORE, _MOST_BYTES)
         try:
-            answer = persist(
-                lambda: _get(http, artifact, deadline, cancelled), patience, cancelled, again=_may_be_had_later
-            )
-        except AnswerError as error:
-            raise NoSignature(f"the server gives no signature of it ({error.status}).") from error
-        except _Cut as error:
-            raise NoSignature("the connection was closed each time before all of its signature came.") from error
-        if isinstance(answer, bytes):
-            return _decoded(answer, artifact)
-        if time.monotonic() > deadline:
-            raise NoSignature(_TOO_LONG)
-        if cancelled.wait(answer):
-            raise Cancelled("Stopped.")
+            data = self._read(response, _MOST_WAITING if response.status == 202 else most)
+        finally:
+            response.close()
+        if response.status != 202:
+            return data
+        wait = response.headers.get("Retry-After", "")
+        return min(float(wait) if wait.strip().isdecimal() else 1.0, _LONGEST_PAUSE)
+
+    def _read(self, response: Any, most: int) -> bytes:
+        """Return the body of a response. Raises NoSignature if it is longer than ``most`` bytes, or does not end."""
+        data = bytearray()
+        while True:
+            try:
+                block = response.read1(BLOCK, decode_content=False)
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                raise _Cut("The connection was closed.") from error
+            if not block:
+                return bytes(data)
+            data += block
+            if len(data) > most:
+                raise NoSignature("its signature is too large.")
+            if self.cancelled.is_set():
+                raise Cancelled("Stopped.")
+            if time.monotonic() > self.deadline:
+                raise NoSignature(_TOO_LONG)
 
 
 class _Cut(CannotReachServer):
@@ -62,41 +175,6 @@ class _Cut(CannotReachServer):
 def _may_be_had_later(error: ClientError) -> bool:
     """Return whether to ask again. A server that lost bytes (500) has to be mended first: the file can be sent now."""
     return worth_another_try(error) and not (isinstance(error, AnswerError) and error.status == 500)
-
-
-def _get(http: Http, artifact: ArtifactInfo, deadline: float, cancelled: threading.Event) -> bytes | float:
-    """The signature, or the seconds after which to ask again."""
-    # Not decompressed: a signature does not shrink, and few bytes could become many.
-    headers = {"Accept": MEDIA_TYPE, "Accept-Encoding": "identity"}
-    response: Any = http.request("GET", f"{artifact.href}signature/", headers=headers, stream=True)
-    most = min(largest_signature(artifact.size), _MOST_BYTES)
-    try:
-        data = _read(response, _MOST_WAITING if response.status == 202 else most, deadline, cancelled)
-    finally:
-        response.close()
-    if response.status != 202:
-        return data
-    wait = response.headers.get("Retry-After", "")
-    return min(float(wait) if wait.strip().isdecimal() else 1.0, _LONGEST_PAUSE)
-
-
-def _read(response: Any, most: int, deadline: float, cancelled: threading.Event) -> bytes:
-    """Return the body of a response. Raises NoSignature if it is longer than ``most`` bytes, or does not end."""
-    data = bytearray()
-    while True:
-        try:
-            block = response.read1(BLOCK, decode_content=False)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise _Cut("The connection was closed.") from error
-        if not block:
-            return bytes(data)
-        data += block
-        if len(data) > most:
-            raise NoSignature("its signature is too large.")
-        if cancelled.is_set():
-            raise Cancelled("Stopped.")
-        if time.monotonic() > deadline:
-            raise NoSignature(_TOO_LONG)
 
 
 def _decoded(data: bytes, artifact: ArtifactInfo) -> Signature:

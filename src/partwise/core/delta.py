@@ -16,7 +16,7 @@ from partwise.core.ranges import ByteRange
 from partwise.core.signature import Signature
 
 #: A shorter range is sent, not copied: a request and a record of its own cost more than its bytes.
-SMALLEST_COPY = 8 << 10
+SMALLEST_COPY = 4 << 10
 
 
 @dataclass(frozen=True, slots=True)

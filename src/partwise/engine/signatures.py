@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from partwise.core.errors import Conflict, NotFound
+from partwise.core.outline import make_outline
 from partwise.core.records import Artifact, Principal
 from partwise.core.signature import MAX_SIGNED
 from partwise.engine.context import Context, check_scope
@@ -54,3 +56,8 @@ async def read_signature(engine: Context, artifact: Artifact, signature: Sound) 
         return
     async for block in engine.storage.read_signature(artifact.sha256, signature.size, READ_BLOCK):
         yield block
+
+
+async def outline_of(engine: Context, signature: bytes) -> bytes:
+    """Return the outline of a sound signature. It is made on the threads that read stored chunks back."""
+    return await asyncio.get_running_loop().run_in_executor(engine.workers.readers, make_outline, signature)

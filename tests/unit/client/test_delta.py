@@ -122,7 +122,7 @@ def test_on_a_fast_line_a_large_file_is_sent_whole(
     answers = Answers(artifact("disk.img"))
     compared: list[Any] = []
 
-    def fetch(*arguments: Any) -> Any:
+    def fetch(*arguments: Any, scan: Any) -> Any:
         compared.append(arguments)
         raise NoSignature("none")
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,12 +17,18 @@ from partwise.client.errors import Cancelled, CannotReachServer
 from partwise.client.http import Http
 from partwise.client.models import ArtifactInfo
 from partwise.client.retry import Patience
-from partwise.client.signatures import NoSignature, fetch_signature
+from partwise.client.signatures import NoSignature, Scan, fetch_signature
+from partwise.client.source import LocalFile
+from partwise.core.outline import Filling, Outline, make_outline
+from partwise.core.pieces import Cutting
 from partwise.core.signature import MEDIA_TYPE, Signature, largest_signature
 from tests.support.edits import noise, sign
 
-BASE = noise(1, 100_000)
+BASE = noise(1, 600_000)
 SIGNED = sign(BASE)
+OUTLINE = make_outline(SIGNED.encode())
+#: Differs from BASE in one place.
+SIMILAR = BASE[:200_000] + b"changed" + BASE[200_000:]
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ def http(server: Server) -> Iterator[Http]:
 
 
 def fetch(
-    http: Http, *, sha256: str = SIGNED.sha256, cancelled: bool = False, patience: float = 5.0, **options: float
+    http: Http, *, sha256: str = SIGNED.sha256, cancelled: bool = False, patience: float = 5.0, **options: Any
 ) -> Signature:
     artifact = ArtifactInfo(href="/a/1/", sha256=sha256, size=len(BASE), filename="f", created="")
     event = threading.Event()
@@ -144,7 +151,7 @@ def of_pieces(first: int) -> bytes:
         (200, b"", "cannot be used"),
         (
             200,
-            b'{"version": 1, "average": 4096, "size": 100000, "pieces": []}' + b" " * 99,
+            b'{"version": 1, "average": 4096, "size": 600000, "pieces": []}' + b" " * 99,
             "do not begin as a signature does",
         ),
         (200, SIGNED.encode()[:-1], "do not fill"),
@@ -171,7 +178,7 @@ def test_that_of_another_artifact_is_refused(server: Server, http: Http) -> None
 
 def test_one_that_is_too_large_is_not_read(server: Server, http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
     """For a file of that size, or for any."""
-    server.answers = [Answer(200, bytes(largest_signature(len(BASE)) + 1)), Answer(200, SIGNED.encode())]
+    server.answers = [Answer(200, bytes(largest_signature(len(BASE)) + 257)), Answer(200, SIGNED.encode())]
     with pytest.raises(NoSignature, match="too large"):
         fetch(http)
     monkeypatch.setattr(signatures, "_MOST_BYTES", 100)
@@ -209,6 +216,85 @@ def test_any_pause_that_a_server_asks_for_is_bounded(
     monkeypatch.setattr(signatures, "_LONGEST_PAUSE", 0.01)
     server.answers = [Answer(202, b"{}", headers={"Retry-After": pause}), Answer(200, SIGNED.encode())]
     assert fetch(http) == SIGNED
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Iterator[Scan]:
+    """Of a file that is almost the artifact's."""
+    path = tmp_path / "local"
+    path.write_bytes(SIMILAR)
+    with LocalFile(path) as file:
+        yield Scan(file, threading.Event(), lambda offset: None)
+
+
+def missing() -> tuple[str, bytes]:
+    """What is missing of the signature beside a scan of the similar file: the query, and the answer to it."""
+    filling = Filling(Outline.decode(OUTLINE), sign(SIMILAR, SIGNED.cutting).table)
+    ((first, last),) = filling.missing
+    return f"pieces={first}-{last}", bytes(SIGNED.table[first * 36 : (last + 1) * 36])
+
+
+def test_only_what_changed_of_a_signature_is_fetched(server: Server, http: Http, scan: Scan) -> None:
+    query, pieces = missing()
+    server.answers = [Answer(202, b"{}"), Answer(200, OUTLINE), Answer(200, pieces)]
+    assert fetch(http, scan=scan) == SIGNED
+    paths = [path.partition("?")[2] for path, _ in server.asked]
+    assert paths == ["outline=true", "outline=true", query]
+    assert len(OUTLINE) + len(pieces) < len(SIGNED.encode()) // 2
+
+
+@pytest.mark.parametrize(
+    "outline, pieces",
+    [
+        (OUTLINE, Answer(404, b"{}")),
+        (OUTLINE, Answer(200, b"")),
+        (OUTLINE, Answer(200, bytes(len(missing()[1])))),
+        (OUTLINE, Answer(200, SIGNED.encode())),
+        (OUTLINE[:-1], None),
+        (OUTLINE[:4] + b"\2" + OUTLINE[5:], None),
+        (make_outline(sign(BASE[:-1]).encode()), None),
+        (make_outline(sign(noise(2, len(BASE))).encode()), None),
+    ],
+    ids=["none", "empty", "zeros", "whole", "cut", "version", "other size", "other file"],
+)
+def test_all_of_it_is_fetched_where_its_parts_are_of_no_use(
+    server: Server, http: Http, scan: Scan, outline: bytes, pieces: Answer | None
+) -> None:
+    server.answers = [Answer(200, outline), *([pieces] if pieces else []), Answer(200, SIGNED.encode())]
+    assert fetch(http, scan=scan) == SIGNED
+    assert server.asked[-1][0] == "/a/1/signature/"
+
+
+def test_a_server_that_has_no_outline_gives_all_of_it(server: Server, http: Http, scan: Scan) -> None:
+    server.answers = [Answer(200, SIGNED.encode())]
+    assert fetch(http, scan=scan) == SIGNED
+    assert len(server.asked) == 1
+
+
+def test_all_of_it_is_fetched_beside_a_file_with_little_in_common(server: Server, http: Http, tmp_path: Path) -> None:
+    path = tmp_path / "local"
+    path.write_bytes(BASE[: len(BASE) // 3] + noise(7, len(BASE)))
+    server.answers = [Answer(200, OUTLINE), Answer(200, SIGNED.encode())]
+    with LocalFile(path) as file:
+        assert fetch(http, scan=Scan(file, threading.Event(), lambda offset: None)) == SIGNED
+    assert [path for path, _ in server.asked] == ["/a/1/signature/?outline=true", "/a/1/signature/"]
+
+
+def test_a_large_file_is_not_read_before_the_signature_is_there(
+    server: Server, http: Http, scan: Scan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signatures, "_LARGEST_OUTLINED", len(BASE) - 1)
+    server.answers = [Answer(200, SIGNED.encode())]
+    assert fetch(http, scan=scan) == SIGNED
+    assert server.asked == [("/a/1/signature/", MEDIA_TYPE)]
+    assert scan.pieces(SIGNED.cutting) is None
+
+
+def test_a_file_is_cut_once(scan: Scan) -> None:
+    table = scan.table(SIGNED.cutting)
+    assert scan.table(SIGNED.cutting) is table
+    assert list(scan.pieces(SIGNED.cutting) or ()) == list(sign(SIMILAR, SIGNED.cutting).pieces())
+    assert scan.pieces(Cutting(8192)) is None
 
 
 def test_the_wait_has_an_end(server: Server, http: Http) -> None:

@@ -263,8 +263,12 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=signatures.show,
         binary=signature.MEDIA_TYPE,
         responses={200: m.SignatureOut, 202: m.SignatureWaiting},
-        parameters=(Parameter("Accept", "application/json asks for JSON in place of the binary form", where="header"),),
-        errors=(404, 409, 507),
+        parameters=(
+            Parameter("outline", "true: the outline of the signature, if it has at most 2 MiB", schema="boolean"),
+            Parameter("pieces", "Only these pieces, as the binary form has them: 0-9,20-29"),
+            Parameter("Accept", "application/json asks for JSON in place of the binary form", where="header"),
+        ),
+        errors=(400, 404, 409, 507),
     ),
     Operation(
         id="tasks_list",
