@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from partwise.core.errors import BodyInterrupted, Conflict, NotFound, Superseded
-from partwise.core.events import EventType
+from partwise.core.events import EventType, OutboxEvent
 from partwise.core.ranges import ByteRange
 from partwise.core.records import Artifact, Chunk, Principal, TaskState, Upload
 from partwise.core.state import UploadState
@@ -101,20 +101,35 @@ async def check(engine: Engine, known: Known) -> None:
     await _check_events(engine, found, known)
 
 
+def is_whole(event: OutboxEvent, known: Known) -> bool:
+    """Return whether an event tells of a file that was sent in one request."""
+    if event.type is not EventType.UPLOAD_COMPLETED or event.data["upload"] in known.completing:
+        return False
+    return (event.owner, event.data["sha256"]) in known.wholes_begun
+
+
 async def _check_events(engine: Engine, found: dict[str, Upload], known: Known) -> None:
-    """Each upload that was completed has one event that says so, and no other has; removals likewise."""
+    """Each upload that was completed has one event that says so, and no other has; removals likewise.
+
+    The uploads of files in one request are known by their contents alone.
+    """
     told: dict[EventType, Counter[str]] = {kind: Counter() for kind in EventType}
+    wholes: Counter[tuple[str, str]] = Counter()
     cursor, more = 0, True
     while more:
         page = await engine.catalog.list_events(None, after=cursor, limit=1000)
         cursor, more = page.cursor, page.more
         for event in page.events:
             told[event.type][event.data.get("upload") or event.data["artifact"]] += 1
+            if is_whole(event, known):
+                wholes[event.owner, event.data["sha256"]] += 1
     for kind in (EventType.UPLOAD_COMPLETED, EventType.UPLOAD_REMOVED, EventType.ARTIFACT_DELETED):
         _must(set(told[kind].values()) <= {1}, "an event twice", kind, told[kind].most_common(1))
     completed, removed = set(told[EventType.UPLOAD_COMPLETED]), set(told[EventType.UPLOAD_REMOVED])
     _must(known.completed <= completed, "a completed upload without its event", known.completed - completed)
-    _must(completed <= known.completing, "an event without its upload", completed - known.completing)
+    unknown = completed - known.completing
+    _must(len(unknown) == wholes.total(), "an event without its upload", unknown)
+    _must(known.wholes <= wholes <= known.wholes_begun, "files in one request", known.wholes, wholes)
     _must(known.removed <= removed, "a removed upload without its event", known.removed - removed)
     for upload in found.values():
         if upload.internal:
@@ -258,10 +273,10 @@ class _Client:
     async def _store(self) -> None:
         """A file in one request."""
         data = content(self._rng.randrange(CONTENTS))
-        self._tell("storing", self._owner.name, sha256(data))
+        self._tell("sending_whole", self._owner.name, sha256(data))
         body = BytesBody(data, sha256=sha256(data), block=_BLOCK)
         await artifacts.store_file(self._engine, self._owner, body, bound=len(data) + 5)
-        self._tell("stored", self._owner.name, sha256(data))
+        self._tell("sent_whole", self._owner.name, sha256(data))
         await self._look_at(sha256(data))
 
     async def _join(self) -> None:

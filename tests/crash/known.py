@@ -7,6 +7,7 @@ request (what may now happen) and after the answer (what must now be so).
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -121,6 +122,9 @@ class Known:
         self.completing: set[str] = set()
         self.completed: set[str] = set()
         self.removed: set[str] = set()
+        #: By owner and digest: files in one request that were begun, and that were acknowledged.
+        self.wholes_begun: Counter[tuple[str, str]] = Counter()
+        self.wholes: Counter[tuple[str, str]] = Counter()
         #: Ids of uploads whose completion an endpoint was told of.
         self.delivered: set[str] = set()
 
@@ -224,6 +228,14 @@ class Known:
 
     def _delivered(self, upload_id: str) -> None:
         self.delivered.add(upload_id)
+
+    def _sending_whole(self, owner: str, digest: str) -> None:
+        self.wholes_begun[owner, digest] += 1
+        self._storing(owner, digest)
+
+    def _sent_whole(self, owner: str, digest: str) -> None:
+        self.wholes[owner, digest] += 1
+        self._stored(owner, digest)
 
     def _storing(self, owner: str, digest: str) -> None:
         self.links(owner, digest).add(True)

@@ -30,6 +30,7 @@ def test_a_file_goes_up_and_comes_back(cli: Cli, make: Make, tmp_path: Path, siz
     assert (up["name"], up["size"], up["sha256"]) == ("data.bin", size, sha256)
     assert up["artifact"].startswith("/pulp/api/v3/artifacts/")
     assert (up["chunks_sent"], up["chunks_skipped"]) == (-(-size // MIB), 0)
+    assert (up["upload"] is None) == (size <= 1), "a small file is sent in one request"
     assert (up["bytes_sent"], up["retries"]) == (size, 0)
     down = cli("download", sha256, "-o", tmp_path / "back", "--json").json
     assert (down["sha256"], down["bytes_received"]) == (sha256, size)
@@ -180,7 +181,7 @@ def test_of_several_files_the_others_go_on_past_one_that_fails(cli: Cli, make: M
 
 def test_listing_showing_and_deleting(cli: Cli, make: Make) -> None:
     path = make(1234, "shown.bin")
-    up = cli("upload", path, "--json").json
+    up = cli("upload", path, "--chunk-size", "1000", "--json").json
     upload_id, artifact_id = up["upload"].split("/")[-2], up["artifact"].split("/")[-2]
     listed = cli("ls").out
     assert upload_id in listed
@@ -253,7 +254,7 @@ def test_a_file_whose_name_is_no_text_goes_up(cli: Cli, tmp_path: Path) -> None:
 
 def test_a_table_for_a_program_has_a_line_for_each_item(cli: Cli, make: Make) -> None:
     name = "a-name-longer-than-a-terminal-is-wide-" * 3
-    cli("upload", make(3), "--name", name)
+    cli("upload", make(3), "--name", name, "--chunk-size", "2")
     for kind in ("--uploads", "--artifacts"):
         rows = cli("ls", kind, COLUMNS="40").out.splitlines()
         assert [len(row.split()[0]) in (36, 64) and row.split()[-1] == name for row in rows].count(True) == 1

@@ -35,7 +35,7 @@ def completed(cli: Cli, words: str, **settings: str) -> list[str]:
 
 
 def test_names_ids_and_digests_are_completed(cli: Cli, make: Make) -> None:
-    up = cli("upload", make(10, "complete-me.bin"), "--json").json
+    up = cli("upload", make(10, "complete-me.bin"), "--chunk-size", "9", "--json").json
     cli("upload", make(11, "complete me.bin"))
     upload_id, sha256 = up["upload"].split("/")[-2], up["sha256"]
     assert completed(cli, "partwise download complete") == ["complete-me.bin"]

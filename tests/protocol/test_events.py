@@ -84,12 +84,21 @@ def test_failures_and_removals_are_told(http: Http) -> None:
     assert [event["type"] for event in since(http, page["cursor"])] == types[3:]
 
 
-def test_nothing_is_told_of_files_in_one_request(http: Http) -> None:
-    start = cursor(http)
-    body, kind = form(os.urandom(50))
-    answer = http("POST", f"{API}artifacts/", body, Content_Type=kind)
-    assert answer.status == 201, answer.body
-    assert since(http, start) == []
+def test_a_file_in_one_request_is_told_as_an_upload(http: Http) -> None:
+    start, data = cursor(http), os.urandom(50)
+    body, kind = form(data)
+    made = http("POST", f"{API}artifacts/", body, Content_Type=kind)
+    again = http("POST", f"{API}artifacts/", body, Content_Type=kind)
+    assert (made.status, again.status, again.json) == (201, 201, made.json)
+    body, kind = form(data, sha256="0" * 64)
+    assert http("POST", f"{API}artifacts/", body, Content_Type=kind).status == 400
+    told = since(http, start)
+    assert [event["type"] for event in told] == ["upload.completed"] * 2
+    for event in told:
+        assert event["data"]["sha256"] == sha256(data)
+        assert f"{API}artifacts/{event['data']['artifact']}/" == made.json["pulp_href"]
+        # The upload was there for the request alone.
+        assert http("GET", f"{API}uploads/{event['data']['upload']}/").problem == (404, "not-found")
 
 
 def test_parts_are_not_told_the_whole_is(http: Http) -> None:

@@ -150,19 +150,19 @@ def complete_commit(
     )
     objects.take_chunks(connection, upload_id, sha256, now)
     tasks.complete_running(connection, upload_id, link.id, now)
+    changes = {
+        "state": state,
+        "artifact_id": link.id,
+        "artifact_filename": link.filename,
+        "sha256": sha256,
+        "completed": now,
+        "updated": now,
+    }
     if upload.internal:
+        upload = replace(upload, **changes)  # type: ignore[arg-type]
         delete_rows(connection, upload_id)
-        return link
-    upload = change_upload(
-        connection,
-        upload,
-        state=state,
-        artifact_id=link.id,
-        artifact_filename=link.filename,
-        sha256=sha256,
-        completed=now,
-        updated=now,
-    )
+    else:
+        upload = change_upload(connection, upload, **changes)
     _tell_completed(connection, upload, now)
     return link
 

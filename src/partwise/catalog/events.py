@@ -45,8 +45,12 @@ def add_event(connection: Connection, event: OutboxEvent) -> None:
 
 
 def add_upload_event(connection: Connection, kind: EventType, upload: Upload, now: datetime, **more: Any) -> None:
-    """Record an event about ``upload``, unless it is internal or a part of another upload."""
-    if not upload.internal and not upload.part:
+    """Record an event about ``upload``, unless it is a part of another upload.
+
+    One that exists for a single request is told of only if it makes an artifact: its answer tells of all else.
+    """
+    hidden = upload.part or (upload.internal and kind is not EventType.UPLOAD_COMPLETED)
+    if not hidden:
         add_event(connection, upload_event(kind, _new_id(), upload, now, **more))
 
 

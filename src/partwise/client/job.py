@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import mimetypes
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from partwise.client.errors import (
     AnswerError,
@@ -18,6 +17,9 @@ from partwise.client.http import Http
 from partwise.client.models import ArtifactInfo, Observer, Phase, UploadInfo
 from partwise.client.retry import Patience, may_begin_later, persist
 from partwise.client.transfer import Counters
+from partwise.client.whole import media_type_of
+
+T = TypeVar("T")
 
 DEFAULT_PARALLEL = 8
 _POLL_SECONDS = 0.2
@@ -50,8 +52,7 @@ class UploadJob:
         request: dict[str, Any] = {"size": "unknown" if self._size is None else self._size}
         if self._name:
             request["filename"] = self._name
-        media_type, encoding = mimetypes.guess_type(self._name)
-        if media_type and not encoding:
+        if media_type := media_type_of(self._name):
             request["media_type"] = media_type
         # Not repeated when its answer is lost: that would reserve the space twice.
         return UploadInfo.parse(self._ask("POST", "uploads/", data=request, again=may_begin_later)[1])
@@ -113,18 +114,15 @@ class UploadJob:
         data: Any = None,
         again: Callable[[ClientError], bool] | None = None,
     ) -> tuple[int, dict[str, Any]]:
+        return self._persist(lambda: self._http.call(method, href, query=query, data=data), again)
+
+    def _persist(self, attempt: Callable[[], T], again: Callable[[ClientError], bool] | None = None) -> T:
         def count(error: ClientError, pause: float) -> None:
             self._counters.retries += 1
             self._on_trouble(error)
 
         options: dict[str, Any] = {} if again is None else {"again": again}
-        return persist(
-            lambda: self._http.call(method, href, query=query, data=data),
-            self._patience,
-            self._cancelled,
-            on_retry=count,
-            **options,
-        )
+        return persist(attempt, self._patience, self._cancelled, on_retry=count, **options)
 
     def _on_sent(self, count: int) -> None:
         with self._observing:

@@ -166,8 +166,9 @@ class UploadResult:
     name: str
     size: int
     sha256: str
-    #: The hrefs of the upload and of its artifact on the server.
-    upload: str
+    #: The href of the upload on the server; None: a small file was sent in one request, without one.
+    upload: str | None
+    #: The href of the artifact.
     artifact: str
     #: Whether an earlier, unfinished upload of the same file was taken up.
     resumed: bool

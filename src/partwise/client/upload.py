@@ -1,5 +1,7 @@
 """One upload from the first question to the verified artifact.
 
+A small file is sent in one request (`whole`). Any other:
+
 1. find: the journal names an earlier upload of this very file; ask the server for it, or create one.
 2. copy: what the server has of another version of the file, it copies (`delta`).
 3. send: what the server does not have (`plan`), over several connections (`transfer`), while a thread makes the
@@ -15,14 +17,17 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from partwise.client.delta import DeltaUpload, Hooks, is_hopeless
 from partwise.client.errors import (
     AnswerError,
     Cancelled,
+    ClientError,
     Conflict,
     FileChanged,
     NotFound,
@@ -36,6 +41,7 @@ from partwise.client.models import ArtifactInfo, Observer, Phase, UploadInfo, Up
 from partwise.client.plan import MOST_CHUNKS, choose_chunk_size, plan
 from partwise.client.source import FileHasher, LocalFile, Source
 from partwise.client.transfer import Transfer
+from partwise.client.whole import fits, send_whole
 from partwise.core.ranges import ByteRange
 
 #: Rounds of sending and committing before the client gives up on an upload that never becomes whole.
@@ -81,6 +87,8 @@ class Uploader(UploadJob):
         began = time.monotonic()
         with ExitStack() as stack:
             self._journal = self._enter_journal(stack)
+            if (whole := self._send_whole()) is not None:
+                return self._result_of_whole(whole, time.monotonic() - began)
             upload, resumed = self._find()
             skipped = len(upload.chunks)
             try:
@@ -106,6 +114,38 @@ class Uploader(UploadJob):
             chunks_repaired=len(self._repaired),
             seconds=time.monotonic() - began,
             kept_as=upload.other_name,
+        )
+
+    def _send_whole(self) -> ArtifactInfo | None:
+        """Send a small file in one request; its artifact. None: it needs an upload, or has one that was cut."""
+        options = self._options
+        asks_for_upload = options.upload or options.base or options.delta or self._http.limit is not None
+        smaller_parts = options.chunk_size is not None and options.chunk_size < self._file.size
+        if asks_for_upload or smaller_parts or not fits(self._name, self._file.size):
+            return None
+        if options.resume and self._journal is not None and self._journal.read() is not None:
+            return None
+        return send_whole(self._file, self._name, self._post_whole)
+
+    def _post_whole(self, body: bytes, content_type: str, again: Callable[[ClientError], bool]) -> dict[str, Any]:
+        return self._persist(lambda: self._http.post("artifacts/", body, content_type), again)
+
+    def _result_of_whole(self, artifact: ArtifactInfo, seconds: float) -> UploadResult:
+        self._on_sent(self._file.size)
+        return UploadResult(
+            name=self._name,
+            size=artifact.size,
+            sha256=artifact.sha256,
+            upload=None,
+            artifact=artifact.href,
+            resumed=False,
+            chunks_sent=1 if artifact.size else 0,
+            chunks_skipped=0,
+            bytes_sent=artifact.size,
+            retries=self._counters.retries,
+            chunks_repaired=0,
+            seconds=seconds,
+            kept_as=artifact.filename if artifact.filename != self._name else None,
         )
 
     def _enter_journal(self, stack: ExitStack) -> Journal | None:

@@ -120,15 +120,26 @@ async def test_a_commit_that_a_power_loss_ended_is_told(catalog: Catalog) -> Non
     assert (event.type, event.data["state"]) == (EventType.UPLOAD_FAILED, "open")
 
 
-@pytest.mark.parametrize("internal", [True, False])
-async def test_nothing_is_told_of_internal_uploads_and_parts(catalog: Catalog, internal: bool) -> None:
+async def test_nothing_is_told_of_parts(catalog: Catalog) -> None:
     for name in ("u1", "u2"):
-        upload = replace(make_upload(name, size=0), internal=internal, part=not internal)
-        await catalog.create_upload(upload, UNLIMITED)
+        await catalog.create_upload(replace(make_upload(name, size=0), part=True), UNLIMITED)
     await catalog.begin_commit("u1", SHA_A, make_task(), NOW)
     await catalog.complete_commit("u1", SHA_A, "a1", NOW, generation=0)
     await catalog.begin_delete("u2")
     assert await told(catalog) == []
+
+
+async def test_of_internal_uploads_only_the_artifact_is_told(catalog: Catalog) -> None:
+    for name in ("u1", "u2"):
+        await catalog.create_upload(replace(make_upload(name, size=0), internal=True), UNLIMITED)
+    await catalog.begin_commit("u2", SHA_A, make_task("t2", upload_id="u2"), NOW)
+    await catalog.reject_commit("u2", "no", NOW)
+    await catalog.begin_delete("u2")
+    await catalog.begin_commit("u1", SHA_A, make_task(), NOW)
+    made = await catalog.complete_commit("u1", SHA_A, "a1", NOW, generation=0)
+    [event] = (await catalog.list_events(None, after=None)).events
+    assert (event.type, event.data["upload"], event.data["artifact"]) == (EventType.UPLOAD_COMPLETED, "u1", made.id)
+    assert (event.data["state"], event.data["sha256"]) == ("completed", SHA_A)
 
 
 async def test_a_removal_without_a_reason_is_not_told(catalog: Catalog) -> None:

@@ -25,6 +25,7 @@ from partwise.client import (
     VerificationFailed,
 )
 from partwise.client.journal import Journal
+from partwise.client.whole import MOST_BYTES
 from partwise.core.ranges import ByteRange
 from tests.unit.client.fake_server import ROOT, Answer, FakeServer, FakeUpload, problem
 
@@ -161,7 +162,7 @@ def test_creating_is_not_repeated_when_the_answer_is_lost(client: Client, fake: 
 
     fake.fault = fault
     with pytest.raises(CannotReachServer):
-        client.upload(make(10))
+        client.upload(make(MOST_BYTES + 1))
     assert fake.count("POST") == 1
 
 
@@ -373,7 +374,7 @@ def test_proxies_of_the_environment_are_used(fake: FakeServer, make: Make, monke
     with Client("http://partwise.invalid") as client:
         client.upload(make(10))
     # A proxy is asked with the whole URL.
-    assert fake.requests[0] == ("POST", "http://partwise.invalid/pulp/api/v3/uploads/")
+    assert fake.requests[0] == ("POST", "http://partwise.invalid/pulp/api/v3/artifacts/")
 
 
 @pytest.mark.parametrize("server", ["ftp://x", "http://", "http:///path", ""])

@@ -64,7 +64,7 @@ async def test_the_file_is_the_applications_alone(tmp_path: Path) -> None:
             await get_artifact(engine, ALICE, artifact_id)
         assert (await engine.catalog.usage("alice")).stored == 0
         page = await engine.catalog.list_events(None, after=None)
-        assert [event.type for event in page.events] == [EventType.ARTIFACT_RELEASED]
+        assert [event.type for event in page.events] == [EventType.UPLOAD_COMPLETED, EventType.ARTIFACT_RELEASED]
         # The same again, the same content again, and what the application does with its file.
         assert await release(engine, ALICE, artifact_id, str(path)) == released
         path.write_bytes(b"changed")
@@ -97,7 +97,7 @@ async def test_after_a_crash_the_same_call_goes_on(tmp_path: Path, point: str) -
         assert path.stat().st_mode & 0o777 == 0o600
         assert not file_of(tmp_path / "data").exists()
         page = await engine.catalog.list_events(None, after=None)
-        assert [event.type for event in page.events] == [EventType.ARTIFACT_RELEASED]
+        assert [event.type for event in page.events] == [EventType.UPLOAD_COMPLETED, EventType.ARTIFACT_RELEASED]
 
 
 async def test_not_while_another_owner_has_the_content(tmp_path: Path) -> None:
