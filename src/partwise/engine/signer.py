@@ -19,13 +19,15 @@ from partwise.core.ranges import ByteRange
 from partwise.core.signature import HEAD_BYTES, TRAILER_BYTES, Reading, Signature, largest_signature, pack
 from partwise.engine.ahead import read_ahead
 from partwise.engine.jobs import Jobs
-from partwise.engine.ports import Catalog, Purpose, Storage
+from partwise.engine.ports import BLOCK, Catalog, Purpose, Storage
 
 log = logging.getLogger(__name__)
 
 #: A signature of at most so many bytes stays in memory between its check and its sending: that of some 1 GiB. A larger
 #: one is read once more, so that a slow client costs no more memory than with any other body.
 KEPT_BYTES = 2 << 20
+#: Bytes of an artifact that are read at once. Each block takes turns of the event loop and of two threads.
+_READ_BLOCK = 2 * BLOCK
 #: So many failures are remembered for those who ask later.
 _MOST_FAILURES = 256
 
@@ -128,7 +130,8 @@ class Signer:
         def take(block: bytes) -> None:
             table.extend(pack(cutter.feed(memoryview(block))))
 
-        async for block in read_ahead(self._storage.read_artifact(sha256, ByteRange(0, size))):
+        blocks = self._storage.read_artifact(sha256, ByteRange(0, size), _READ_BLOCK)
+        async for block in read_ahead(blocks):
             await loop.run_in_executor(self._threads, take, block)
             self._done[sha256] = self._done.get(sha256, 0) + len(block)
         table.extend(await loop.run_in_executor(self._threads, lambda: pack(cutter.end())))

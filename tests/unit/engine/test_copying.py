@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from partwise.core.delta import Copy, Matcher, Script
-from partwise.core.errors import BytesLost, NotFound, StorageFailed, TooManyChunks, WrongState
+from partwise.core.errors import BytesLost, NotFound, QuotaExceeded, StorageFailed, TooManyChunks, WrongState
 from partwise.core.ranges import MAX_SIZE, ByteRange
 from partwise.core.records import Artifact, Principal, TaskState, Upload
 from partwise.engine import artifacts, uploads
@@ -212,6 +212,40 @@ async def test_a_completed_upload_takes_nothing(engine: Engine) -> None:
     await commit(engine, ALICE, upload.id, artifact.sha256, wait=WAIT)
     with pytest.raises(WrongState):
         await copy_ranges(engine, ALICE, upload.id, [wanted])
+
+
+async def test_copied_bytes_count_towards_the_quota(engine: Engine) -> None:
+    """Also where the storage shares their blocks, and also those of an upload whose size was not told."""
+    artifact = await store(engine)
+    engine.limits = Limits(quota=2 * len(DATA) - 1)
+    with pytest.raises(QuotaExceeded):
+        await create(engine)
+    upload = await uploads.create_upload(engine, ALICE, size=None)
+    ranges = [CopyRange(ByteRange(at, 500_000), artifact.id, at) for at in range(0, len(DATA), 500_000)]
+    with pytest.raises(QuotaExceeded):
+        await copy(engine, upload, *ranges)
+    assert (await uploads.get_upload(engine, ALICE, upload.id)).received == 2_000_000
+
+
+async def test_the_same_bytes_may_be_copied_to_many_places(engine: Engine) -> None:
+    artifact = await store(engine, DATA[:1000])
+    upload = await create(engine, 256_000)
+    ranges = [CopyRange(ByteRange(at, 1000), artifact.id, 0) for at in range(0, 256_000, 1000)]
+    assert set(await copy(engine, upload, *ranges)) == {"copied"}
+    task = await commit(engine, ALICE, upload.id, sha256(DATA[:1000] * 256), wait=WAIT)
+    assert task.state is TaskState.COMPLETED
+
+
+async def test_many_who_copy_the_same_range_at_once(engine: Engine) -> None:
+    """Each range is one chunk in the end, whoever comes first."""
+    artifact, upload = await store(engine), await create(engine)
+    wanted = CopyRange(ByteRange(0, len(DATA)), artifact.id, 0)
+    results = await asyncio.gather(*(copy(engine, upload, wanted) for _ in range(8)), return_exceptions=True)
+    assert ["copied"] in results
+    assert all(result in (["copied"], ["refused"]) for result in results)
+    assert [chunk.range for chunk in await engine.catalog.list_chunks(upload.id)] == [wanted.span]
+    task = await commit(engine, ALICE, upload.id, artifact.sha256, wait=WAIT)
+    assert task.state is TaskState.COMPLETED
 
 
 async def test_the_number_of_chunks_is_limited_as_ever(engine: Engine) -> None:
