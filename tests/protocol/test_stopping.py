@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.server import Http, ServerProcess
+from tests.support.server import API, Http, ServerProcess
 from tests.support.until import wait_until
 
 
@@ -39,25 +39,44 @@ def test_it_stops_by_itself_after_that(tmp_path: Path) -> None:
     assert server.stop() == 0
 
 
+def begun(port: int, request: str, body: bytes) -> socket.socket:
+    """A connection whose request has begun to be received, and is not at its end."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=30)
+    connection.sendall(f"{request}Host: localhost\r\nExpect: 100-continue\r\n\r\n".encode())
+    assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+    connection.sendall(body)
+    return connection
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_request_that_takes_too_long_is_told_to_come_again(tmp_path: Path, workers: int) -> None:
     log = tmp_path / "log"
     server = ServerProcess(tmp_path / "data", workers=workers, log=log, log_format="json", shutdown_seconds=1)
     server.start()
     with Http(server.port) as http:
-        href = http.create(10)
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
-        head = f"PUT {href} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\nContent-Range: bytes 0-9/10\r\n"
-        connection.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
-        assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
-        connection.sendall(b"01234")
-        assert server.stop() == 0
+        chunk = http.create(10)
+        unknown = http("POST", f"{API}uploads/", {"size": "unknown"}).json["pulp_href"]
+    file = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + bytes(200_000)
+    connections = [
+        begun(server.port, f"PUT {chunk} HTTP/1.1\r\nContent-Length: 10\r\nContent-Range: bytes 0-9/10\r\n", b"01234"),
+        begun(server.port, f"PUT {unknown} HTTP/1.1\r\nContent-Length: 10\r\nContent-Range: bytes 0-9/*\r\n", b"01"),
+        # It tidies up what it has begun.
+        begun(
+            server.port,
+            f"POST {API}artifacts/ HTTP/1.1\r\nContent-Length: 500000\r\n"
+            "Content-Type: multipart/form-data; boundary=x\r\n",
+            file,
+        ),
+    ]
+    assert server.stop() == 0
+    for connection in connections:
         answer = b""
-        while piece := connection.recv(4096):
-            answer += piece
-    head_, _, body = answer.partition(b"\r\n\r\n")
-    assert head_.startswith(b"HTTP/1.1 503 "), answer
-    assert b"application/problem+json" in head_
-    assert b"retry-after: 2" in head_.lower()
-    assert json.loads(body)["type"].endswith("#busy")
+        with connection:
+            while piece := connection.recv(4096):
+                answer += piece
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 "), answer
+        assert b"application/problem+json" in head
+        assert b"retry-after: 2" in head.lower()
+        assert json.loads(body)["type"].endswith("#busy")
     assert "Traceback" not in log.read_text(), log.read_text()

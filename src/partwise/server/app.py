@@ -159,6 +159,8 @@ def assemble(
         try:
             yield {STATE_KEY: connections}
         finally:
+            engine.workers.events.close()
+            await lifecycle.requests_ended()
             watch.cancel()
             await asyncio.wait({watch})
             await authenticator.stop()

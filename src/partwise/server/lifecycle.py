@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -12,6 +14,9 @@ from partwise.http.problems import BUSY, refuse
 from partwise.http.sending import Sending
 
 _logger = logging.getLogger(__name__)
+
+#: Seconds that requests have to tidy up at most, once they were told to end.
+_TIDY_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -22,6 +27,31 @@ class Lifecycle:
     draining: bool = False
     #: It takes no new connections. What is cancelled now has had its time.
     stopping: bool = False
+    #: Requests that are handled now.
+    handled: int = 0
+    _none_handled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @contextmanager
+    def handling(self) -> Iterator[None]:
+        """Count a request for as long as it is handled, also while it tidies up after it was cancelled."""
+        self.handled += 1
+        self._none_handled.clear()
+        try:
+            yield
+        finally:
+            self.handled -= 1
+            if not self.handled:
+                self._none_handled.set()
+
+    async def requests_ended(self) -> None:
+        """Wait until no request is handled any more, for a bounded time.
+
+        A server that cancels requests does not wait for their end, and they need engine and catalog until then.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_TIDY_SECONDS):
+                while self.handled:
+                    await self._none_handled.wait()
 
 
 class CutOff:
@@ -38,7 +68,8 @@ class CutOff:
             return
         sending = Sending(send)
         try:
-            await self._app(scope, receive, sending)
+            with self._lifecycle.handling():
+                await self._app(scope, receive, sending)
         except asyncio.CancelledError:
             if not self._lifecycle.stopping:
                 raise
