@@ -29,7 +29,7 @@ from partwise.engine.audit import record_artifact, record_upload
 from partwise.engine.context import Context
 from partwise.engine.ports import Purpose
 from partwise.engine.reading import is_readable
-from partwise.engine.uploads import remove
+from partwise.engine.uploads import remove_lost
 
 log = logging.getLogger(__name__)
 
@@ -196,9 +196,8 @@ async def _open_again_without_file(engine: Context, upload_id: str) -> None:
         return
     if not await engine.storage.is_lost(upload_id):
         raise StorageFailed("The upload's file is unavailable. It is not known to be lost. Try again later.")
-    log.error("removing the upload %s: its staging file is lost", upload_id)
     await _reject(engine, upload, "The server lost the file's bytes. Upload the file again.")
-    await remove(engine, upload_id, reason="lost")
+    await remove_lost(engine, upload)
 
 
 async def _reject(

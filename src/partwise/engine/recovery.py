@@ -11,7 +11,7 @@ from partwise.core.state import UploadState
 from partwise.engine.commit import drive
 from partwise.engine.context import Context
 from partwise.engine.finish import take_up
-from partwise.engine.uploads import all_uploads, remove
+from partwise.engine.uploads import all_uploads, remove, remove_lost
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,4 @@ async def _settle_unstaged(engine: Context, upload_id: str) -> None:
     upload = await engine.catalog.get_upload(upload_id)
     if upload.state is not UploadState.OPEN:
         return
-    if not upload.internal:
-        log.error("removing the upload %s: its staging file is lost", upload_id)
-    await remove(engine, upload_id, reason="lost")
+    await remove_lost(engine, upload)

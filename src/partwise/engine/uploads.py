@@ -358,6 +358,13 @@ async def remove(engine: Context, upload_id: str, *, reason: str | None = "delet
     await finish_removal(engine, upload_id)
 
 
+async def remove_lost(engine: Context, upload: Upload) -> None:
+    """Remove an upload whose staging file is gone."""
+    if not upload.internal:  # whose file a power loss may take, and whose request it ended
+        log.error("removing the upload %s: its staging file is lost", upload.id)
+    await remove(engine, upload.id, reason="lost")
+
+
 async def finish_removal(engine: Context, upload_id: str) -> None:
     """Carry the deletion of an upload in state deleting through. Idempotent.
 
