@@ -185,3 +185,67 @@ def test_uploads_go_on_under_limits_that_became_smaller(tmp_path: Path) -> None:
         assert http.put(href, 6000, content[6000:]).status == 200
         assert http.commit(href, content).json["sha256"] == sha256(content)
         assert http("POST", f"{API}uploads/", {"size": 1}).problem == (413, "quota-exceeded")
+
+
+@pytest.mark.parametrize("state", ["is missing", "is empty"])
+def test_a_used_folder_without_its_records_is_refused(tmp_path: Path, state: str) -> None:
+    """A start makes no new ones: SQLite deletes the log of an empty database, which holds the newest records."""
+    data = tmp_path / "data"
+    with ServerProcess(data) as server, Http(server.port) as http:
+        href = http.create(1000)
+        server.kill()
+    records, log, aside = (tmp_path / "data" / name for name in (CATALOG, f"{CATALOG}-wal", "aside"))
+    newest = log.read_bytes()
+    assert newest
+    records.rename(aside)
+    if state == "is empty":
+        records.touch()
+    said = complaint(data)
+    assert f"{records} {state}" in said
+    assert "Put the database back" in said
+    assert log.read_bytes() == newest
+    aside.rename(records)
+    with ServerProcess(data) as server, Http(server.port) as http:
+        assert http("GET", href).status == 200
+
+
+@pytest.mark.parametrize("kept", [0, 5000], ids=["overwritten", "truncated"])
+def test_damaged_records_are_called_so(tmp_path: Path, kept: int) -> None:
+    data = new_data_folder(tmp_path / "data")
+    records = data / CATALOG
+    records.write_bytes(records.read_bytes()[:kept] or os.urandom(8192))
+    damaged = records.read_bytes()
+    said = complaint(data)
+    assert "It is damaged. Restore a backup" in said
+    assert "disk is not full" not in said
+    assert records.read_bytes() == damaged
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal"], ids=["database", "log"])
+def test_nothing_is_recorded_in_records_that_were_taken_away(tmp_path: Path, suffix: str) -> None:
+    """SQLite goes on with the files that it opened; what it wrote there would be gone with the process."""
+    data, log = tmp_path / "data", tmp_path / "log"
+    records = data / f"{CATALOG}{suffix}"
+    content = os.urandom(2000)
+    with ServerProcess(data, log=log) as server, Http(server.port) as http:
+        href = http.create(len(content))
+        assert http.put(href, 0, content[:1000]).status == 200
+        assert http("GET", "/readyz").status == 200
+        records.rename(tmp_path / "aside")
+        assert http.put(href, 1000, content[1000:]).status == 503
+        answer = http("POST", f"{API}uploads/", {"size": 1})
+        assert answer.status == 503
+        assert str(tmp_path) not in answer.body.decode()
+        assert http("GET", "/readyz").status == 503
+        assert f"{records} is missing" in log.read_text()
+
+        records.write_bytes((tmp_path / "aside").read_bytes())
+        assert http("POST", f"{API}uploads/", {"size": 1}).status == 503
+        assert http("GET", "/readyz").status == 503
+        assert f"{records} was replaced while the server runs: restart the server" in log.read_text()
+
+        (tmp_path / "aside").rename(records)
+        assert http("GET", "/readyz").status == 200
+        assert http.put(href, 1000, content[1000:]).status == 200
+        assert http.commit(href, content).status == 200
+        assert http("GET", href).json["state"] == "completed"

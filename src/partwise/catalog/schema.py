@@ -14,13 +14,12 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from partwise.catalog.sqlite import (
     BUSY_TIMEOUT_SECONDS,
     headroom_of,
-    is_busy,
     look_only_url,
     make_engine,
-    may_be_full,
     raw,
     refuse_read_only,
 )
+from partwise.catalog.sqlite_errors import is_busy, may_be_full
 from partwise.catalog.versions import MIGRATIONS, newest_version
 
 if TYPE_CHECKING:

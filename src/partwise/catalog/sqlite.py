@@ -30,6 +30,8 @@ from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engi
 from sqlalchemy.exc import DBAPIError
 
 from partwise.catalog.headroom import Headroom
+from partwise.catalog.presence import Presence
+from partwise.catalog.sqlite_errors import is_busy, translated
 from partwise.core.errors import OutOfSpace, StorageFailed
 
 P = ParamSpec("P")
@@ -165,40 +167,6 @@ def _begin_immediate(connection: sqlite3.Connection, timeout: float) -> None:
         time.sleep(_POLL_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 (keeps processes out of step, no secret)
 
 
-def is_busy(error: BaseException) -> bool:
-    """Return whether another process held the lock."""
-    return isinstance(error, sqlite3.Error) and _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
-def may_be_full(error: BaseException) -> bool:
-    """Return whether the disk may have no room: SQLite's files beside the database cannot be made then either."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    codes = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
-    return isinstance(cause, sqlite3.Error) and _code(cause) in codes
-
-
-def _code(error: sqlite3.Error) -> int:
-    """SQLite's primary result code; the upper bits say more exactly where it happened."""
-    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
-
-
-def _translated(error: BaseException) -> BaseException:
-    """The error for the caller: a database that cannot do its work is a failing storage, anything else is itself."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    defect = isinstance(cause, sqlite3.IntegrityError | sqlite3.ProgrammingError)
-    if not isinstance(cause, sqlite3.DatabaseError) or defect:
-        return error
-    logger.error("the metadata database failed: %s", cause)
-    if _code(cause) == sqlite3.SQLITE_FULL:
-        translated: BaseException = OutOfSpace(
-            "The metadata database is full. Try again later, or ask the operator to free space."
-        )
-    else:
-        translated = StorageFailed("The metadata database is unavailable. Try again later.")
-    translated.__cause__ = error
-    return translated
-
-
 class _Job:
     """A function that waits for its turn, and what came of it."""
 
@@ -222,7 +190,7 @@ class _Job:
             if not plain.in_transaction:
                 raise
             plain.execute("ROLLBACK TO job")
-            self.error = _translated(error)
+            self.error = translated(error)
         plain.execute("RELEASE job")
 
     def tell(self) -> None:
@@ -241,6 +209,7 @@ class SqliteRunner:
     def __init__(self, url: URL, *, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
         self._url = url
         self._headroom = headroom_of(url)
+        self._presence = Presence(url.database or "")
         self._keeping: asyncio.Task[None] | None = None
         self._reading = make_engine(url, readers=READERS)
         self._writing = make_engine(url, busy_timeout_seconds=busy_timeout_seconds)
@@ -262,7 +231,7 @@ class SqliteRunner:
             self._looking = await asyncio.to_thread(self._reading.connect)
             raw(self._looking).execute("PRAGMA busy_timeout = 0")
         except DBAPIError as error:
-            raise _translated(error) from error
+            raise translated(error) from error
         # A daemon: a process that ends without `stop` does not hang, and nothing unanswered was promised.
         self._writer = threading.Thread(target=self._run, args=(connection,), name="catalog-writer", daemon=True)
         self._writer.start()
@@ -271,6 +240,8 @@ class SqliteRunner:
     def _connect(self) -> Connection:
         connection = self._writing.connect()
         drop_unusable_index(connection)
+        _version(connection)  # opens the write-ahead log too
+        self._presence.remember()
         return connection
 
     async def stop(self) -> None:
@@ -290,7 +261,11 @@ class SqliteRunner:
         self._reading.dispose()
 
     async def check_writable(self) -> None:
-        """StorageFailed when the file cannot be read. A full disk is no reason: reads and deletes go on then."""
+        """StorageFailed when the file cannot be read, or is another one by now.
+
+        A full disk is no reason: reads and deletes go on then.
+        """
+        await asyncio.to_thread(self._presence.check)
         await self.read(_version)
 
     async def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -355,7 +330,7 @@ class SqliteRunner:
             with self._reading.begin() as connection:
                 return query(connection, *args, **kwargs)
         except (DBAPIError, sqlite3.Error) as error:
-            raise _translated(error) from error
+            raise translated(error) from error
 
     def _run(self, connection: Connection) -> None:
         """The writer thread: one group after the other, until the end of the queue."""
@@ -368,6 +343,7 @@ class SqliteRunner:
         group = [first]
         try:
             with connection.begin():
+                self._presence.check()
                 first.run(connection)
                 while len(group) < GROUP_SIZE and (job := self._next()) is not None:
                     group.append(job)
@@ -375,12 +351,13 @@ class SqliteRunner:
                 # Or the commit would pass with nothing in it.
                 if not raw(connection).in_transaction:
                     raise StorageFailed("The metadata database lost the transaction. Try again later.")
+            self._presence.check()
         except BaseException as error:
             # SQLite may keep a transaction open whose commit failed.
             with suppress(sqlite3.Error):
                 raw(connection).rollback()
             # Also those that failed by themselves: what stood in their way may have been undone with the group.
-            outcome = _translated(error)
+            outcome = translated(error)
             for job in group:
                 job.error = outcome
         return group

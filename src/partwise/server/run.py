@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 
 from partwise import __version__
 from partwise.catalog import CatalogMissing, CatalogTooNew, migrate, pending_migrations
+from partwise.catalog.sqlite_errors import is_busy, is_damaged
 from partwise.core.errors import OutOfSpace, PartwiseError, StorageFailed
 from partwise.protocols import DIALECTS
 from partwise.server.assembly import MissingPart, check_engines, make_engine
@@ -35,6 +36,7 @@ from partwise.server.settings import CONFIG_VARIABLE, Settings, ignored_variable
 from partwise.server.shared_values import SharedMemory, SharedRegistry, share_values
 from partwise.server.supervisor import Supervisor
 from partwise.server.worker import Server
+from partwise.storage.place import MARKER
 
 #: Connections that wait to be accepted.
 _BACKLOG = 4096
@@ -158,6 +160,7 @@ def prepare(settings: Settings, *, may_migrate: bool = True) -> None:
                 f"The data folder cannot be used: {_described(error)}. Name another folder with --data, or allow this "
                 "user to write there."
             ) from error
+    _refuse_lost_records(settings)
     with usable_records(settings):
         check_engines(settings)  # what cannot be put together is told before anything is touched
         if may_migrate:
@@ -169,6 +172,27 @@ def prepare(settings: Settings, *, may_migrate: bool = True) -> None:
             f"The metadata database has an older schema, and the setting migrate is off. Run 'partwise upgrade' first. "
             f"Its steps: {'; '.join(steps)}"
         )
+
+
+def _refuse_lost_records(settings: Settings) -> None:
+    """Raise CannotServe where a used folder has no records: new ones would hide that, and end what is left of them.
+
+    SQLite deletes the write-ahead log of a database that is empty.
+    """
+    if settings.catalog is not None:
+        return
+    records = settings.data.absolute() / "catalog.sqlite3"
+    log = records.with_name(f"{records.name}-wal")
+    with suppress(OSError):  # it cannot be looked at: who opens it says why
+        if records.exists() and records.stat().st_size:
+            return
+        if (settings.data / MARKER).exists() or (log.exists() and log.stat().st_size):
+            state = "is empty" if records.exists() else "is missing"
+            raise CannotServe(
+                f"The metadata database {records} {state}, but the folder has been used. Put the database back, "
+                "together with its -wal file if there is one, or restore a backup. To begin anew, name an empty "
+                "folder with --data."
+            )
 
 
 def look(settings: Settings) -> None:
@@ -193,14 +217,22 @@ def usable_records(settings: Settings) -> Iterator[None]:
         cause = f" ({error.__cause__})" if error.__cause__ else ""
         raise CannotServe(f"The server cannot start: {error}{cause}") from error
     except (DBAPIError, sqlite3.Error) as error:
-        reason = error.orig if isinstance(error, DBAPIError) else error
-        place = "PostgreSQL" if settings.catalog is not None else settings.data.absolute()
-        raise CannotServe(
-            f"The metadata database in {place} cannot be used ({reason}). Check that the disk is not full and that "
-            "this user may write there."
-        ) from error
+        raise _unusable(settings, error) from error
     except ModuleNotFoundError as error:
         raise CannotServe("PostgreSQL's driver is missing. Run pip install 'partwise[postgres]'.") from error
+
+
+def _unusable(settings: Settings, error: DBAPIError | sqlite3.Error) -> CannotServe:
+    """What to say of an error of the metadata database's driver, with what to do about its cause."""
+    reason = error.orig if isinstance(error, DBAPIError) else error
+    assert reason is not None
+    place = "PostgreSQL" if settings.catalog is not None else settings.data.absolute()
+    advice = "Check that the disk is not full and that this user may write there."
+    if is_damaged(reason):
+        advice = "It is damaged. Restore a backup, or rescue what can be read with 'sqlite3 catalog.sqlite3 .recover'."
+    elif is_busy(reason):
+        advice = "Another program holds its lock. End that program, for example a sqlite3 shell, and start again."
+    return CannotServe(f"The metadata database in {place} cannot be used ({reason}). {advice}")
 
 
 async def _try_out(settings: Settings) -> None:
@@ -215,6 +247,8 @@ async def _try_out(settings: Settings) -> None:
         finally:
             await engine.stop()
     except (StorageFailed, OutOfSpace) as error:
+        if isinstance(error.__cause__, DBAPIError | sqlite3.Error):
+            raise _unusable(settings, error.__cause__) from error
         place = settings.storage or settings.data.absolute()
         raise CannotServe(f"The server cannot use {place}: {_reason(error)}") from error
 
