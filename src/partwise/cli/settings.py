@@ -38,10 +38,39 @@ def load(given: dict[str, Any], config: Path | None = None) -> Settings:
         typer.echo(f"partwise: {error}", err=True)
     except ValidationError as error:
         for fault in error.errors():
-            name = "-".join(str(part) for part in fault["loc"]).replace("_", "-")
-            wrong = "there is no such setting" if fault["type"] == "extra_forbidden" else fault["msg"]
-            typer.echo(f"partwise: {name}: {wrong}", err=True)
+            wrong = _WANTED.get(fault["type"], fault["msg"])
+            typer.echo(f"partwise: {_place(fault['loc'], given)}: {wrong}", err=True)
     raise typer.Exit(Exit.USAGE)
+
+
+#: What to write, where pydantic's words are about its own work. Values are not repeated: they may be secrets.
+_WANTED = {
+    "extra_forbidden": "there is no such setting",
+    "bool_parsing": "write true or false",
+    "bool_type": "write true or false",
+    "byte_size": "write a size of 0 or more bytes, for example 16MiB",
+    "byte_size_unit": "the unit of the size is unknown. Write for example 16MiB",
+    "float_parsing": "write a number",
+    "float_type": "write a number",
+    "int_from_float": "write a whole number",
+    "int_parsing": "write a whole number",
+    "int_type": "write a whole number",
+    "string_type": "write a text, in quotes",
+}
+
+
+def _place(location: tuple[int | str, ...], given: dict[str, Any]) -> str:
+    """Where the setting got its value: the option, the variable, or the place in the file."""
+    from partwise.server.settings import CONFIG_VARIABLE
+
+    name = str(location[0]) if location else ""
+    if given.get(name) is not None:
+        return f"--{name.replace('_', '-')}"
+    for variable in os.environ:
+        if variable.upper() == f"PARTWISE_{name.upper()}":
+            return variable
+    path = ".".join(map(str, location))
+    return f"{path} in {file}" if (file := os.environ.get(CONFIG_VARIABLE)) else path
 
 
 def show(config: Config = None) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import tomllib
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -103,6 +104,10 @@ class _Environment(EnvSettingsSource):
         return super().prepare_field_value(field_name, field, value, value_is_complex)
 
 
+#: How alike two names are (0 to 1) of which one is taken for a slip of the other.
+_NEARLY = 0.85
+
+
 def ignored_variables() -> dict[str, str]:
     """The variables of the environment that have a setting's name and do not count; a sentence for each."""
     found = {}
@@ -115,6 +120,17 @@ def ignored_variables() -> dict[str, str]:
             found[variable] = (
                 f"{variable}={value} is ignored: it is what Kubernetes sets for a Service called partwise."
             )
+    return found | _misspelt_variables()
+
+
+def _misspelt_variables() -> dict[str, str]:
+    """The variables whose names are nearly a setting's. Others may be anybody's: the client's, or Kubernetes'."""
+    names = [name.upper() for name in Settings.model_fields]
+    found = {}
+    for variable in os.environ:
+        prefix, _, name = variable.upper().partition("_")
+        if prefix == "PARTWISE" and name not in names and (near := get_close_matches(name, names, 1, _NEARLY)):
+            found[variable] = f"{variable} is ignored: there is no such setting. Is PARTWISE_{near[0]} meant?"
     return found
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from partwise.cli.app import app
 from partwise.http.problems import PROBLEMS, REFUSALS
 from partwise.server.limits import LIMITS
-from partwise.server.settings import BadConfigFile, Settings
+from partwise.server.settings import BadConfigFile, Settings, ignored_variables
 
 METRICS = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
 ALL_PROBLEMS = [*PROBLEMS.values(), *REFUSALS]
@@ -49,9 +49,12 @@ def test_a_file_that_is_not_there(file: Path) -> None:
 @pytest.mark.parametrize(
     "text, wrong",
     [
-        ("prot = 1", "prot: there is no such"),
-        ('port = "many"', "port: "),
-        ("[server]\nport = 1", "server: there is no"),
+        ("prot = 1", "prot in {}: there is no such"),
+        ('port = "many"', "port in {}: write a whole number"),
+        ('quota = "ten"', "quota in {}: write a size"),
+        ("migrate = []", "migrate in {}: write true or false"),
+        ("host = 1", "host in {}: write a text"),
+        ("[server]\nport = 1", "server in {}: there is no"),
     ],
 )
 def test_a_mistake_in_the_file_is_one(file: Path, text: str, wrong: str) -> None:
@@ -60,7 +63,24 @@ def test_a_mistake_in_the_file_is_one(file: Path, text: str, wrong: str) -> None
         Settings()
     ran = CliRunner().invoke(app, ["config"])
     assert ran.exit_code == 2
-    assert ran.output.startswith(f"partwise: {wrong}")
+    assert ran.output.startswith(f"partwise: {wrong.format(file)}")
+
+
+def test_a_mistake_in_a_variable_names_it_and_not_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARTWISE_QUOTA", "rubbish")
+    ran = CliRunner().invoke(app, ["config"])
+    assert ran.exit_code == 2
+    assert ran.output.startswith("partwise: PARTWISE_QUOTA: write a size")
+    assert "rubbish" not in ran.output
+
+
+def test_a_variable_that_is_nearly_a_setting_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit that is misspelt limits nothing. Other names are other programs'."""
+    for name in ("PARTWISE_QUOTAA", "PARTWISE_TOKEN", "PARTWISE_SERVICE_HOST", "PARTWISE_PORT_24817_TCP_ADDR"):
+        monkeypatch.setenv(name, "1")
+    told = ignored_variables()
+    assert told["PARTWISE_QUOTAA"].endswith("Is PARTWISE_QUOTA meant?")
+    assert not told.keys() & {"PARTWISE_TOKEN", "PARTWISE_SERVICE_HOST", "PARTWISE_PORT_24817_TCP_ADDR"}
 
 
 def test_what_is_shown_is_a_file_of_the_same_settings(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
