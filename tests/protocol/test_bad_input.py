@@ -213,7 +213,7 @@ def test_commit_with_a_wrong_digest_leaves_the_upload_open(http: Http) -> None:
     assert answer.problem == (400, "artifact-digest-mismatch")
     assert (answer.json["expected"], answer.json["actual"]) == ("0" * 64, sha256(data))
     assert "digests=true" in answer.json["detail"]
-    task = http("GET", http("POST", f"{href}commit/", {"sha256": "1" * 64}).json["task"]).json
+    task = http.ended(http("POST", f"{href}commit/", {"sha256": "1" * 64}).json["task"])
     assert task["state"] == "failed"
     assert sha256(data) in task["error"]["description"]
     assert http("GET", href).json["state"] == "open"

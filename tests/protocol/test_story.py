@@ -68,14 +68,14 @@ def test_commit_by_put_with_and_without_slash(http: Http, path: str) -> None:
     assert again.json == answer.json
 
 
-def test_commit_by_post_answers_with_a_task_that_is_done(http: Http) -> None:
+def test_commit_by_post_answers_with_a_task(http: Http) -> None:
     data = os.urandom(300_000)
     href = http.create(len(data))
     http.put(href, 0, data)
     answer = http("POST", f"{href}commit/", {"sha256": sha256(data)})
     assert answer.status == 202
     assert list(answer.json) == ["task"]
-    task = http("GET", answer.json["task"]).json
+    task = http.ended(answer.json["task"])
     assert (task["state"], task["error"], task["result"]) == ("completed", None, None)
     (artifact,) = task["created_resources"]
     assert http("GET", artifact).json["sha256"] == sha256(data)

@@ -225,8 +225,21 @@ class Http:
         return self("PUT", href, content, Content_Range=span, Content_Type=kind)
 
     def commit(self, href: str, data: bytes | None = None) -> Answer:
-        """PUT commit, with the digest of ``data``."""
-        return self("PUT", f"{href}commit", {} if data is None else {"sha256": sha256(data)})
+        """PUT commit, with the digest of ``data``; again while a busy machine leaves it running."""
+        answers: list[Answer] = []
+
+        def is_done() -> bool:
+            wish = {} if data is None else {"sha256": sha256(data)}
+            answers.append(self("PUT", f"{href}commit", wish))
+            return answers[-1].status != 202
+
+        wait_until(is_done, "the commit")
+        return answers[-1]
+
+    def ended(self, task: str) -> Any:
+        """The task, once it has ended."""
+        wait_until(lambda: self("GET", task).json["state"] not in ("waiting", "running"), "the end of a task")
+        return self("GET", task).json
 
     def store(self, data: bytes, **members: object) -> dict[str, Any]:
         """Upload ``data`` as one chunk and commit it; the upload."""
