@@ -82,7 +82,7 @@ def begin_commit(
 
 
 def _check_covered(connection: Connection, upload: Upload, expected_sha256: str | None) -> None:
-    """All bytes are there: as rows do not overlap and lie within the size, their sum says so, whatever counters say."""
+    """Check that every byte is recorded. Rows do not overlap and lie within the size, so their sum proves it."""
     if upload.size is None:
         raise Conflict("Cannot commit: the upload has no declared size. Declare its size, then commit.")
     covered, unverified = connection.execute(_COVERAGE, {"upload_id": upload.id}).one()

@@ -158,7 +158,7 @@ def replay_deliveries(connection: Connection, endpoint: str | None, now: datetim
 
 
 def hasten_deliveries(connection: Connection, latest: datetime, now: datetime) -> int:
-    """Have those that are due later than ``latest`` be due now, 500 at most."""
+    """Make deliveries that are due after ``latest`` due now, at most 500."""
     later = [deliveries.c.dead.is_(False), deliveries.c.due > latest]
     return _change(connection, select(endpoints.c.name), later, {"due": now})
 

@@ -19,7 +19,7 @@ class Headroom:
         self._path = path
 
     def keep(self) -> bool:
-        """Have the file take its room; whether it has it now."""
+        """Allocate the file's space. Return whether it succeeded."""
         try:
             fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError:

@@ -141,7 +141,7 @@ def forget_garbage(connection: Connection, refs: Sequence[str]) -> None:
 
 
 def known_refs(connection: Connection, upload_ids: Sequence[str], refs: Sequence[str]) -> set[str]:
-    """Which of ``refs`` belong to something. Those of chunks are looked for in ``upload_ids`` alone."""
+    """Return those of ``refs`` that are in use. Chunks are searched in ``upload_ids`` only."""
     found: set[str] = set()
     for rows in (
         select(segments.c.ref).where(segments.c.ref.in_(refs)),

@@ -71,7 +71,7 @@ class PreparedQuery(Prepared, Generic[T]):
         self._columns = list(statement.selected_columns)
 
     def all(self, connection: Connection, parameters: Mapping[str, Any]) -> list[T]:
-        """All records that it finds now."""
+        """Return all matching records."""
         record = self._record
         if not _is_sqlite(connection):
             rows = connection.execute(self.statement, parameters)

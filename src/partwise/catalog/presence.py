@@ -1,7 +1,7 @@
-"""Whether the files of a SQLite database are still those that were opened.
+"""Detection of a SQLite database whose files were removed or replaced.
 
-A process goes on with the files that it opened when someone removes or replaces them: what it commits then is gone
-with its end. So a commit counts only while the names lead to the same files.
+A process keeps using the files that it opened after someone removes or replaces them. Its later commits are lost when
+it ends. Therefore a commit counts only while the names still lead to the same files.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What SQLite's errors mean: busy, full, damaged; and what the callers of the catalog are told of them."""
+"""Classification of SQLite's errors (busy, full, damaged), and the errors raised to callers."""
 
 from __future__ import annotations
 

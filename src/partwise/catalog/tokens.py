@@ -68,7 +68,7 @@ def revoke_tickets(connection: Connection, upload_id: str) -> int:
 
 
 def list_tokens(connection: Connection) -> list[Token]:
-    """All, by name."""
+    """Return all tokens, ordered by name."""
     return [Token(**row._mapping) for row in connection.execute(select(*_COLUMNS).order_by(tokens.c.name))]
 
 

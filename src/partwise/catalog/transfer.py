@@ -39,7 +39,7 @@ def import_links(connection: Connection, links: Sequence[Artifact], segment: Seg
 
 
 def export_tokens(connection: Connection) -> list[dict[str, Any]]:
-    """All tokens, as rows: their secrets are not among them."""
+    """Return all tokens as rows, without their secrets."""
     return [dict(row._mapping) for row in connection.execute(select(tokens).order_by(tokens.c.name))]
 
 

@@ -126,7 +126,7 @@ def set_size(connection: Connection, upload_id: str, size: int, limits: OwnerLim
 
 
 def commit_when_whole(connection: Connection, upload_id: str, now: datetime) -> Upload:
-    """Have the server commit the upload once its last byte is there."""
+    """Let the server commit the upload when its last byte is recorded."""
     upload = lock_upload(connection, upload_id)
     next_state(upload.state, Event.WRITE)
     return change_upload(connection, upload, auto_commit=True, updated=now)

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch(Generic[T]):
-    """What is to be done with the items, and how it is told."""
+    """The action for each item, and its output."""
 
     #: "uploading" and "uploaded"
     verb: str
@@ -82,7 +82,7 @@ class Batch(Generic[T]):
 
 
 class _Tally:
-    """What the transfers came to."""
+    """Totals of the transfers."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()

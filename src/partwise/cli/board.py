@@ -56,7 +56,7 @@ class Line(Observer):
 
     @property
     def under_way(self) -> bool:
-        """Whether anything has been transferred, or found to be there."""
+        """Return whether any byte was transferred or found on the server."""
         return self.phase is not None
 
     def resize(self, size: int) -> None:

@@ -1,4 +1,4 @@
-"""What shells complete beside options and commands: names, ids and digests that the server knows, and profiles.
+"""Shell completion of values: names, ids and digests that the server knows, and profiles.
 
 Somebody has pressed a key and waits: after a moment, or where anything is wrong, there is nothing to complete.
 """
@@ -72,7 +72,7 @@ def _ids(client: Any, *, only_open: bool = False) -> Iterator[tuple[str, str]]:
 
 
 def _ask(ctx: typer.Context, incomplete: str, find: Callable[[Any], Any]) -> Candidates:
-    """What ``find`` finds with a client of the server that the command line so far names."""
+    """Run ``find`` with a client of the server that the command line names so far."""
     given = {name: ctx.params.get(name) for name in ("server", "token", "profile")}
     found: dict[str, str] = {}
 

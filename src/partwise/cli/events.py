@@ -116,7 +116,7 @@ class _Follower:
                 return Exit.OK
 
     def _hand_on(self, event: EventInfo) -> bool:
-        """Have the event dealt with; again and again with ``--follow``, since no event may be skipped."""
+        """Handle the event. With ``--follow``, retry until it succeeds, because no event may be skipped."""
         if self._command is None:
             emit(dict(event.raw))
             return True

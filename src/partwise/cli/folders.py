@@ -1,4 +1,4 @@
-"""Which files a command means: those named, and with ``--recursive`` those below the folders named."""
+"""The files of a command: those named, and with ``--recursive`` those below the named folders."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Sort(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """Which items to list: with ``search`` in their name, the first ``limit`` of them as sorted (None: all)."""
+    """Selection of the items to list: ``search`` in their name, then the first ``limit`` in sort order (None: all)."""
 
     search: str | None = None
     sort: Sort = Sort.TIME
@@ -73,7 +73,7 @@ def list_all(client: Client, choice: Choice, *, uploads: bool, artifacts: bool, 
 
 
 def _in_all_spellings(find: Callable[..., Iterator[T]], search: str | None) -> Iterator[T]:
-    """What has ``search`` in its name, newest first, with its accents as parts of their letters or behind them.
+    """Return items with ``search`` in their name, newest first, in both Unicode spellings of its accents.
 
     macOS gives names in the second form (NFD), keyboards type the first (NFC), and both look the same.
     """

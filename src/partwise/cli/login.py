@@ -80,7 +80,7 @@ def _name(given: str | None) -> str:
 
 
 def _check_access(server: str, token: str | None) -> tuple[str | None, str | None]:
-    """Have the server accept ``token``, or ask for one where it needs one: the token and the user's name.
+    """Check ``token`` with the server, or prompt for one if needed. Return the token and the user's name.
 
     A wrong address shows before the token is asked for. Raises ClientError.
     """

@@ -107,7 +107,7 @@ class _Amount(ProgressColumn):
 
 
 class _Percent(ProgressColumn):
-    """Nothing where the total is not known."""
+    """Empty if the total is unknown."""
 
     def render(self, task: Task) -> Text:
         return Text("" if task.total is None else f"{task.percentage:>3.0f} %")

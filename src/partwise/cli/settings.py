@@ -60,7 +60,7 @@ _WANTED = {
 
 
 def _place(location: tuple[int | str, ...], given: dict[str, Any]) -> str:
-    """Where the setting got its value: the option, the variable, or the place in the file."""
+    """Return the source of the setting's value: the option, the variable, or the place in the file."""
     from partwise.server.settings import CONFIG_VARIABLE
 
     name = str(location[0]) if location else ""

@@ -309,13 +309,13 @@ class Client:
         )
 
     def uploads(self, *, search: str | None = None) -> Iterator[UploadInfo]:
-        """All uploads that you may see, newest first, without their chunks; with ``search`` in their file name."""
+        """Return all uploads that you may see, newest first, without their chunks. ``search`` filters by file name."""
         return map(UploadInfo.parse, self._pages("uploads/", {"search": search} if search else {}))
 
     def artifacts(
         self, *, sha256: str | None = None, filename: str | None = None, search: str | None = None
     ) -> Iterator[ArtifactInfo]:
-        """All artifacts that you may see, newest first: with this SHA-256, this name, ``search`` in their name."""
+        """Return all artifacts that you may see, newest first. Filter by SHA-256, name, or ``search`` in the name."""
         wanted = {"sha256": sha256, "filename": filename, "search": search}
         query: dict[str, str | int] = {name: value for name, value in wanted.items() if value}
         return map(ArtifactInfo.parse, self._pages("artifacts/", query))

@@ -233,7 +233,7 @@ class _Filling:
                 self._copies.put(Copy(span, part.source + span.offset - part.range.offset))
 
     def _copy(self, wanted: list[Copy]) -> None:
-        """Have the server copy ranges. What it cannot copy stays missing, and is sent with what else is missing."""
+        """Let the server copy ranges. Ranges that it cannot copy stay missing and are sent with the others."""
         while wanted:
             batch: list[Copy] = []
             size = 0

@@ -1,4 +1,4 @@
-"""Which ranges to send: what the server does not have, cut into chunks, lowest offset first."""
+"""Plan of the ranges to send: the missing ranges, split into chunks, lowest offset first."""
 
 from __future__ import annotations
 

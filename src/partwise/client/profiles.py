@@ -1,4 +1,4 @@
-"""Which server to talk to, and with which token: arguments, then the environment, then a profile that was stored.
+"""Choice of the server and the token: from arguments, then the environment, then a stored profile.
 
 Profiles are in ``$XDG_CONFIG_HOME/partwise/profiles.json`` (default ``~/.config``), which only its owner may read::
 

@@ -1,8 +1,8 @@
-"""Which proxy stands between, as curl and requests read it from the environment.
+"""Proxies from the environment, by the rules of curl and requests.
 
-``http_proxy``, ``https_proxy`` (or in capitals, but for the first, which a CGI request could set) and ``all_proxy``
-name one, ``no_proxy`` those who are reached without: host names, which stand for all below them too, with a port where
-that counts; addresses; networks; or ``*``.
+``http_proxy``, ``https_proxy`` and ``all_proxy`` name a proxy. The names may be in capitals, except ``HTTP_PROXY``,
+which a CGI request could set. ``no_proxy`` lists the hosts to connect to directly: host names, which include their
+subdomains and may have a port; addresses; networks; or ``*``.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class Receiver:
         self.retries = 0
 
     def blocks(self) -> Generator[bytes, None, None]:
-        """All bytes, in blocks. Raises VerificationFailed at the end if they are not the artifact's.
+        """Yield all bytes in blocks. Raises VerificationFailed at the end if they do not match the artifact's digest.
 
         Goes on behind the last block after a cut. CannotReachServer: that is not possible, or not for too long.
         """

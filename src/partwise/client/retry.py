@@ -64,12 +64,12 @@ def worth_another_try(error: ClientError) -> bool:
 
 
 def is_away(error: ClientError) -> bool:
-    """Whether a question, which changes nothing, may be answered by a server that was not there at first contact."""
+    """Return whether a read-only request is worth retrying although the first contact with the server failed."""
     return worth_another_try(error) and not (isinstance(error, CannotReachServer) and error.unknown_host)
 
 
 def may_begin_later(error: ClientError) -> bool:
-    """Whether a server that has not answered yet may do so later, and has surely done nothing: it is being restarted.
+    """Return whether the server may answer later and has certainly done nothing yet, as during its restart.
 
     A name that does not exist is a mistake in the address.
     """

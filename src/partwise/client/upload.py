@@ -272,7 +272,7 @@ class Uploader(UploadJob):
     def _fill_from_base(
         self, upload: UploadInfo, transfer: Transfer, hasher: FileHasher, chunk_size: int
     ) -> UploadInfo:
-        """Have the server copy what it has of the file already, and send the rest; the upload as it is then."""
+        """Let the server copy the ranges that it already has, and send the rest. Return the resulting upload."""
         if self._options.delta is False or upload.state != "open" or not (self._name or self._options.base):
             return upload
         hooks = Hooks(

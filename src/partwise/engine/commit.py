@@ -123,7 +123,7 @@ async def _drive(engine: Context, upload_id: str) -> None:
 
 
 async def _carry_through(engine: Context, upload_id: str) -> None:
-    """All steps after ``begin_commit``; the caller holds the COMMIT lock. Safe to repeat from any of them."""
+    """Take all steps after ``begin_commit``. The caller holds the COMMIT lock. Safe to repeat from any step."""
     upload = await engine.catalog.get_upload(upload_id)
     if upload.state is not UploadState.COMMITTING:
         return

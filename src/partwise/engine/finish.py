@@ -180,10 +180,10 @@ async def _wait_for_lock(engine: Context, upload_id: str) -> Lock:
 
 
 async def finish(engine: Context, who: Principal, upload_id: str, *, wait: float) -> Upload:
-    """Have an upload with ``auto_commit`` end, if all its bytes are there or can be had; wait at most ``wait`` seconds.
+    """Drive an auto-commit upload to completion if all its bytes are available. Wait at most ``wait`` seconds.
 
-    Returns it as it is then. Raises what stood in the way: OutOfSpace, StorageFailed, Conflict when a part is gone,
-    ArtifactDigestMismatch when the bytes have another digest than the one declared with the upload.
+    Returns the resulting upload. Raises the error that prevented completion: OutOfSpace, StorageFailed, Conflict (a
+    part no longer exists), ArtifactDigestMismatch (the digest differs from the one declared with the upload).
     """
     upload = await get_upload(engine, who, upload_id)
     if _is_due(upload):
@@ -208,7 +208,7 @@ def drive(engine: Context, upload_id: str) -> asyncio.Task[None]:
 
 
 async def take_up(engine: Context) -> None:
-    """Go on with what no process may be busy with."""
+    """Resume unattended uploads."""
     for upload in await engine.catalog.list_unattended():
         drive(engine, upload.id)
 
@@ -230,7 +230,7 @@ async def _carry_on(engine: Context, upload_id: str) -> None:
 
 
 async def _join(engine: Context, upload: Upload) -> None:
-    """All bytes from the parts, and a row for each.
+    """Copy all bytes from the parts, and record a chunk for each part.
 
     A power loss may have taken bytes of a part. The upload then waits for a client to send them again.
     """

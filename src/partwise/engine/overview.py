@@ -17,7 +17,7 @@ _PAGE = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which are wanted; None: any. ``limit``: the most, newest first. Sizes in bytes."""
+    """Filter of a listing. None matches any value. ``limit`` is the maximum number, newest first. Sizes in bytes."""
 
     user: str | None = None
     search: str = ""

@@ -46,8 +46,8 @@ class Early(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What became of a chunk (the last one of a body that was recorded in segments): the upload after it, and whether
-    the same bytes were there already."""
+    """Result of a received chunk, or of the last segment of a body: the updated upload, and whether the same bytes were
+    recorded before."""
 
     upload: Upload
     chunk: Chunk
@@ -134,7 +134,7 @@ class Receiver:
 
     @property
     def _is_whole(self) -> bool:
-        """Whether this body is the whole file, hashed as it comes: a commit needs no other digest."""
+        """Return whether this body is the whole file, hashed on arrival. The commit then needs no other digest."""
         if self._hasher is None or self.upload.checksums:
             return False
         return self.upload.internal or (self.span.offset == 0 and self.span.size == self.upload.size)

@@ -74,7 +74,7 @@ class Signer:
         self._failures: dict[str, PartwiseError] = {}
 
     async def sign(self, sha256: str, size: int, *, wait: float) -> bool:
-        """Have the signature of an artifact of ``size`` bytes made and stored; False: not within ``wait`` seconds.
+        """Make and store the signature of an artifact of ``size`` bytes. Return False after ``wait`` seconds.
 
         Raises NotFound, BytesLost or StorageFailed, also for a job that failed since the last call. After True the
         signature may still be missing: another process makes it, or the artifact was deleted meanwhile.

@@ -1,4 +1,4 @@
-"""What a client accepts: the Accept field of RFC 9110, section 12.5.1."""
+"""Content negotiation by the Accept field (RFC 9110, section 12.5.1)."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ async def give(engine: Engine, request: Request, artifact: Artifact) -> Response
 
 
 async def _rest(engine: Engine, request: Request, artifact: Artifact, span: ByteRange) -> FilePart | None:
-    """What comes behind the first block, where the server sends it as a file; None where all comes in blocks."""
+    """Return the part after the first block if the server can send it as a file, or None if all is sent in blocks."""
     if span.size <= READ_BLOCK or SENDS_FILES not in request.scope.get("extensions", {}):
         return None
     file = await open_artifact(engine, artifact)

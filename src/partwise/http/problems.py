@@ -238,7 +238,7 @@ class ProblemResponse(JSONResponse):
         return JSONResponse(self.content, self.status_code, dict(self.headers), ProblemResponse.media_type)
 
     def place_below(self, base: str) -> None:
-        """Have the problem's type lead to the page of errors where that is: below the path ``base``."""
+        """Prefix the problem's type with ``base``, so that it leads to the page of errors."""
         if base and self._content["type"].startswith("/"):
             self._content["type"] = base + self._content["type"]
             self.body = self.render(self._content)

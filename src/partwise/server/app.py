@@ -226,7 +226,7 @@ def _access(
 
 
 def _identity_of(settings: Settings) -> Identity | None:
-    """Who names users, if it is not partwise by its own tokens. The settings were checked at the start."""
+    """Return the external source of user names, or None with own tokens. The settings were checked at the start."""
     if settings.auth == "proxy":
         assert settings.proxy_user_header is not None, "checked at the start"
         return ProxyIdentity(settings.proxy_user_header, settings.proxies, settings.admin_names)

@@ -178,7 +178,7 @@ class BoundedProtocol(HandoverProtocol):
 
 
 def _notice_death(connection: socket.socket | None) -> None:
-    """Have the kernel give up on a peer that is gone, which else could take hours."""
+    """Let the kernel detect a dead peer soon. By default that could take hours."""
     if connection is None or connection.family not in (socket.AF_INET, socket.AF_INET6):
         return
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -1,4 +1,4 @@
-"""Which pages of other origins may use the server from a browser (CORS): none, unless the operator names them."""
+"""Cross-origin access from browsers (CORS). No other origin is allowed unless the operator names it."""
 
 from __future__ import annotations
 

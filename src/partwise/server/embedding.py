@@ -88,7 +88,7 @@ class Partwise:
         return self._engine
 
     def on(self, *types: str, name: str | None = None) -> Callable[[F], F]:
-        """Have a function called for each event of these types (none: of all), at least once each.
+        """Register a function that is called at least once for each event of these types (none: of all types).
 
         What it raises, or that it takes longer than 20 seconds, makes it a failure, which is tried again for some three
         days. Events are kept for it while the process is down. ``name`` tells it from others, and must stay the same
@@ -108,7 +108,7 @@ class Partwise:
         return register
 
     def before_create(self, function: F) -> F:
-        """Have a function asked before an upload is created, once, and before space is reserved.
+        """Register a function that is called once before an upload is created and before space is reserved.
 
         It takes a ``Creation``. It returns None or an ``Allowed``, or raises ``Denied`` with a sentence for the user.
         When it raises anything else, or takes longer than 5 seconds, nothing is created (503).

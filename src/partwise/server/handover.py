@@ -116,7 +116,7 @@ class HandoverProtocol(HttpToolsProtocol):
             self.send_400_response("Invalid HTTP request received.")
 
     def _ignore_upgrade(self, rest: bytes) -> None:
-        """Go on with the request as if it asked for no other protocol, which a server may (RFC 9110, section 7.8).
+        """Ignore the request's Upgrade field, as RFC 9110, section 7.8, allows.
 
         The parser ends at the head of such a request, and would take its body for the next request. A new one that
         has been told the length of the body goes on behind the head.
@@ -151,7 +151,7 @@ class HandoverProtocol(HttpToolsProtocol):
         return early, duplicate
 
     def end_handover(self, cycle: RequestResponseCycle, unread: int, *, past_parser: bool) -> None:
-        """Go on behind the body, or with ``unread`` bytes of it still to come.
+        """Resume parsing after the body, or with ``unread`` bytes of it still to arrive.
 
         ``past_parser``: bytes went past the parser, which would wait for them for ever; a new one begins with the
         next request. (If none did, the present one may hold the start of a pipelined request already.)

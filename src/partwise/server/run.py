@@ -223,7 +223,7 @@ def usable_records(settings: Settings) -> Iterator[None]:
 
 
 def _unusable(settings: Settings, error: DBAPIError | sqlite3.Error) -> CannotServe:
-    """What to say of an error of the metadata database's driver, with what to do about its cause."""
+    """Return the message for an error of the metadata database's driver, with advice on its cause."""
     reason = error.orig if isinstance(error, DBAPIError) else error
     assert reason is not None
     place = "PostgreSQL" if settings.catalog is not None else settings.data.absolute()

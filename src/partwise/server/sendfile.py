@@ -36,7 +36,7 @@ _CANNOT = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 def take_files(cycle: RequestResponseCycle, transport: asyncio.Transport, held: OneWrite) -> None:
-    """Have an answer take FILE messages. ``held`` stands before ``transport``, and may hold the answer's head."""
+    """Let a response accept FILE messages. ``held`` precedes ``transport`` and may hold the response's header."""
     send = cycle.send
 
     async def send_files(message: Any) -> None:
@@ -107,7 +107,7 @@ class _Sending:
             await self._by_blocks()
 
     async def _by_blocks(self) -> None:
-        """Where the kernel cannot send the file."""
+        """Send the file in blocks, for transports that sendfile does not support."""
         for piece in split(self._part.span, 128 << 10):
             with reading():
                 read = partial(os.pread, self._part.file.fd, piece.size, piece.offset)

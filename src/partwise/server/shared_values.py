@@ -190,7 +190,7 @@ class Value:
 
 
 def share_values(memory: SharedMemory, region: int) -> SharedRegistry:
-    """Have every metric that this process makes from now on be kept in ``region`` of ``memory``."""
+    """Keep every metric that this process creates from now on in ``region`` of ``memory``."""
     registry = SharedRegistry(memory, region)
     values.ValueClass = registry
     return registry

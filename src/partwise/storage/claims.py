@@ -80,7 +80,7 @@ class LocalWriter:
             self._leave()
 
     def copy(self, offset: int, origin: Origin) -> None:
-        """Have the kernel copy a part of another file. It shares blocks where file system and places allow that."""
+        """Let the kernel copy a part of another file. Blocks are shared where file system and alignment allow it."""
         assert isinstance(origin.source, OpenFile), "opened by the same storage"
         fd = self._enter(offset, origin.span.size)
         try:

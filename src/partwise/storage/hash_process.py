@@ -48,7 +48,7 @@ class State:
         self._hashers = {name: hashlib.new(name, usedforsecurity=False) for name in ("sha256", *algorithms)}
 
     def update(self, block: memoryview) -> None:
-        """Go on over a block."""
+        """Hash the next block."""
         for hasher in self._hashers.values():
             hasher.update(block)
 

@@ -90,7 +90,7 @@ def copy_between(calls: SystemCalls, source: int, target: int, span: ByteRange, 
 
 
 def _fits(span: ByteRange, offset: int) -> bool:
-    """Whether bytes have the same place in their blocks in both files."""
+    """Return whether the bytes have the same alignment in both files."""
     return (span.offset - offset) % _SHARED_BLOCK == 0
 
 

@@ -51,7 +51,7 @@ class ObjectRecords(Protocol):
         """These objects are deleted."""
 
     async def known_refs(self, upload_ids: Sequence[str], refs: Sequence[str]) -> set[str]:
-        """Which of ``refs`` belong to anything. Those of chunks are looked for in ``upload_ids`` alone."""
+        """Return those of ``refs`` that are in use. Chunks are searched in ``upload_ids`` only."""
 
     async def all_artifacts(self, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
         """As in ``Catalog``."""

@@ -76,10 +76,10 @@ class ChunkWriter(Protocol):
         """Returns when a newer writer asks for an overlapping range. The holder then stops writing and closes."""
 
     def roll(self, chunk: ByteRange) -> ChunkWriter:
-        """Go on with ``chunk``, the rest of the range, behind a part of it that was finished and recorded.
+        """Continue with ``chunk``, the rest of the range, after a first part was finished and recorded.
 
-        The hold on the range lasts without a gap; who asked for it has asked the writer that is returned. Use that
-        one alone from then on.
+        The write lease on the range has no gap. A preemption request to this writer is one to the returned writer. Use
+        only the returned writer from then on.
         """
 
     def close(self) -> None:
@@ -108,10 +108,10 @@ class RunningHash(Protocol):
         """At most so many bytes, of those that were fed, are not hashed yet."""
 
     async def feed(self, pieces: Sequence[Piece]) -> None:
-        """Go on over ``pieces``, which follow each other in the file.
+        """Hash ``pieces``, which are contiguous in the file.
 
-        Returns when there is room for more, which may be before these are hashed. StorageFailed, BytesLost, NotFound:
-        some bytes cannot be read; the hash is void then, as after a call that was cancelled.
+        Returns when more pieces can be queued, which may be before these are hashed. Raises StorageFailed, BytesLost or
+        NotFound if bytes cannot be read. The hash is unusable then, and after a cancelled call.
         """
 
     def mark(self) -> None:
@@ -168,9 +168,9 @@ class Storage(Protocol):
         """
 
     async def is_lost(self, upload_id: str) -> bool:
-        """Whether the upload's staging file is gone for certain: found missing in two ways, in the place of ``bind``.
+        """Return whether the upload's staging file is certainly lost: two checks miss it in the directory of ``bind``.
 
-        StorageFailed: nothing is known, since the place itself is not there.
+        Raises StorageFailed if that directory itself is unavailable, because then nothing is known.
         """
 
     def exclude_writers(self, upload_id: str) -> AbstractAsyncContextManager[None]:
@@ -316,4 +316,4 @@ class Storage(Protocol):
         """The SHA-256 of every artifact file. Blocks: use a thread."""
 
     async def space(self) -> Space:
-        """How much room there is."""
+        """Return the total, free and available space."""

@@ -1,4 +1,4 @@
-"""Who may sign in."""
+"""The port of tokens and tickets."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Tickets(Protocol):
 
 
 class Tokens(Protocol):
-    """Who may sign in. Kept beside the catalog's records, under the same rules."""
+    """Store of tokens, kept in the metadata database under the same rules as the catalog."""
 
     async def create_token(self, token: Token, sha256: str) -> None:
         """Record a token by the SHA-256 of its secret. Conflict when its name is taken, by a revoked one too."""
@@ -56,7 +56,7 @@ class Tokens(Protocol):
         """The token whose secret has this SHA-256, unless it is revoked. It may have expired."""
 
     async def list_tokens(self) -> list[Token]:
-        """All tokens, revoked ones too, by name."""
+        """Return all tokens, including revoked ones, ordered by name."""
 
     async def use_token(self, name: str, now: datetime) -> None:
         """Store when a token was last used. An unknown name is not an error."""

@@ -1,4 +1,4 @@
-"""How records move to another catalog."""
+"""The port for moving records to another metadata database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from partwise.core.records import Artifact, Segment
 
 
 class Transfers(Protocol):
-    """What a catalog gives to another one, and takes from it. Every method may be repeated."""
+    """Export and import of records between two metadata databases. Every method may be repeated."""
 
     async def import_links(self, links: Sequence[Artifact], segment: Segment | None) -> bool:
         """Record an artifact with those of its links (at least one) that are not there; ``segment`` is all its bytes.
@@ -18,7 +18,7 @@ class Transfers(Protocol):
         """
 
     async def export_tokens(self) -> list[dict[str, Any]]:
-        """All tokens with the digests of their secrets."""
+        """Return all tokens with the digests of their secrets."""
 
     async def import_tokens(self, rows: Sequence[Mapping[str, Any]]) -> int:
         """Record those whose names are not taken; how many."""

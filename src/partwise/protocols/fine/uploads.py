@@ -123,7 +123,7 @@ async def session(site: Site, request: Request) -> Response:
 
 
 async def _known(site: Site, request: Request, id_: str) -> None:
-    """Have a client that goes on with what is not there begin anew: it would leave out what it once sent."""
+    """Make a client restart an upload that no longer exists. Otherwise it would skip the chunks that it once sent."""
     try:
         await uploads.get_upload(site.engine, site.who(request), id_)
     except NotFound:

@@ -414,7 +414,7 @@ class LimitsOut(BaseModel):
 
 
 class ContentSettings(BaseModel):
-    """Where Pulp would serve content beside its API; its clients ask that it be said. Here: nowhere else."""
+    """The address of Pulp's content server, which clients require. partwise has no separate one."""
 
     content_origin: str | None = None
     content_path_prefix: str = "/"

@@ -32,7 +32,7 @@ def keeps_partial(request: Request) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which page of a listing is asked for: ``limit`` items behind the item of the key ``after``, or of ``offset``."""
+    """The requested page of a listing: ``limit`` items after the item with the key ``after``, or from ``offset``."""
 
     #: Items to skip, from the begin or behind ``after``.
     offset: int

@@ -74,7 +74,7 @@ class Housekeeping:
         self._left_alone: set[str] = set()
 
     async def run(self, pause: float) -> None:
-        """Go on until cancelled. Servers that started together drift apart."""
+        """Run until cancelled. The intervals are randomized, so that servers started together drift apart."""
         reaped = time.monotonic() - REAP_SECONDS * random.random()  # noqa: S311 (no secret)
         while True:
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
@@ -197,7 +197,7 @@ class Housekeeping:
         return reaped
 
     async def _known_artifacts(self, digests: Sequence[str]) -> set[str]:
-        """Which of some digests, in order, are recorded artifacts. A listing has them in order, as the records do."""
+        """Return those of the sorted digests that are recorded artifacts. Listing and records have the same order."""
         known: set[str] = set()
         if digests:
             # The largest digest below the first: the records are asked for those above it.

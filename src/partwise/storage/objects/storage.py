@@ -143,20 +143,20 @@ class ObjectStorage:
 
     @asynccontextmanager
     async def exclude_writers(self, upload_id: str) -> AsyncIterator[None]:
-        """Nothing: what a writer stores that is not recorded in time is garbage."""
+        """Do nothing: objects that a writer does not record in time are collected as garbage."""
         yield
 
     async def withdraw(self, upload_id: str, sha256: str, *, recorded: bool) -> None:
-        """Nothing: a publication is a part of the transaction that records it."""
+        """Do nothing: publishing is part of the transaction that records the artifact."""
 
     # uploads
 
     async def reserve(self, upload_id: str, size: int, *, durable: bool = True) -> Lock:
-        """Nothing is reserved: a store has no end that is known beforehand."""
+        """Do nothing: the capacity of an object store is not known in advance."""
         return _NothingHeld()
 
     async def resize(self, upload_id: str, size: int, *, at_least: bool = False, durable: bool = True) -> None:
-        """Nothing is reserved."""
+        """Do nothing: no space is reserved."""
 
     async def claim(self, upload_id: str, chunk: ByteRange, *, exact: bool = True) -> ChunkWriter:
         """An object of its own: no writer stands in another's way.
@@ -254,7 +254,7 @@ class ObjectStorage:
 
     @asynccontextmanager
     async def digest_lock(self, sha256: str) -> AsyncIterator[None]:
-        """Nothing: what it would protect is in the catalog's transactions."""
+        """Do nothing: the catalog's transactions protect what the lock would."""
         yield
 
     async def publish(self, upload_id: str, sha256: str, *, size: int) -> None:
@@ -377,4 +377,4 @@ class _NothingHeld:
     """A lock on nothing."""
 
     def release(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: no space was reserved."""

@@ -50,7 +50,7 @@ class Put(Protocol):
         """Send the next bytes. StorageFailed, OutOfSpace; the object is lost then."""
 
     def finish(self) -> str:
-        """All bytes are sent: wait until the store has them for good, and confirms it. The part's tag."""
+        """Wait until the store confirms that all sent bytes are durable. Return the part's tag."""
 
     def abort(self) -> None:
         """Give it up; the store keeps nothing of it."""
@@ -110,7 +110,7 @@ class ObjectStore(Protocol):
 
 
 def within(segments: Iterable[Segment], span: ByteRange) -> Iterator[tuple[str, ByteRange]]:
-    """Which objects hold the bytes of ``span``, and where in them."""
+    """Yield the objects that hold the bytes of ``span``, each with the range within the object."""
     for segment in segments:
         start, end = max(segment.offset, span.offset), min(segment.range.end, span.end)
         if end > start:

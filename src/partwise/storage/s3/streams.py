@@ -139,7 +139,7 @@ class Put:
                 self._send(b"\r\n")
 
     def finish(self) -> str:
-        """All bytes are sent: wait until the store has them. The ETag."""
+        """Wait until the store confirms all sent bytes. Return the ETag."""
         assert self._left == 0, "all bytes were announced"
         if self._framed:
             self._send(b"0\r\n" + _trailer(self._crc))
