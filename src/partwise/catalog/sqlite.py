@@ -213,6 +213,7 @@ class SqliteRunner:
         self._keeping: asyncio.Task[None] | None = None
         self._reading = make_engine(url, readers=READERS)
         self._writing = make_engine(url, busy_timeout_seconds=busy_timeout_seconds)
+        event.listen(self._reading, "do_connect", self._before_connecting)
         self._looking: Connection | None = None
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="catalog-reader")
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
@@ -236,6 +237,10 @@ class SqliteRunner:
         self._writer = threading.Thread(target=self._run, args=(connection,), name="catalog-writer", daemon=True)
         self._writer.start()
         self._keep_headroom()
+
+    def _before_connecting(self, *_: object) -> None:
+        """A new connection would make an empty database where it is missing, and SQLite then deletes its log."""
+        self._presence.check()
 
     def _connect(self) -> Connection:
         connection = self._writing.connect()

@@ -282,3 +282,14 @@ async def test_a_file_that_cannot_be_opened_is_told_at_start(tmp_path: Path) -> 
     with pytest.raises(StorageFailed):
         await runner.start()
     await runner.stop()
+
+
+async def test_a_database_that_is_away_is_not_made_anew(runner: SqliteRunner, path: Path) -> None:
+    """A first read opens a connection, which would make an empty database, and SQLite then deletes the log."""
+    await runner.write(add, 1)
+    aside = path.rename(path.with_name("aside"))
+    with pytest.raises(StorageFailed):
+        await runner.read(numbers)
+    assert not path.exists()
+    aside.rename(path)
+    assert await runner.read(numbers) == [1]
