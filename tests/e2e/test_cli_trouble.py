@@ -77,7 +77,7 @@ def test_ctrl_c_says_how_to_go_on_and_keeps_what_was_sent(
     proxy.wait_until_held()
     process.send_signal(signal.SIGINT)
     ran = slow.end(process, 130)
-    assert "run the same command again" in ran.err
+    assert "Run the same command again" in ran.err
     proxy.cut()
     proxy.release()
     result = slow(*arguments(path)).json

@@ -72,7 +72,7 @@ def follow(
     client: Client, *, after: str | None, types: Sequence[str], cursor: Path | None, command: str | None, forever: bool
 ) -> Exit:
     """Hand the events on, in their order. ``forever``: wait for new ones, and outlast failures."""
-    with exit_with_message("The cursor is kept: run the same command again to go on."):
+    with exit_with_message("The cursor is kept. Run the same command again to continue."):
         if cursor is None:
             return _Follower(client, types, None, command, forever).run(after)
         with CursorFile(cursor) as file:

@@ -30,7 +30,7 @@ def parse_age(text: str) -> timedelta:
     """A time from its number and unit: ``30m``, ``12h``, ``7d``. Raises ValueError with a sentence."""
     match = _AGE.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no time; write a number and a unit: 30m, 12h or 7d.")
+        raise ValueError(f"{text!r} is not a duration. Write a number and a unit, such as 30m, 12h or 7d.")
     return int(match[1]) * _AGES[match[2]]
 
 

@@ -54,7 +54,7 @@ def upload_files(
     batch = Batch(
         verb="uploading",
         done="uploaded",
-        hint="What reached the server stays there: run the same command again to go on.",
+        hint="The server keeps the received bytes. Run the same command again to resume.",
         name_of=_name_of,
         transfer=transfer,
         on_error=on_error,
@@ -136,7 +136,7 @@ def download_artifacts(
     batch = Batch(
         verb="downloading",
         done="downloaded",
-        hint="What was received is kept: run the same command again to go on.",
+        hint="The received bytes are kept. Run the same command again to resume.",
         name_of=str,
         transfer=transfer,
         on_error=on_error,

@@ -146,9 +146,7 @@ class Downloader:
         if part.have > self._artifact.size:
             part.clear()
         if part.have:
-            self._observer.note(
-                f"Going on with an earlier download: {part.have} of {self._artifact.size} bytes are there."
-            )
+            self._observer.note(f"Resuming an earlier download with {part.have} of {self._artifact.size} bytes.")
         try:
             self._fill_from(part, base)
         except _NoRanges:

@@ -153,7 +153,9 @@ def _read_private(path: Path) -> bytes:
     with open(fd, "rb") as file:
         about = os.fstat(fd)
         if not stat.S_ISREG(about.st_mode):
-            raise ClientError(f"{path} is not a regular file, so no profile is read from it.")
+            raise ClientError(
+                f"{path} is not a regular file, so no profile is read from it. Remove it, then run `partwise login`."
+            )
         if os.name == "posix" and about.st_mode & 0o077:
             raise ClientError(
                 f"{path} holds tokens, and other users may read it (mode {stat.S_IMODE(about.st_mode):04o}). "
@@ -161,7 +163,9 @@ def _read_private(path: Path) -> bytes:
             )
         data = file.read(_MOST_BYTES + 1)
     if len(data) > _MOST_BYTES:
-        raise ClientError(f"{path} is too large for a file of profiles (more than {_MOST_BYTES} bytes).")
+        raise ClientError(
+            f"{path} has more than {_MOST_BYTES} bytes, too many for profiles. Remove it, then log in again."
+        )
     return data
 
 

@@ -48,14 +48,14 @@ def _parse(name: str, value: str) -> Proxy:
         parts = urlsplit(value if "://" in value else f"http://{value}")
         port = parts.port
     except ValueError:
-        raise ClientError(f"{name} in the environment is no proxy's URL; one reads like http://proxy:3128.") from None
+        raise ClientError(f"{name} in the environment is not a proxy URL. Write one like http://proxy:3128.") from None
     if parts.scheme not in ("http", "https"):
         raise ClientError(
             f"{name} in the environment names a {parts.scheme} proxy. This client can use http:// and https:// "
             "proxies. Set no_proxy for a server that is reached without one."
         )
     if not parts.hostname:
-        raise ClientError(f"{name} in the environment is no proxy's URL; one reads like http://proxy:3128.")
+        raise ClientError(f"{name} in the environment is not a proxy URL. Write one like http://proxy:3128.")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     credentials = None
     if parts.username is not None:

@@ -203,7 +203,7 @@ class Uploader(UploadJob):
             else:
                 if upload.size == self._file.size:
                     received = sum(chunk.size for chunk in upload.chunks)
-                    self._note(f"Going on with an earlier upload: {received} of {upload.size} bytes are there.")
+                    self._note(f"Resuming an earlier upload. The server has {received} of {upload.size} bytes.")
                     return upload, True
         upload = self._create()
         self._remember(upload.href)
