@@ -24,8 +24,8 @@ from partwise.core.ranges import ByteRange
 MOST_BYTES = FIRST_BYTES
 #: Times that connections may break before the file goes in parts, of which the server keeps what came.
 _MOST_CUTS = 2
-#: Characters that servers read differently in the file name of a form (RFC 7578, section 4.2).
-_NOT_FOR_FORMS = re.compile(r'["\\%\x00-\x1f\x7f]')
+#: Characters that servers read differently in the file name of a form (RFC 7578, section 4.2), or that are none.
+_NOT_FOR_FORMS = re.compile(r'["\\%\x00-\x1f\x7f\ud800-\udfff]')
 
 
 def fits(name: str, size: int) -> bool:

@@ -120,7 +120,7 @@ def test_a_file_that_changes_is_not_sent(tmp_path: Path) -> None:
         ("ü (1).bin", MOST_BYTES, True),
         ("f.bin", MOST_BYTES + 1, False),
         ("", 1, False),
-        *((f"a{bad}b", 1, False) for bad in '"\\%\n\0\x7f'),
+        *((f"a{bad}b", 1, False) for bad in '"\\%\n\0\x7f\udcff'),
     ],
 )
 def test_which_files_are_sent_so(name: str, size: int, does: bool) -> None:
