@@ -46,12 +46,12 @@ def migrate(
     """
     from partwise.cli.output import say
     from partwise.cli.settings import load
+    from partwise.server.settings import local_catalog
 
     if not data.is_dir():
         say(f"partwise: {data}: there is no such folder.", "red")
         raise SystemExit(Exit.USAGE)
-    url = f"sqlite:///{data.absolute() / 'catalog.sqlite3'}"
-    source = load({"data": data, "catalog": url}).model_copy(update={"storage": None})
+    source = load({"data": data, "catalog": f"sqlite:///{local_catalog(data)}"}).model_copy(update={"storage": None})
     target = load({"data": data, "catalog": catalog, "storage": storage})
 
     async def work(target: Settings) -> Exit:

@@ -61,14 +61,13 @@ _WANTED = {
 
 def _place(location: tuple[int | str, ...], given: dict[str, Any]) -> str:
     """Return the source of the setting's value: the option, the variable, or the place in the file."""
-    from partwise.server.settings import CONFIG_VARIABLE
+    from partwise.server.settings import CONFIG_VARIABLE, counted_variables
 
     name = str(location[0]) if location else ""
     if given.get(name) is not None:
         return f"--{name.replace('_', '-')}"
-    for variable in os.environ:
-        if variable.upper() == f"PARTWISE_{name.upper()}":
-            return variable
+    if (variable := counted_variables().get(name)) is not None:
+        return variable
     path = ".".join(map(str, location))
     return f"{path} in {file}" if (file := os.environ.get(CONFIG_VARIABLE)) else path
 
@@ -80,17 +79,17 @@ def show(config: Config = None) -> None:
 
 
 def _lines(settings: Settings) -> Iterator[str]:
-    from partwise.server.settings import CONFIG_VARIABLE, Settings, ignored_variables, read_file
+    from partwise.server.settings import CONFIG_VARIABLE, Settings, counted_variables, read_file
 
     file = os.environ.get(CONFIG_VARIABLE)
     in_file = read_file(file) if file else {}
-    in_environment = {name.upper() for name in os.environ} - ignored_variables().keys()
+    in_environment = counted_variables()
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
         source = "default"
         if name in in_file:
             source = str(file)
-        if f"PARTWISE_{name.upper()}" in in_environment:
+        if name in in_environment:
             source = "environment"
         yield f"# {field.description}. ({source})"
         if name == "webhooks":

@@ -32,7 +32,7 @@ from partwise.server.lifecycle import Lifecycle
 from partwise.server.limits import TooFewDescriptors, affordable_connections
 from partwise.server.logs import configure
 from partwise.server.notify import notify
-from partwise.server.settings import CONFIG_VARIABLE, Settings, ignored_variables
+from partwise.server.settings import CONFIG_VARIABLE, Settings, ignored_variables, local_catalog
 from partwise.server.shared_values import SharedMemory, SharedRegistry, share_values
 from partwise.server.supervisor import Supervisor
 from partwise.server.worker import Server
@@ -181,7 +181,7 @@ def _refuse_lost_records(settings: Settings) -> None:
     """
     if settings.catalog is not None:
         return
-    records = settings.data.absolute() / "catalog.sqlite3"
+    records = local_catalog(settings.data)
     log = records.with_name(f"{records.name}-wal")
     with suppress(OSError):  # it cannot be looked at: who opens it says why
         if records.exists() and records.stat().st_size:

@@ -123,6 +123,22 @@ def ignored_variables() -> dict[str, str]:
     return found | _misspelt_variables()
 
 
+def counted_variables() -> dict[str, str]:
+    """Return the variables of the environment that count, by the names of their settings."""
+    ignored = ignored_variables()
+    found = {}
+    for variable in os.environ:
+        prefix, _, name = variable.upper().partition("_")
+        if prefix == "PARTWISE" and name.lower() in Settings.model_fields and variable not in ignored:
+            found[name.lower()] = variable
+    return found
+
+
+def local_catalog(data: Path) -> Path:
+    """Return the path of the metadata database in a data folder."""
+    return data.absolute() / "catalog.sqlite3"
+
+
 def _misspelt_variables() -> dict[str, str]:
     """The variables whose names are nearly a setting's. Others may be anybody's: the client's, or Kubernetes'."""
     names = [name.upper() for name in Settings.model_fields]
@@ -397,7 +413,7 @@ class Settings(BaseSettings):
         """Return the URL of the metadata database. It may contain a password, so do not show it."""
         if self.catalog is not None:
             return self.catalog.get_secret_value()
-        return f"sqlite:///{self.data.absolute() / 'catalog.sqlite3'}"
+        return f"sqlite:///{local_catalog(self.data)}"
 
     @property
     def limits(self) -> Limits:

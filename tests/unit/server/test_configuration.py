@@ -74,6 +74,17 @@ def test_a_mistake_in_a_variable_names_it_and_not_its_value(monkeypatch: pytest.
     assert "rubbish" not in ran.output
 
 
+@pytest.mark.parametrize("name, value", [("QUOTA", ""), ("PORT", "tcp://10.0.0.1:24817")])
+def test_a_variable_that_does_not_count_is_not_blamed(
+    file: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"PARTWISE_{name}", value)
+    file.write_text(f'{name.lower()} = "many"')
+    ran = CliRunner().invoke(app, ["config"])
+    assert ran.exit_code == 2
+    assert ran.output.startswith(f"partwise: {name.lower()} in {file}: write a")
+
+
 def test_a_variable_that_is_nearly_a_setting_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A limit that is misspelt limits nothing. Other names are other programs'."""
     for name in ("PARTWISE_QUOTAA", "PARTWISE_TOKEN", "PARTWISE_SERVICE_HOST", "PARTWISE_PORT_24817_TCP_ADDR"):
