@@ -37,10 +37,7 @@ def has_artifact(connection: Connection, sha256: str) -> bool:
 
 def get_artifact(connection: Connection, artifact_id: str) -> Artifact:
     """The link, or NotFound."""
-    found = _GET.one_or_none(connection, {"id": artifact_id})
-    if found is None:
-        raise NotFound("artifact")
-    return found
+    return _GET.one(connection, {"id": artifact_id}, "artifact")
 
 
 def find_link(connection: Connection, owner: str, sha256: str) -> Artifact | None:

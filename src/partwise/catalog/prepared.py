@@ -17,6 +17,8 @@ from sqlalchemy import Connection, Select, Table, UpdateBase, bindparam, insert
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from partwise.core.errors import NotFound
+
 T = TypeVar("T")
 
 _Processor = Callable[[Any], Any]
@@ -77,6 +79,13 @@ class PreparedQuery(Prepared, Generic[T]):
             rows = connection.execute(self.statement, parameters)
             return [record(**row._mapping) for row in rows]
         return [self._made(row) for row in self._on_sqlite(connection, parameters).fetchall()]
+
+    def one(self, connection: Connection, parameters: Mapping[str, Any], what: str) -> T:
+        """Return the only record. Raises NotFound, which names ``what`` is missing."""
+        found = self.one_or_none(connection, parameters)
+        if found is None:
+            raise NotFound(what)
+        return found
 
     def one_or_none(self, connection: Connection, parameters: Mapping[str, Any]) -> T | None:
         """The only record, or None."""

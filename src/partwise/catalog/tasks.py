@@ -28,7 +28,6 @@ from partwise.catalog import counts
 from partwise.catalog.pages import newest_first
 from partwise.catalog.prepared import Prepared, PreparedQuery
 from partwise.catalog.tables import TASK, tasks, unfinished, uploads
-from partwise.core.errors import NotFound
 from partwise.core.records import Page, PageKey, Task, TaskState
 
 #: Failed tasks of one upload that are kept.
@@ -54,10 +53,7 @@ def insert_task(connection: Connection, task: Task) -> None:
 
 def get_task(connection: Connection, task_id: str) -> Task:
     """The task, or NotFound."""
-    found = _GET.one_or_none(connection, {"id": task_id})
-    if found is None:
-        raise NotFound("task")
-    return found
+    return _GET.one(connection, {"id": task_id}, "task")
 
 
 def find_task(connection: Connection, upload_id: str) -> Task | None:

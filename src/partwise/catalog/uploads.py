@@ -64,7 +64,7 @@ _LAST_CHUNK = (
 
 def get_upload(connection: Connection, upload_id: str) -> Upload:
     """The upload, or NotFound."""
-    return _one(connection, _GET, upload_id)
+    return _GET.one(connection, {"id": upload_id}, "upload")
 
 
 def lock_upload(connection: Connection, upload_id: str) -> Upload:
@@ -73,14 +73,7 @@ def lock_upload(connection: Connection, upload_id: str) -> Upload:
     Every transaction that changes an upload starts with this lock. Without it, a commit in a database with concurrent
     writers could succeed while a chunk is being invalidated.
     """
-    return _one(connection, _LOCK, upload_id)
-
-
-def _one(connection: Connection, query: PreparedQuery[Upload], upload_id: str) -> Upload:
-    found = query.one_or_none(connection, {"id": upload_id})
-    if found is None:
-        raise NotFound("upload")
-    return found
+    return _LOCK.one(connection, {"id": upload_id}, "upload")
 
 
 @cache

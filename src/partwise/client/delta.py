@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from partwise.client.errors import AnswerError, Cancelled, ClientError, NotFound
+from partwise.client.errors import AnswerError, ClientError, NotFound
 from partwise.client.http import Http
 from partwise.client.lanes import Lane
 from partwise.client.models import ArtifactInfo, UploadInfo
 from partwise.client.plan import MIB
 from partwise.client.retry import Patience
-from partwise.client.signatures import NoSignature, Scan, fetch_signature
-from partwise.client.source import BLOCK, Source
+from partwise.client.signatures import NoSignature, Scan, cut, fetch_signature
+from partwise.client.source import Source
 from partwise.core.delta import SMALLEST_COPY, Copy, Matcher, Script, Send
 from partwise.core.pieces import Cutter, Cutting, Piece
 from partwise.core.ranges import ByteRange, missing_ranges, split
@@ -172,7 +172,7 @@ class _Filling:
         hooks: Hooks,
     ) -> None:
         self._file, self._upload, self._base, self._hooks = file, upload, base, hooks
-        self._cutter = Cutter(cutting)
+        self._cutting = cutting
         self._script = Script(matcher, smallest_copy=max(SMALLEST_COPY, file.size // _COPIES))
         self._gaps, self._chunk_size = gaps, chunk_size
         self._copies: Lane[Copy] = Lane("partwise-copy", self._copy, most=_MOST_COPIES)
@@ -204,18 +204,10 @@ class _Filling:
 
     def _cut(self) -> Iterator[Piece]:
         """Yield the pieces of the file while it is read."""
-        offset = 0
-        while offset < self._file.size:
-            if self._hooks.cancelled.is_set():
-                raise Cancelled("Stopped.")
-            room = self._cutter.room()[:BLOCK]
-            count = self._file.read_into(room[: self._file.size - offset], offset)
-            offset += count
-            self._hooks.reached(offset)
-            yield from self._cutter.filled(count)
+        for pieces in cut(self._file, self._cutting, self._hooks.cancelled, self._hooks.reached):
+            yield from pieces
             self._copies.check()
             self._sends.check()
-        yield from self._cutter.end()
 
     def _give(self, part: Copy | Send) -> None:
         """Hand on what of a part lies in gaps of the upload, in pieces of a sensible size."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +38,25 @@ class NoSignature(ClientError):
     """There is no signature to be had; the sentence says why."""
 
 
+def cut(
+    file: Source, cutting: Cutting, cancelled: threading.Event, reached: Callable[[int], None]
+) -> Iterator[Iterable[Piece]]:
+    """Read a file, and yield the pieces that end in each block of it: perhaps none. Raises Cancelled, and what the file
+    raises.
+
+    ``reached`` is called with the offset up to which the file was read.
+    """
+    cutter, offset = Cutter(cutting), 0
+    while offset < file.size:
+        if cancelled.is_set():
+            raise Cancelled("Stopped.")
+        count = file.read_into(cutter.room()[: min(BLOCK, file.size - offset)], offset)
+        offset += count
+        reached(offset)
+        yield cutter.filled(count)
+    yield cutter.end()
+
+
 class Scan:
     """The pieces of a local file. It is cut when they are first asked for, and once for each kind of pieces."""
 
@@ -50,16 +69,9 @@ class Scan:
         """Return the pieces as a signature has them. Raises Cancelled, and what the file raises."""
         if self._cutting == cutting:
             return self._table
-        table, cutter, offset = bytearray(), Cutter(cutting), 0
-        while offset < self._file.size:
-            if self._cancelled.is_set():
-                raise Cancelled("Stopped.")
-            count = self._file.read_into(cutter.room()[: min(BLOCK, self._file.size - offset)], offset)
-            offset += count
-            table += pack(cutter.filled(count))
-            self._reached(offset)
-        self._cutting, self._table = cutting, bytes(table + pack(cutter.end()))
-        return self._table
+        table = b"".join(map(pack, cut(self._file, cutting, self._cancelled, self._reached)))
+        self._cutting, self._table = cutting, table
+        return table
 
     def pieces(self, cutting: Cutting) -> Iterator[Piece] | None:
         """Yield the pieces if the file was cut in this way; None: it was not."""

@@ -45,41 +45,38 @@ async def test_a_signature_is_that_of_the_bytes(engine: Engine, size: int) -> No
     assert Signature.decode(made).sha256 == artifact.sha256
 
 
+def counted(engine: Engine, monkeypatch: pytest.MonkeyPatch, method: str) -> list[tuple[object, ...]]:
+    """The calls of a method of the storage, from now on."""
+    calls: list[tuple[object, ...]] = []
+    call = getattr(engine.storage, method)
+
+    def counting(*arguments: object) -> object:
+        calls.append(arguments)
+        return call(*arguments)
+
+    monkeypatch.setattr(engine.storage, method, counting)
+    return calls
+
+
 async def test_it_is_made_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     artifact = await store(engine)
-    reads = 0
-    read = engine.storage.read_artifact
-
-    def counted(sha256: str, span: ByteRange, block: int = BLOCK) -> AsyncIterator[bytes]:
-        nonlocal reads
-        reads += 1
-        return read(sha256, span, block)
-
-    monkeypatch.setattr(engine.storage, "read_artifact", counted)
+    reads = counted(engine, monkeypatch, "read_artifact")
     made = await asyncio.gather(*(signature(engine, artifact) for _ in range(5)))
     assert len(set(made)) == 1
     assert await signature(engine, artifact) == made[0]
-    assert reads == 1
+    assert len(reads) == 1
 
 
 async def test_it_is_read_once_for_each_who_asks(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is too large to be kept in memory is read to be checked, and again to be sent."""
     artifact = await store(engine)
     made = await signature(engine, artifact)
-    reads = 0
-    read = engine.storage.read_signature
-
-    def counted(sha256: str, size: int, block: int = BLOCK) -> AsyncIterator[bytes]:
-        nonlocal reads
-        reads += 1
-        return read(sha256, size, block)
-
-    monkeypatch.setattr(engine.storage, "read_signature", counted)
+    reads = counted(engine, monkeypatch, "read_signature")
     assert await signature(engine, artifact) == made
-    assert reads == 1
+    assert len(reads) == 1
     monkeypatch.setattr(signer, "KEPT_BYTES", len(made) - 1)
     assert await signature(engine, artifact) == made
-    assert reads == 3
+    assert len(reads) == 3
 
 
 SOUND = sign(DATA).encode()
