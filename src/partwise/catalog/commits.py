@@ -123,7 +123,7 @@ def reject_commit(
 def complete_commit(
     connection: Connection, upload_id: str, sha256: str, artifact_id: str, now: datetime, *, generation: int
 ) -> Artifact:
-    """Committing → completed: artifact, link, task and upload. An internal upload ends with that."""
+    """Committing → completed: artifact, link, task and upload. An internal upload is deleted instead."""
     upload = lock_upload(connection, upload_id)
     if upload.epoch != generation:
         raise StaleGeneration

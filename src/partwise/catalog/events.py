@@ -47,7 +47,7 @@ def add_event(connection: Connection, event: OutboxEvent) -> None:
 def add_upload_event(connection: Connection, kind: EventType, upload: Upload, now: datetime, **more: Any) -> None:
     """Record an event about ``upload``, unless it is a part of another upload.
 
-    One that exists for a single request is told of only if it makes an artifact: its answer tells of all else.
+    The upload of a single request has an event only if it becomes an artifact. The response reports any other outcome.
     """
     hidden = upload.part or (upload.internal and kind is not EventType.UPLOAD_COMPLETED)
     if not hidden:

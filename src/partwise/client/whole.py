@@ -1,7 +1,7 @@
 """A small file in one request, in place of one to create an upload, one with its bytes and one that commits.
 
-The request declares the file's SHA-256. It may be repeated: the same content of the same owner is one artifact. A file
-that does not get through so, or that the server refuses, goes the way of larger ones, whose errors say what to do.
+The request declares the file's SHA-256. It may be repeated: the same content of the same owner is one artifact. If the
+request fails, or the server refuses it, the file is sent in parts like a larger one, whose errors say what to do.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from partwise.client.retry import is_away
 from partwise.client.source import Source
 from partwise.core.ranges import ByteRange
 
-#: The largest file that is sent so: what a part has on a line of which nothing is known yet.
+#: The size of the largest file that is sent in one request. It is that of the first part on an unknown line.
 MOST_BYTES = FIRST_BYTES
 #: Times that connections may break before the file goes in parts, of which the server keeps what came.
 _MOST_CUTS = 2
-#: Characters that servers read differently in the file name of a form (RFC 7578, section 4.2), or that are none.
+#: Characters that servers read differently in the file name of a form (RFC 7578, section 4.2), and lone surrogates.
 _NOT_FOR_FORMS = re.compile(r'["\\%\x00-\x1f\x7f\ud800-\udfff]')
 
 
